@@ -1,0 +1,147 @@
+//! Endpoint slices as a source hands them in, and the endpoint that backends see.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::{IpFamily, ObjectName, Protocol};
+
+/// One EndpointSlice, reduced to what a proxy needs.
+#[derive(Clone, Debug)]
+pub struct EndpointSlice {
+    /// Namespace and name of the slice itself.
+    pub name: ObjectName,
+    /// The name of the Service it belongs to (label `kubernetes.io/service-name`); the namespace is the slice's.
+    pub service: Arc<str>,
+    /// The family of all its addresses.
+    pub family: IpFamily,
+    /// The ports that every endpoint of the slice offers.
+    pub ports: Vec<SlicePort>,
+    /// The endpoints.
+    pub endpoints: Vec<SliceEndpoint>,
+    /// When the change that led to this version of the slice happened
+    /// (annotation `endpoints.kubernetes.io/last-change-trigger-time`); no part of its identity.
+    pub trigger_time: Option<SystemTime>,
+}
+
+/// Compares what traffic depends on: everything but the trigger time.
+impl PartialEq for EndpointSlice {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.service == other.service
+            && self.family == other.family
+            && self.ports == other.ports
+            && self.endpoints == other.endpoints
+    }
+}
+
+/// One port of an endpoint slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePort {
+    /// The name of the *service* port it serves; empty when that has none.
+    pub name: Arc<str>,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port the endpoint listens on (the target port).
+    pub port: NonZeroU16,
+}
+
+/// The state of an endpoint, by the conditions of the API. The default is what unset conditions mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    /// It takes new connections. Unset in the API means true.
+    pub ready: bool,
+    /// It answers, even if it is about to go. Unset in the API means true.
+    pub serving: bool,
+    /// It is being shut down. Unset in the API means false.
+    pub terminating: bool,
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        Self { ready: true, serving: true, terminating: false }
+    }
+}
+
+/// One endpoint of an endpoint slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    /// The address; the first of the slice's list.
+    pub address: IpAddr,
+    /// The state it is in.
+    pub conditions: Conditions,
+    /// The node it runs on.
+    pub node: Option<Arc<str>>,
+    /// Zones that `hints.forZones` asks to use it from. Empty is no hint.
+    pub zone_hints: Vec<Arc<str>>,
+    /// Nodes that `hints.forNodes` asks to use it from. Empty is no hint.
+    pub node_hints: Vec<Arc<str>>,
+}
+
+impl SliceEndpoint {
+    /// A ready endpoint with no node and no hints: the start for literals in sources and tests.
+    pub fn ready(address: IpAddr) -> Self {
+        Self {
+            address,
+            conditions: Conditions::default(),
+            node: None,
+            zone_hints: Vec::new(),
+            node_hints: Vec::new(),
+        }
+    }
+}
+
+/// One endpoint of a service port: an address, and what decides whether it takes traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: NonZeroU16,
+    /// The state it is in.
+    pub conditions: Conditions,
+    /// It runs on this node.
+    pub local: bool,
+    /// What its node hints say, seen from this node.
+    pub node_hint: NodeHint,
+    /// Zones that ask for it; `None` is no hint. Shared between the endpoints of one pattern.
+    pub zone_hints: Option<Arc<[Arc<str>]>>,
+}
+
+/// The node hints of an endpoint, seen from this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeHint {
+    /// It has none.
+    #[default]
+    Absent,
+    /// This node is named.
+    ThisNode,
+    /// Only other nodes are named.
+    OtherNode,
+}
+
+impl Endpoint {
+    /// Address and port.
+    pub fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port.get())
+    }
+
+    /// Whether it takes new connections.
+    pub fn is_ready(&self) -> bool {
+        self.conditions.ready
+    }
+
+    /// Whether it is about to go but still answers: the fall-back when nothing is ready.
+    pub fn is_serving_terminating(&self) -> bool {
+        self.conditions.serving && self.conditions.terminating
+    }
+}
+
+/// `ip:port`, with IPv6 addresses in brackets: the text in comments and chain hashes.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.socket_address().fmt(f)
+    }
+}

@@ -1,0 +1,154 @@
+//! One family, put together: tracker, scheduler and backend.
+
+use std::time::{Instant, SystemTime};
+
+use crate::conntrack::UdpCheck;
+use crate::tracker::{ChangeCounts, TrackerOptions};
+use crate::{
+    Changes, Event, Intervals, ProxyBackend, Scheduler, Scope, Snapshot, SyncError, SyncReport,
+    Tracker,
+};
+
+/// Keeps one family of one node in sync. It does nothing by itself: its owner hands in events and the time, and calls
+/// [`sync`](Self::sync) when [`due`](Self::due) says so.
+///
+/// ```text
+/// loop {
+///     wait for an event, or until proxy.due()
+///     proxy.apply(event, now)            on an event
+///     proxy.sync(now).await              when due
+/// }
+/// ```
+pub struct Proxy {
+    tracker: Tracker,
+    scheduler: Scheduler,
+    backend: Box<dyn ProxyBackend>,
+    /// Folded into the snapshot, but not yet on the node.
+    unsynced: Changes,
+    /// Nothing on the node may be taken for granted: at the start, after a failure, and when damage was found.
+    need_full: bool,
+    trigger_times: Vec<SystemTime>,
+}
+
+/// What a call of [`Proxy::sync`] did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the backend said.
+    pub result: Result<SyncReport, SyncError>,
+    /// Whether it was a full sync.
+    pub full: bool,
+    /// How many service ports differed.
+    pub changed_services: usize,
+    /// When the endpoint changes happened that are now on the node. Empty after a failure; they are kept for the next success.
+    pub trigger_times: Vec<SystemTime>,
+}
+
+impl Proxy {
+    /// A proxy that has seen nothing and written nothing.
+    pub fn new(
+        options: TrackerOptions,
+        intervals: Intervals,
+        backend: Box<dyn ProxyBackend>,
+    ) -> Self {
+        Self {
+            tracker: Tracker::new(options),
+            scheduler: Scheduler::new(intervals),
+            backend,
+            unsynced: Changes::default(),
+            need_full: true,
+            trigger_times: Vec::new(),
+        }
+    }
+
+    /// Takes in one event. A sync is asked for only if it may make a difference, and never before the first lists are complete.
+    pub fn apply(&mut self, event: Event, now: Instant) {
+        let changed = self.tracker.apply(event);
+        if changed && self.tracker.is_synced() {
+            self.scheduler.request(now);
+        }
+    }
+
+    /// When [`sync`](Self::sync) has to be called next, if nothing else happens.
+    pub fn due(&self) -> Option<Instant> {
+        self.scheduler.due()
+    }
+
+    /// Since when a change waits to be put on the node. Its age tells whether the proxy is healthy.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        self.scheduler.waiting_since()
+    }
+
+    /// What the node should look like, as of the last sync.
+    pub fn snapshot(&self) -> &Snapshot {
+        self.tracker.snapshot()
+    }
+
+    /// Numbers for metrics.
+    pub fn change_counts(&self) -> ChangeCounts {
+        self.tracker.change_counts()
+    }
+
+    /// Asks for a full sync.
+    pub fn require_full(&mut self, now: Instant) {
+        self.need_full = true;
+        self.scheduler.request(now);
+    }
+
+    /// Makes the node match the snapshot; `None` if the changes cancelled each other out and there was nothing to do.
+    /// `clock` tells the time when the sync ended.
+    pub async fn sync(&mut self, clock: impl Fn() -> Instant) -> Option<Outcome> {
+        let periodic = self.scheduler.waiting_since().is_none();
+        let changes = self.tracker.fold();
+        self.unsynced.merge(changes);
+        self.trigger_times.extend(self.tracker.take_trigger_times());
+        let full = self.need_full || (periodic && !self.snapshot().is_large());
+        if !full && self.unsynced.is_empty() {
+            self.trigger_times.clear();
+            self.scheduler.finished(clock(), true);
+            return None;
+        }
+        let scope = if full { Scope::Full } else { Scope::Partial(&self.unsynced) };
+        let result = self.backend.sync(self.tracker.snapshot(), scope).await;
+        self.scheduler.finished(clock(), result.is_ok());
+        let mut outcome = Outcome {
+            full,
+            changed_services: self.unsynced.services.len(),
+            trigger_times: Vec::new(),
+            result,
+        };
+        if outcome.result.is_ok() {
+            self.need_full = false;
+            self.unsynced = Changes::default();
+            outcome.trigger_times = std::mem::take(&mut self.trigger_times);
+        } else {
+            self.need_full = true;
+        }
+        Some(outcome)
+    }
+
+    /// Looks whether the node still has what was written, and asks for a full sync if not. Nothing is looked at before the first success.
+    pub async fn check(&mut self, now: Instant) -> Result<bool, SyncError> {
+        if self.need_full {
+            return Ok(true);
+        }
+        let intact = self.backend.intact().await?;
+        if !intact {
+            self.require_full(now);
+        }
+        Ok(intact)
+    }
+
+    /// Takes what has to be checked about UDP flows. To be asked for after a successful sync: before it, old rules would create
+    /// the deleted flows anew.
+    pub fn take_udp_check(&mut self) -> Option<UdpCheck> {
+        self.tracker.take_udp_check()
+    }
+
+    /// Gives back a check that could not be carried out, to be part of the next one.
+    pub fn return_udp_check(&mut self, check: UdpCheck) {
+        self.tracker.return_udp_check(check);
+    }
+}
+
+#[cfg(test)]
+mod tests;

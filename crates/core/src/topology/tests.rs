@@ -1,0 +1,198 @@
+//! One test for each rule of endpoint choice, and a property test against a literal reading of the rules.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::{EndpointChoice, choose};
+use crate::endpoint::NodeHint;
+use crate::testing::{ip, port, service};
+use crate::{Conditions, Endpoint, IpFamily, Protocol, ServicePort, TrafficPolicy};
+
+/// Writes endpoints as words: an address' last number, then letters. `r` ready, `t` serving and terminating, `n` not serving; `L` local;
+/// `@` names this node, `%` another; `a`/`b` are zone hints.
+fn endpoints(text: &str) -> Arc<[Endpoint]> {
+    text.split_whitespace().map(endpoint).collect()
+}
+
+fn endpoint(word: &str) -> Endpoint {
+    let digits = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
+    let (number, letters) = word.split_at(digits);
+    let has = |c| letters.contains(c);
+    let zones: Vec<Arc<str>> =
+        letters.chars().filter(|c| "ab".contains(*c)).map(|c| c.to_string().into()).collect();
+    Endpoint {
+        ip: IpAddr::from(Ipv4Addr::new(10, 0, 0, number.parse().expect("a number"))),
+        port: port(8080),
+        conditions: Conditions { ready: has('r'), serving: !has('n'), terminating: has('t') },
+        local: has('L'),
+        node_hint: if has('@') {
+            NodeHint::ThisNode
+        } else if has('%') {
+            NodeHint::OtherNode
+        } else {
+            NodeHint::Absent
+        },
+        zone_hints: (!zones.is_empty()).then(|| zones.into()),
+    }
+}
+
+fn service_port(internal: TrafficPolicy, external: TrafficPolicy, node_port: bool) -> ServicePort {
+    let mut service = service("ns/svc", "10.96.0.1");
+    service.internal_traffic_policy = internal;
+    service.external_traffic_policy = external;
+    service.ports[0].node_port = node_port.then(|| port(30000));
+    service.service_ports(IpFamily::V4).remove(0).1
+}
+
+use TrafficPolicy::{Cluster, Local};
+
+fn numbers(list: &[Endpoint]) -> String {
+    let number = |e: &Endpoint| match e.ip {
+        IpAddr::V4(ip) => ip.octets()[3].to_string(),
+        IpAddr::V6(_) => unreachable!("only IPv4 in here"),
+    };
+    list.iter().map(number).collect::<Vec<_>>().join(" ")
+}
+
+fn chosen(port: &ServicePort, words: &str) -> String {
+    let choice = choose(port, &endpoints(words), Some("a"));
+    format!(
+        "cluster [{}] local [{}]{}",
+        numbers(&choice.cluster),
+        numbers(&choice.local),
+        if choice.has_any { "" } else { " none anywhere" }
+    )
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+fn rules() {
+    let cluster = service_port(Cluster, Cluster, false);
+    let internal_local = service_port(Local, Cluster, false);
+    let external_local = service_port(Cluster, Local, true);
+    let both_local = service_port(Local, Local, true);
+    for (what, port, words, expected) in [
+        ("no endpoints", &cluster, "", "cluster [] local [] none anywhere"),
+        ("ready only", &cluster, "1r 2n 3r", "cluster [1 3] local []"),
+        ("terminating as the last resort", &cluster, "1n 2t", "cluster [2] local []"),
+        ("terminating not beside ready", &cluster, "1r 2t", "cluster [1] local []"),
+        ("nothing serves", &cluster, "1n", "cluster [] local [] none anywhere"),
+        ("internal local", &internal_local, "1r 2rL", "cluster [] local [2]"),
+        ("internal local, none here", &internal_local, "1r", "cluster [] local []"),
+        ("internal local, terminating here", &internal_local, "1r 2tL", "cluster [] local [2]"),
+        ("external local", &external_local, "1r 2rL", "cluster [1 2] local [2]"),
+        ("external local, none here", &external_local, "1r", "cluster [1] local []"),
+        ("both local", &both_local, "1r 2rL 3tL", "cluster [1 2] local [2]"),
+        ("both local, terminating here", &both_local, "1r 3tL", "cluster [1] local [3]"),
+        ("same zone", &cluster, "1ra 2rb 3rab", "cluster [1 3] local []"),
+        ("one ready without a zone", &cluster, "1ra 2rb 3r", "cluster [1 2 3] local []"),
+        ("unready ones need no hint", &cluster, "1ra 2rb 3n", "cluster [1] local []"),
+        ("no hint for our zone", &cluster, "1rb 2rb", "cluster [1 2] local []"),
+        ("node before zone", &cluster, "1ra@ 2ra%", "cluster [1] local []"),
+        ("no node hint for us", &cluster, "1ra% 2rb%", "cluster [1] local []"),
+        ("one without a node hint", &cluster, "1r@ 2r", "cluster [1 2] local []"),
+        ("hints do not bind local", &both_local, "1rL% 2r@", "cluster [2] local [1]"),
+    ] {
+        assert_eq!(chosen(port, words), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_node_without_a_zone_ignores_zone_hints() {
+    let port = service_port(Cluster, Cluster, false);
+    let choice = choose(&port, &endpoints("1ra 2rb"), None);
+    assert_eq!(numbers(&choice.cluster), "1 2");
+}
+
+#[test]
+fn lists_equal_to_the_full_one_share_its_memory() {
+    let all = endpoints("1rL 2rL");
+    let choice = choose(&service_port(Cluster, Local, true), &all, None);
+    assert!(Arc::ptr_eq(&all, &choice.cluster));
+    assert!(Arc::ptr_eq(&all, &choice.local));
+}
+
+#[test]
+fn reachable_has_each_endpoint_once() {
+    let choice = choose(&service_port(Cluster, Local, true), &endpoints("1r 2rL 4tL"), None);
+    assert_eq!(numbers(&choice.reachable().cloned().collect::<Vec<_>>()), "1 2");
+    let choice = choose(&service_port(Cluster, Local, true), &endpoints("1r 4tL"), None);
+    assert_eq!(numbers(&choice.reachable().cloned().collect::<Vec<_>>()), "1 4");
+}
+
+#[test]
+fn external_ips_make_a_cluster_ip_service_externally_reachable() {
+    let mut service = service("ns/svc", "10.96.0.1");
+    service.external_traffic_policy = Local;
+    let plain = service.service_ports(IpFamily::V4).remove(0).1;
+    assert!(!plain.uses_local_endpoints());
+    service.external_ips = vec![ip("192.0.2.1")];
+    assert!(service.service_ports(IpFamily::V4).remove(0).1.uses_local_endpoints());
+    assert_eq!(plain.protocol, Protocol::Tcp);
+}
+
+/// The rules read out literally, list by list, without sharing.
+fn literal(
+    port: &ServicePort,
+    all: &[Endpoint],
+    zone: &str,
+) -> (Vec<Endpoint>, Vec<Endpoint>, bool) {
+    let keep = |f: &dyn Fn(&Endpoint) -> bool| -> Vec<Endpoint> {
+        all.iter().filter(|e| f(e)).cloned().collect()
+    };
+    let ready = keep(&|e| e.conditions.ready);
+    let in_zone = |e: &Endpoint| {
+        e.zone_hints.as_ref().is_some_and(|zones| zones.iter().any(|z| &**z == zone))
+    };
+    let here = |e: &Endpoint| e.node_hint == NodeHint::ThisNode;
+    let mut cluster = Vec::new();
+    let mut local = Vec::new();
+    let mut any = false;
+    if port.internal_traffic_policy == Cluster || port.node_port.is_some() {
+        let hinted_nodes = ready.iter().all(|e| e.node_hint != NodeHint::Absent);
+        let hinted_zones = ready.iter().all(|e| e.zone_hints.is_some());
+        cluster = if hinted_nodes && ready.iter().any(here) {
+            keep(&|e| e.conditions.ready && here(e))
+        } else if hinted_zones && ready.iter().any(in_zone) {
+            keep(&|e| e.conditions.ready && in_zone(e))
+        } else {
+            ready
+        };
+        if cluster.is_empty() {
+            cluster = keep(&|e| e.conditions.serving && e.conditions.terminating);
+        }
+        any = !cluster.is_empty();
+    }
+    if port.internal_traffic_policy == Local
+        || (port.external_traffic_policy == Local && port.node_port.is_some())
+    {
+        any |= !keep(&|e| e.conditions.ready || (e.conditions.serving && e.conditions.terminating))
+            .is_empty();
+        local = keep(&|e| e.local && e.conditions.ready);
+        if local.is_empty() {
+            local = keep(&|e| e.local && e.conditions.serving && e.conditions.terminating);
+        }
+    }
+    (cluster, local, any)
+}
+
+proptest! {
+    #[test]
+    fn equals_the_literal_rules(
+        words in prop::collection::vec("[rtn]L?[@%]?a?b?", 0..8),
+        internal in any::<bool>(),
+        external in any::<bool>(),
+        node_port in any::<bool>(),
+    ) {
+        let policy = |local| if local { Local } else { Cluster };
+        let port = service_port(policy(internal), policy(external), node_port);
+        let words: Vec<String> =
+            words.iter().enumerate().map(|(i, letters)| format!("{}{letters}", i + 1)).collect();
+        let all = endpoints(&words.join(" "));
+        let EndpointChoice { cluster, local, has_any } = choose(&port, &all, Some("a"));
+        let expected = literal(&port, &all, "a");
+        prop_assert_eq!((cluster.to_vec(), local.to_vec(), has_any), expected);
+    }
+}

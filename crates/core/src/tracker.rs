@@ -1,0 +1,373 @@
+//! From events to the snapshot of one family.
+//!
+//! The tracker keeps every object in normalised form and compares before it believes in a change: a new label, a managed field
+//! or another node's name in a slice wakes nobody.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+use rustc_hash::FxHashMap;
+
+use crate::conntrack::{TouchedFrontends, UdpCheck};
+use crate::topology::choose;
+use crate::{
+    Changes, EndpointSlice, Event, IpFamily, Kind, Node, ObjectName, Service, ServiceEntry,
+    ServicePort, ServicePortName, Snapshot,
+};
+
+mod slices;
+
+use slices::Slices;
+
+/// What a [`Tracker`] has to know besides the objects.
+#[derive(Clone, Debug)]
+pub struct TrackerOptions {
+    /// The family it looks after.
+    pub family: IpFamily,
+    /// The name of this node: endpoints on it are local.
+    pub node_name: Arc<str>,
+    /// The primary address of this node if it is set by hand (`bindAddress`); else it is taken from the Node object.
+    pub node_ip: Option<IpAddr>,
+    /// Whether `spec.externalIPs` count (feature gate `AllowServiceExternalIPs`, KEP-5707).
+    pub allow_external_ips: bool,
+}
+
+/// Numbers for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeCounts {
+    /// Service changes so far that made a difference.
+    pub services: u64,
+    /// EndpointSlice changes so far that made a difference.
+    pub endpoints: u64,
+    /// Of the service changes, those since the last fold.
+    pub services_pending: u64,
+    /// Of the EndpointSlice changes, those since the last fold.
+    pub endpoints_pending: u64,
+}
+
+/// Keeps the objects of one family and turns changes into an up-to-date [`Snapshot`].
+#[derive(Debug)]
+pub struct Tracker {
+    options: TrackerOptions,
+    snapshot: Snapshot,
+    services: FxHashMap<ObjectName, Seen<Arc<Service>>>,
+    slices: Slices,
+    service_cidrs: FxHashMap<ObjectName, Seen<Vec<IpNet>>>,
+    zone: Option<Arc<str>>,
+    node_ip: Option<IpAddr>,
+    lists: Lists,
+    /// Services to look at in the next fold.
+    dirty: BTreeSet<ObjectName>,
+    /// All services have to be looked at: the zone of this node changed.
+    all_dirty: bool,
+    touched: TouchedFrontends,
+    trigger_times: Vec<SystemTime>,
+    counts: ChangeCounts,
+}
+
+/// An object and the list that last contained it.
+#[derive(Clone, Debug)]
+struct Seen<T> {
+    list: u32,
+    value: T,
+}
+
+/// How often each kind was listed, and whether a list was ever complete.
+#[derive(Debug, Default)]
+struct Lists {
+    service: u32,
+    slice: u32,
+    node: u32,
+    node_seen: u32,
+    service_cidr: u32,
+    services_complete: bool,
+    slices_complete: bool,
+}
+
+impl Tracker {
+    /// A tracker that has seen nothing.
+    pub fn new(options: TrackerOptions) -> Self {
+        let mut snapshot = Snapshot::new(options.family);
+        snapshot.node_ip = options.node_ip;
+        Self {
+            snapshot,
+            services: FxHashMap::default(),
+            slices: Slices::new(options.node_name.clone()),
+            service_cidrs: FxHashMap::default(),
+            zone: None,
+            node_ip: options.node_ip,
+            lists: Lists::default(),
+            dirty: BTreeSet::new(),
+            all_dirty: false,
+            touched: TouchedFrontends::default(),
+            trigger_times: Vec::new(),
+            counts: ChangeCounts::default(),
+            options,
+        }
+    }
+
+    /// The result of the last [`fold`](Self::fold).
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Whether Services and EndpointSlices were listed completely once; before that a sync would tear down what is there.
+    pub fn is_synced(&self) -> bool {
+        self.lists.services_complete && self.lists.slices_complete
+    }
+
+    /// Numbers for metrics.
+    pub fn change_counts(&self) -> ChangeCounts {
+        self.counts
+    }
+
+    /// Takes in one event; `true` if it may change the snapshot, so that a fold is worth while.
+    pub fn apply(&mut self, event: Event) -> bool {
+        match event {
+            Event::ListStarted(kind) => {
+                *self.lists.number(kind) += 1;
+                false
+            }
+            Event::ListDone(kind) => self.list_done(kind),
+            Event::ServiceApplied(service) => self.apply_service(service),
+            Event::ServiceDeleted(name) => self.delete_service(&name),
+            Event::EndpointSliceApplied(slice) => self.apply_slice(&slice),
+            Event::EndpointSliceDeleted(name) => self.delete_slice(&name),
+            Event::NodeApplied(node) => self.apply_node(&node),
+            Event::NodeDeleted => self.set_node(None, None),
+            Event::ServiceCidrApplied(name, nets) => self.apply_service_cidr(name, nets),
+            Event::ServiceCidrDeleted(name) => self.service_cidrs.remove(&name).is_some(),
+        }
+    }
+
+    fn list_done(&mut self, kind: Kind) -> bool {
+        let current = *self.lists.number(kind);
+        match kind {
+            Kind::Service => {
+                let first = !std::mem::replace(&mut self.lists.services_complete, true);
+                let gone = missing(&self.services, current);
+                gone.iter().fold(first, |changed, name| self.delete_service(name) || changed)
+            }
+            Kind::EndpointSlice => {
+                let first = !std::mem::replace(&mut self.lists.slices_complete, true);
+                let gone = self.slices.missing(current);
+                gone.iter().fold(first, |changed, name| self.delete_slice(name) || changed)
+            }
+            Kind::Node => self.lists.node_seen != current && self.set_node(None, None),
+            Kind::ServiceCidr => {
+                let gone = missing(&self.service_cidrs, current);
+                for name in &gone {
+                    self.service_cidrs.remove(name);
+                }
+                !gone.is_empty()
+            }
+        }
+    }
+
+    fn apply_service(&mut self, service: Arc<Service>) -> bool {
+        let name = service.name.clone();
+        let seen = Seen { list: self.lists.service, value: service };
+        match self.services.get_mut(&name) {
+            Some(known) if known.value == seen.value => {
+                known.list = seen.list;
+                return false;
+            }
+            Some(known) => *known = seen,
+            None => {
+                self.services.insert(name.clone(), seen);
+            }
+        }
+        self.count_service(name)
+    }
+
+    fn delete_service(&mut self, name: &ObjectName) -> bool {
+        self.services.remove(name).is_some() && self.count_service(name.clone())
+    }
+
+    fn count_service(&mut self, name: ObjectName) -> bool {
+        self.counts.services += 1;
+        self.counts.services_pending += 1;
+        self.dirty.insert(name);
+        true
+    }
+
+    fn apply_slice(&mut self, slice: &EndpointSlice) -> bool {
+        if slice.family != self.options.family {
+            // A slice cannot change its address type, but one of the same name may be created again with another.
+            return self.delete_slice(&slice.name);
+        }
+        let owners = self.slices.apply(slice, self.lists.slice);
+        if owners.is_empty() {
+            return false;
+        }
+        self.trigger_times.extend(slice.trigger_time);
+        self.count_slice(owners)
+    }
+
+    fn delete_slice(&mut self, name: &ObjectName) -> bool {
+        match self.slices.delete(name) {
+            Some(owner) => self.count_slice(vec![owner]),
+            None => false,
+        }
+    }
+
+    fn count_slice(&mut self, owners: Vec<ObjectName>) -> bool {
+        self.counts.endpoints += 1;
+        self.counts.endpoints_pending += 1;
+        self.dirty.extend(owners);
+        true
+    }
+
+    fn apply_node(&mut self, node: &Node) -> bool {
+        self.lists.node_seen = self.lists.node;
+        let ip = node.address(self.options.family);
+        self.set_node(node.zone.clone(), ip)
+    }
+
+    fn set_node(&mut self, zone: Option<Arc<str>>, ip: Option<IpAddr>) -> bool {
+        // A Node object that vanishes or loses its address does not move the node.
+        let node_ip = self.options.node_ip.or(ip).or(self.node_ip);
+        let zone_differs = self.zone != zone;
+        let ip_differs = self.node_ip != node_ip;
+        self.zone = zone;
+        self.node_ip = node_ip;
+        self.all_dirty |= zone_differs;
+        zone_differs || ip_differs
+    }
+
+    fn apply_service_cidr(&mut self, name: ObjectName, nets: Vec<IpNet>) -> bool {
+        let family = self.options.family;
+        let own: Vec<_> = nets.into_iter().filter(|net| IpFamily::of_net(net) == family).collect();
+        let seen = Seen { list: self.lists.service_cidr, value: own };
+        let differs = self.service_cidrs.get(&name).is_none_or(|known| known.value != seen.value);
+        self.service_cidrs.insert(name, seen);
+        differs
+    }
+
+    /// Brings the snapshot up to date and says what differs from before.
+    ///
+    /// Changes that cancelled each other out since the last fold do not show.
+    pub fn fold(&mut self) -> Changes {
+        self.counts.services_pending = 0;
+        self.counts.endpoints_pending = 0;
+        let mut changes = Changes {
+            node_ip: self.snapshot.node_ip != self.node_ip,
+            service_cidrs: self.fold_service_cidrs(),
+            ..Changes::default()
+        };
+        self.snapshot.node_ip = self.node_ip;
+        let mut dirty = std::mem::take(&mut self.dirty);
+        if std::mem::take(&mut self.all_dirty) {
+            dirty.extend(self.services.keys().cloned());
+        }
+        for name in &dirty {
+            self.fold_service(name, &mut changes.services);
+        }
+        changes
+    }
+
+    fn fold_service_cidrs(&mut self) -> bool {
+        let all: BTreeSet<IpNet> =
+            self.service_cidrs.values().flat_map(|seen| seen.value.iter().copied()).collect();
+        let all: Vec<IpNet> = all.into_iter().collect();
+        let differs = self.snapshot.service_cidrs != all;
+        self.snapshot.service_cidrs = all;
+        differs
+    }
+
+    fn fold_service(&mut self, name: &ObjectName, changed: &mut BTreeSet<ServicePortName>) {
+        let ports = match self.services.get(name) {
+            Some(service) => self.allowed_ports(&service.value),
+            None => Vec::new(),
+        };
+        let gone: Vec<_> = self
+            .snapshot
+            .ports_of(name)
+            .map(|(known, _)| known.clone())
+            .filter(|known| !ports.iter().any(|(kept, _)| kept == known))
+            .collect();
+        for name in gone {
+            if let Some(old) = self.snapshot.services.remove(&name) {
+                self.snapshot.endpoint_count -= old.endpoints.len();
+                self.touched.forget(&old.port);
+            }
+            changed.insert(name);
+        }
+        for (name, port) in ports {
+            let endpoints = self.slices.endpoints(&name);
+            let choice = choose(&port, &endpoints, self.zone.as_deref());
+            let entry = ServiceEntry { port, endpoints, choice };
+            if self.replace(&name, entry) {
+                changed.insert(name);
+            }
+        }
+    }
+
+    fn allowed_ports(&self, service: &Service) -> Vec<(ServicePortName, ServicePort)> {
+        let mut ports = service.service_ports(self.options.family);
+        if !self.options.allow_external_ips {
+            for (_, port) in &mut ports {
+                port.forbid_external_ips();
+            }
+        }
+        ports
+    }
+
+    /// Puts an entry into the snapshot; `false` if it was there already.
+    fn replace(&mut self, name: &ServicePortName, entry: ServiceEntry) -> bool {
+        let old = self.snapshot.services.get_mut(name);
+        if old.as_deref() == Some(&entry) {
+            return false;
+        }
+        self.snapshot.endpoint_count += entry.endpoints.len();
+        if let Some(old) = &old {
+            self.snapshot.endpoint_count -= old.endpoints.len();
+            self.touched.forget(&old.port);
+        }
+        self.touched.keep(name, &entry.port);
+        match old {
+            Some(old) => *old = entry,
+            None => {
+                self.snapshot.services.insert(name.clone(), entry);
+            }
+        }
+        true
+    }
+
+    /// Takes the trigger times of the slice changes since this was last called: when the changes happened that the next sync carries out.
+    pub fn take_trigger_times(&mut self) -> Vec<SystemTime> {
+        std::mem::take(&mut self.trigger_times)
+    }
+
+    /// Takes what has to be checked about UDP flows after the folds since this was last called; `None` if nothing.
+    pub fn take_udp_check(&mut self) -> Option<UdpCheck> {
+        std::mem::take(&mut self.touched).resolve(&self.snapshot)
+    }
+
+    /// Gives back a check that could not be carried out, to be part of the next one.
+    pub fn return_udp_check(&mut self, check: UdpCheck) {
+        self.touched.take_back(check);
+    }
+}
+
+impl Lists {
+    fn number(&mut self, kind: Kind) -> &mut u32 {
+        match kind {
+            Kind::Service => &mut self.service,
+            Kind::EndpointSlice => &mut self.slice,
+            Kind::Node => &mut self.node,
+            Kind::ServiceCidr => &mut self.service_cidr,
+        }
+    }
+}
+
+/// The objects that the current list did not contain.
+fn missing<T>(known: &FxHashMap<ObjectName, Seen<T>>, current: u32) -> Vec<ObjectName> {
+    known.iter().filter(|(_, seen)| seen.list != current).map(|(name, _)| name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests;
