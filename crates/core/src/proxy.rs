@@ -37,8 +37,8 @@ pub struct Outcome {
     pub result: Result<SyncReport, SyncError>,
     /// Whether it was a full sync.
     pub full: bool,
-    /// How many service ports differed.
-    pub changed_services: usize,
+    /// What differed from the last successful sync.
+    pub changes: Changes,
     /// When the endpoint changes happened that are now on the node. Empty after a failure; they are kept for the next success.
     pub trigger_times: Vec<SystemTime>,
 }
@@ -110,20 +110,14 @@ impl Proxy {
         let scope = if full { Scope::Full } else { Scope::Partial(&self.unsynced) };
         let result = self.backend.sync(self.tracker.snapshot(), scope).await;
         self.scheduler.finished(clock(), result.is_ok());
-        let mut outcome = Outcome {
-            full,
-            changed_services: self.unsynced.services.len(),
-            trigger_times: Vec::new(),
-            result,
-        };
-        if outcome.result.is_ok() {
-            self.need_full = false;
-            self.unsynced = Changes::default();
-            outcome.trigger_times = std::mem::take(&mut self.trigger_times);
-        } else {
-            self.need_full = true;
+        self.need_full = result.is_err();
+        if result.is_err() {
+            let changes = self.unsynced.clone();
+            return Some(Outcome { result, full, changes, trigger_times: Vec::new() });
         }
-        Some(outcome)
+        let changes = std::mem::take(&mut self.unsynced);
+        let trigger_times = std::mem::take(&mut self.trigger_times);
+        Some(Outcome { result, full, changes, trigger_times })
     }
 
     /// Looks whether the node still has what was written, and asks for a full sync if not. Nothing is looked at before the first success.
@@ -138,10 +132,9 @@ impl Proxy {
         Ok(intact)
     }
 
-    /// Takes what has to be checked about UDP flows. To be asked for after a successful sync: before it, old rules would create
-    /// the deleted flows anew.
+    /// Takes what has to be checked about UDP flows; `None` while a sync is missing, as old rules would create the deleted flows anew.
     pub fn take_udp_check(&mut self) -> Option<UdpCheck> {
-        self.tracker.take_udp_check()
+        if self.need_full { None } else { self.tracker.take_udp_check() }
     }
 
     /// Gives back a check that could not be carried out, to be part of the next one.

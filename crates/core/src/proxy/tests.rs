@@ -143,7 +143,7 @@ fn after_a_failure_the_next_sync_is_full_and_forgets_nothing() {
     let outcome = block_on(bench.proxy.sync(|| now)).expect("a sync");
     assert!(outcome.full && outcome.result.is_ok());
     assert_eq!(outcome.trigger_times.len(), 1, "kept over the failure");
-    assert_eq!(outcome.changed_services, 1);
+    assert_eq!(outcome.changes.services.len(), 1);
 }
 
 #[test]

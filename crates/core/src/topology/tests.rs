@@ -67,7 +67,6 @@ fn chosen(port: &ServicePort, words: &str) -> String {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn rules() {
     let cluster = service_port(Cluster, Cluster, false);
     let internal_local = service_port(Local, Cluster, false);
