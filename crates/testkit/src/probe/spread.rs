@@ -1,0 +1,94 @@
+//! How connections spread over pods.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::iter::Sum;
+
+use anyhow::ensure;
+
+use super::Outcome;
+
+/// Counts of many probes of the same address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spread {
+    /// Number of answers by name of the pod.
+    pub pods: BTreeMap<String, usize>,
+    /// Number of probes without an answer, by what happened instead.
+    pub failures: BTreeMap<String, usize>,
+}
+
+impl Spread {
+    /// Number of probes.
+    pub fn total(&self) -> usize {
+        self.pods.values().chain(self.failures.values()).sum()
+    }
+
+    /// Checks that exactly these pods answered, all probes were answered, and each pod had its
+    /// share.
+    ///
+    /// The share may be off by six standard deviations of a fair random choice, so a correct
+    /// balancer fails this about once in 10^8 calls; 100 probes of two pods give 20 to 80 each.
+    pub fn check_even(&self, pods: &[&str]) -> anyhow::Result<()> {
+        ensure!(self.failures.is_empty(), "not all probes were answered: {self}");
+        let names: Vec<&str> = self.pods.keys().map(String::as_str).collect();
+        let mut wanted = pods.to_vec();
+        wanted.sort_unstable();
+        ensure!(names == wanted, "answers not of exactly {wanted:?}: {self}");
+        #[expect(clippy::cast_precision_loss, reason = "numbers of probes are far below 2^52")]
+        let (total, share) = (self.total() as f64, 1.0 / pods.len() as f64);
+        let deviation = (total * share * (1.0 - share)).sqrt();
+        for (pod, &count) in &self.pods {
+            #[expect(clippy::cast_precision_loss, reason = "numbers of probes are far below 2^52")]
+            let off = (count as f64 - total * share).abs();
+            ensure!(off <= 6.0 * deviation, "{pod} has too large or small a share: {self}");
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Answer(answer) => self.pods.entry(answer.pod.clone()),
+            failure => self.failures.entry(failure.to_string()),
+        };
+        *counter.or_default() += 1;
+    }
+}
+
+impl FromIterator<Outcome> for Spread {
+    fn from_iter<I: IntoIterator<Item = Outcome>>(outcomes: I) -> Self {
+        let mut spread = Self::default();
+        for outcome in outcomes {
+            spread.count(&outcome);
+        }
+        spread
+    }
+}
+
+impl Sum for Spread {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        let mut total = Self::default();
+        for part in parts {
+            for (pod, count) in part.pods {
+                *total.pods.entry(pod).or_default() += count;
+            }
+            for (failure, count) in part.failures {
+                *total.failures.entry(failure).or_default() += count;
+            }
+        }
+        total
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.pods.iter().chain(&self.failures);
+        for (index, (what, count)) in counts.enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{count} x {what}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
