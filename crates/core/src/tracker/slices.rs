@@ -1,6 +1,5 @@
 //! The endpoint slices of one family, as compact as they can be, and their merge into endpoints.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,11 +14,18 @@ use crate::{Endpoint, EndpointSlice, ObjectName, ServicePortName, SliceEndpoint,
 #[derive(Debug)]
 pub(super) struct Slices {
     node_name: Arc<str>,
-    /// By Service, then by the name of the slice: a fixed order, so that merging gives the same result every time.
-    by_service: FxHashMap<ObjectName, BTreeMap<Arc<str>, Seen<Slice>>>,
+    /// By Service, then sorted by the name of the slice: a fixed order, so that merging gives the same result every time.
+    /// Nearly all Services have one slice, for which a vector is much smaller than a map.
+    by_service: FxHashMap<ObjectName, Vec<NamedSlice>>,
     /// The Service of each slice: needed when a slice goes or changes hands.
     owners: FxHashMap<ObjectName, ObjectName>,
     zone_lists: ZoneLists,
+}
+
+#[derive(Debug)]
+struct NamedSlice {
+    name: Arc<str>,
+    slice: Seen<Slice>,
 }
 
 /// What is kept of one slice. Node names are reduced to "here or not": the rest of the cluster does not matter on this node.
@@ -60,15 +66,16 @@ impl Slices {
             ports: slice.ports.clone().into(),
             endpoints: slice.endpoints.iter().map(|e| self.address(e)).collect(),
         };
+        let new = Seen { list, value: stored };
         let of_service = self.by_service.entry(owner.clone()).or_default();
-        match of_service.get_mut(&slice.name.name) {
-            Some(known) if known.value == stored => {
-                known.list = list;
+        match position(of_service, &slice.name) {
+            Ok(index) if of_service[index].slice.value == new.value => {
+                of_service[index].slice.list = list;
                 return changed;
             }
-            Some(known) => *known = Seen { list, value: stored },
-            None => {
-                of_service.insert(slice.name.name.clone(), Seen { list, value: stored });
+            Ok(index) => of_service[index].slice = new,
+            Err(index) => {
+                of_service.insert(index, NamedSlice { name: slice.name.name.clone(), slice: new });
                 self.owners.insert(slice.name.clone(), owner.clone());
             }
         }
@@ -80,7 +87,9 @@ impl Slices {
     pub(super) fn delete(&mut self, name: &ObjectName) -> Option<ObjectName> {
         let owner = self.owners.remove(name)?;
         if let Some(of_service) = self.by_service.get_mut(&owner) {
-            of_service.remove(&name.name);
+            if let Ok(index) = position(of_service, name) {
+                of_service.remove(index);
+            }
             if of_service.is_empty() {
                 self.by_service.remove(&owner);
             }
@@ -91,8 +100,8 @@ impl Slices {
     /// The slices that the current list did not contain.
     pub(super) fn missing(&self, current: u32) -> Vec<ObjectName> {
         let stale = |name: &ObjectName, owner: &ObjectName| {
-            let slice = self.by_service.get(owner).and_then(|slices| slices.get(&name.name));
-            slice.is_some_and(|seen| seen.list != current)
+            let slices = self.by_service.get(owner).map_or(&[][..], Vec::as_slice);
+            position(slices, name).is_ok_and(|index| slices[index].slice.list != current)
         };
         self.owners
             .iter()
@@ -110,8 +119,7 @@ impl Slices {
             return Arc::from([]);
         };
         let mut all: Vec<Endpoint> = Vec::new();
-        for seen in slices.values() {
-            let slice = &seen.value;
+        for slice in slices.iter().map(|named| &named.slice.value) {
             let fits = |p: &&SlicePort| p.name == name.port && p.protocol == name.protocol;
             for port in slice.ports.iter().filter(fits) {
                 all.extend(slice.endpoints.iter().map(|address| address.endpoint(port)));
@@ -142,6 +150,11 @@ impl Slices {
             zone_hints: self.zone_lists.shared(&endpoint.zone_hints),
         }
     }
+}
+
+/// Where a slice is, or belongs.
+fn position(slices: &[NamedSlice], name: &ObjectName) -> Result<usize, usize> {
+    slices.binary_search_by(|named| named.name.cmp(&name.name))
 }
 
 impl Address {
