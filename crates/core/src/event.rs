@@ -19,6 +19,8 @@ pub enum Event {
     ListStarted(Kind),
     /// The list is complete.
     ListDone(Kind),
+    /// An object is there, but this version of it cannot be read: what an earlier version said stays in use.
+    Kept(Kind, ObjectName),
     /// A Service is there, new or changed.
     ServiceApplied(Arc<Service>),
     /// A Service is gone, or is no longer to be proxied.

@@ -132,6 +132,10 @@ impl Tracker {
                 false
             }
             Event::ListDone(kind) => self.list_done(kind),
+            Event::Kept(kind, name) => {
+                self.keep(kind, &name);
+                false
+            }
             Event::ServiceApplied(service) => self.apply_service(service),
             Event::ServiceDeleted(name) => self.delete_service(&name),
             Event::EndpointSliceApplied(slice) => self.apply_slice(&slice),
@@ -163,6 +167,21 @@ impl Tracker {
                     self.service_cidrs.remove(name);
                 }
                 !gone.is_empty()
+            }
+        }
+    }
+
+    /// Counts an object as part of the current list, as it is.
+    fn keep(&mut self, kind: Kind, name: &ObjectName) {
+        let list = *self.lists.number(kind);
+        match kind {
+            Kind::Service => {
+                self.services.entry(name.clone()).and_modify(|seen| seen.list = list);
+            }
+            Kind::EndpointSlice => self.slices.keep(name, list),
+            Kind::Node => self.lists.node_seen = list,
+            Kind::ServiceCidr => {
+                self.service_cidrs.entry(name.clone()).and_modify(|seen| seen.list = list);
             }
         }
     }

@@ -97,6 +97,16 @@ impl Slices {
         Some(owner)
     }
 
+    /// Counts a slice, if it is known, as part of a list.
+    pub(super) fn keep(&mut self, name: &ObjectName, list: u32) {
+        let slices = self.owners.get(name).and_then(|owner| self.by_service.get_mut(owner));
+        if let Some(slices) = slices
+            && let Ok(index) = position(slices, name)
+        {
+            slices[index].slice.list = list;
+        }
+    }
+
     /// The slices that the current list did not contain.
     pub(super) fn missing(&self, current: u32) -> Vec<ObjectName> {
         let stale = |name: &ObjectName, owner: &ObjectName| {

@@ -126,6 +126,23 @@ fn a_relist_removes_what_it_does_not_contain_and_only_at_its_end() {
 }
 
 #[test]
+fn an_object_that_cannot_be_read_stays_as_it_was() {
+    let mut tracker = with(vec![
+        applied(service("ns/a", "10.96.0.1")),
+        applied(service("ns/b", "10.96.0.2")),
+        Event::EndpointSliceApplied(slice("ns/a-1", "a", vec![ready("10.0.0.1")])),
+    ]);
+    for (kind, kept) in [(Kind::Service, "ns/a"), (Kind::EndpointSlice, "ns/a-1")] {
+        tracker.apply(Event::ListStarted(kind));
+        assert!(!tracker.apply(Event::Kept(kind, name(kept))));
+        assert!(!tracker.apply(Event::Kept(kind, name("ns/unknown"))));
+        tracker.apply(Event::ListDone(kind));
+    }
+    assert_eq!(tracker.fold().services.into_iter().collect::<Vec<_>>(), [port_name("ns/b", "")]);
+    assert_eq!(addresses(tracker.snapshot(), "ns/a"), ["10.0.0.1:8080"]);
+}
+
+#[test]
 fn terminating_entries_never_replace_and_others_always_do() {
     let both = |first, second| {
         let tracker = with(vec![

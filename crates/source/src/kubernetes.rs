@@ -1,0 +1,105 @@
+//! The Kubernetes API as a source: list and watch of the four kinds.
+//!
+//! One state machine per kind, all on the caller's runtime:
+//!
+//! ```text
+//!            ┌────────── 410, or the server does not know the version ──────────┐
+//!            ▼                                                                  │
+//!   list ──▶ streaming list (KEP-3157) ── end of initial events ──▶ watch ──────┤
+//!            └─ refused ─▶ pages of 500 ─── last page ────────────▶   ▲         │
+//!                                                                     └ dropped, stalled: go on from the last version
+//! ```
+//!
+//! Errors are retried with a growing, jittered delay, as the server asks for if it does. Meanwhile no events come, so traffic keeps its
+//! last good state: a list announces what is gone only at its end.
+
+use std::sync::Arc;
+
+use kube::Client;
+use kube_proxy_core::Kind;
+
+use crate::Sink;
+use crate::names::Names;
+use crate::problems::Problems;
+
+mod api;
+mod backoff;
+mod config;
+mod lines;
+mod outage;
+mod rate;
+mod status;
+mod watcher;
+
+use api::Api;
+pub use config::{ConfigError, KubernetesOptions, Timing};
+pub use status::ApiStatus;
+
+use outage::Outages;
+use rate::RateLimit;
+use watcher::Watcher;
+
+/// Lists and watches Services, EndpointSlices, the own Node and ServiceCIDRs.
+pub struct KubernetesSource {
+    client: Client,
+    shared: Arc<Shared>,
+}
+
+/// What the state machines of all kinds share.
+struct Shared {
+    api: Api,
+    node_name: String,
+    timing: Timing,
+    rate: RateLimit,
+    names: Names,
+    problems: Problems,
+    status: ApiStatus,
+    outages: Outages,
+}
+
+impl KubernetesSource {
+    /// Reads the configuration and prepares the client. Nothing is sent yet, so the server need not be there.
+    ///
+    /// Has to be awaited on a tokio runtime with I/O and time, the one that [`run`](Self::run) will be awaited on too.
+    ///
+    /// # Errors
+    /// The kubeconfig cannot be read or makes no sense, or there is none and the process does not run in a cluster.
+    pub async fn new(options: KubernetesOptions, problems: Problems) -> Result<Self, ConfigError> {
+        let config = config::load(&options).await?;
+        let server = config.cluster_url.to_string();
+        let client = config::client(config)?;
+        let shared = Shared {
+            api: Api::new(client.clone(), options.timing.response),
+            node_name: options.node_name,
+            timing: options.timing,
+            rate: RateLimit::new(options.qps, options.burst),
+            names: Names::default(),
+            problems,
+            status: ApiStatus::default(),
+            outages: Outages::new(server),
+        };
+        Ok(Self { client, shared: Arc::new(shared) })
+    }
+
+    /// A client for other requests to the same server, like writing events.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// When the server was last heard of.
+    pub fn status(&self) -> ApiStatus {
+        self.shared.status.clone()
+    }
+
+    /// Lists and watches until the future is dropped; it never ends by itself.
+    pub async fn run(self, sink: Sink) {
+        let Self { client, shared } = self;
+        drop(client);
+        let watcher = |kind| Watcher::new(shared.clone(), kind, sink.clone()).run();
+        let services = watcher(Kind::Service);
+        let slices = watcher(Kind::EndpointSlice);
+        let node = watcher(Kind::Node);
+        let cidrs = watcher(Kind::ServiceCidr);
+        futures::future::join4(services, slices, node, cidrs).await;
+    }
+}

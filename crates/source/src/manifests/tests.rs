@@ -1,0 +1,185 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use kube_proxy_core::{IpFamily, Tracker, TrackerOptions};
+use tempfile::TempDir;
+
+use super::*;
+use crate::manifests::state::{Outcome, report};
+
+fn service(name: &str, ip: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n\
+         spec: {{clusterIP: {ip}, ports: [{{port: 80}}]}}\n"
+    )
+}
+
+fn state(path: &Path) -> State {
+    State::new(path.to_owned(), "n1".to_owned(), Names::default())
+}
+
+/// The cluster IPs of all Services, as a tracker sees them.
+fn cluster_ips(tracker: &mut Tracker, outcome: Option<Outcome>) -> Vec<String> {
+    for event in outcome.into_iter().flat_map(|o| o.events) {
+        tracker.apply(event);
+    }
+    tracker.fold();
+    let services = tracker.snapshot().services.iter();
+    services
+        .map(|(name, entry)| format!("{}={}", name.service.name, entry.port.cluster_ip))
+        .collect()
+}
+
+fn tracker() -> Tracker {
+    Tracker::new(TrackerOptions {
+        family: IpFamily::V4,
+        node_name: "n1".into(),
+        node_ip: None,
+        allow_external_ips: true,
+    })
+}
+
+#[test]
+fn a_missing_path_is_an_error() {
+    let error = ManifestSource::new("/nonexistent/manifests", "n1", Problems::new());
+    let error = error.err().unwrap().to_string();
+    assert!(error.contains("/nonexistent/manifests"), "{error}");
+}
+
+#[test]
+fn every_kind_is_listed_even_when_there_is_nothing() {
+    let dir = TempDir::new().unwrap();
+    let (events, problems) = load(dir.path(), "n1");
+    assert!(problems.is_empty());
+    let mut tracker = tracker();
+    for event in events {
+        tracker.apply(event);
+    }
+    assert!(tracker.is_synced());
+}
+
+#[test]
+fn a_directory_is_read_with_what_is_below() {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("sub/deep")).unwrap();
+    fs::create_dir(at(".hidden")).unwrap();
+    fs::write(at("a.yaml"), service("a", "10.0.0.1")).unwrap();
+    fs::write(at("sub/deep/b.yml"), service("b", "10.0.0.2")).unwrap();
+    fs::write(at("c.json"), r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "c"}, "spec": {"clusterIP": "10.0.0.3", "ports": [{"port": 80}]}}"#).unwrap();
+    fs::write(at("README.md"), "not: [a manifest").unwrap();
+    fs::write(at(".hidden/d.yaml"), service("d", "10.0.0.4")).unwrap();
+    fs::write(at(".e.yaml"), service("e", "10.0.0.5")).unwrap();
+    symlink(".", at("loop")).unwrap();
+    let mut tracker = tracker();
+    let outcome = state(dir.path()).reload();
+    assert!(outcome.as_ref().unwrap().problems.is_empty());
+    assert_eq!(cluster_ips(&mut tracker, outcome), ["a=10.0.0.1", "b=10.0.0.2", "c=10.0.0.3"]);
+}
+
+#[test]
+fn nothing_is_announced_when_nothing_changed() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("a.yaml"), service("a", "10.0.0.1")).unwrap();
+    let mut state = state(dir.path());
+    assert!(state.reload().is_some());
+    assert!(state.reload().is_none());
+}
+
+#[test]
+fn a_broken_document_keeps_what_the_file_said_before() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("all.yaml");
+    let mut state = state(dir.path());
+    let mut tracker = tracker();
+    let two = [service("a", "10.0.0.1"), service("b", "10.0.0.2")].concat();
+    fs::write(&file, two).unwrap();
+    let outcome = state.reload();
+    assert_eq!(cluster_ips(&mut tracker, outcome), ["a=10.0.0.1", "b=10.0.0.2"]);
+
+    // One document is broken, the other changed, a third is new.
+    let broken =
+        [service("b", "10.0.0.22"), "---\na: [\n".to_owned(), service("c", "10.0.0.3")].concat();
+    fs::write(&file, broken).unwrap();
+    let outcome = state.reload();
+    assert_eq!(outcome.as_ref().unwrap().problems.len(), 1);
+    let seen = cluster_ips(&mut tracker, outcome);
+    assert_eq!(seen, ["a=10.0.0.1", "b=10.0.0.22", "c=10.0.0.3"]);
+
+    // A wrongly typed field is the same.
+    let typed = [service("a", "[1]"), service("c", "10.0.0.3")].concat();
+    fs::write(&file, typed).unwrap();
+    let outcome = state.reload();
+    let seen = cluster_ips(&mut tracker, outcome);
+    assert_eq!(seen, ["a=10.0.0.1", "b=10.0.0.22", "c=10.0.0.3"]);
+
+    // Not text at all.
+    fs::write(&file, b"\xff\xfe\x00").unwrap();
+    let outcome = state.reload();
+    let problems = outcome.as_ref().unwrap().problems.iter();
+    let text: Vec<_> = problems.map(ToString::to_string).collect();
+    assert!(text.iter().any(|p| p.contains("all.yaml") && p.contains("UTF-8")), "{text:?}");
+    assert_eq!(cluster_ips(&mut tracker, outcome).len(), 3);
+
+    // Repaired: what it does not say is gone now.
+    fs::write(&file, service("b", "10.0.0.2")).unwrap();
+    let outcome = state.reload();
+    assert!(outcome.as_ref().unwrap().problems.is_empty());
+    assert_eq!(cluster_ips(&mut tracker, outcome), ["b=10.0.0.2"]);
+}
+
+#[test]
+fn a_removed_file_takes_its_objects_along_but_a_missing_path_does_not() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("manifests");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("a.yaml"), service("a", "10.0.0.1")).unwrap();
+    fs::write(root.join("b.yaml"), service("b", "10.0.0.2")).unwrap();
+    let mut state = state(&root);
+    let mut tracker = tracker();
+    cluster_ips(&mut tracker, state.reload());
+    fs::remove_file(root.join("a.yaml")).unwrap();
+    let outcome = state.reload();
+    assert_eq!(cluster_ips(&mut tracker, outcome), ["b=10.0.0.2"]);
+    let aside = dir.path().join("aside");
+    fs::rename(&root, &aside).unwrap();
+    let outcome = state.reload();
+    assert_eq!(outcome.as_ref().unwrap().problems.len(), 1);
+    assert_eq!(cluster_ips(&mut tracker, outcome), ["b=10.0.0.2"]);
+    fs::rename(&aside, &root).unwrap();
+    let outcome = state.reload();
+    assert!(outcome.as_ref().unwrap().problems.is_empty());
+}
+
+#[test]
+fn of_two_objects_with_one_name_the_first_counts() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("a.yaml"), service("web", "10.0.0.1")).unwrap();
+    let twice = [service("x", "10.0.0.2"), service("web", "10.0.0.3")].concat();
+    fs::write(dir.path().join("b.yaml"), twice).unwrap();
+    let outcome = state(dir.path()).reload();
+    let problems = &outcome.as_ref().unwrap().problems;
+    assert_eq!(problems.len(), 1);
+    let problem = problems[0].to_string();
+    for part in ["Service default/web", "a.yaml, document 1", "b.yaml, document 2"] {
+        assert!(problem.contains(part), "{problem}");
+    }
+    assert_eq!(cluster_ips(&mut tracker(), outcome), ["web=10.0.0.1", "x=10.0.0.2"]);
+}
+
+#[test]
+fn the_register_follows() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("a.yaml");
+    let register = Problems::new();
+    let mut state = state(dir.path());
+    fs::write(&file, [service("a", "10.0.0.300"), "---\n[".to_owned()].concat()).unwrap();
+    report(&state.reload().unwrap(), &register);
+    let counts = register.counts();
+    assert_eq!((counts["Service"].current, counts["document"].current), (1, 1));
+    fs::write(&file, service("a", "10.0.0.3")).unwrap();
+    report(&state.reload().unwrap(), &register);
+    assert!(register.current().is_empty());
+    let counts = register.counts();
+    assert_eq!((counts["Service"].total, counts["document"].total), (1, 1));
+}

@@ -1,0 +1,90 @@
+//! What the four kinds have in common: decode, normalise, become an event.
+
+use std::sync::Arc;
+
+use kube_proxy_core::{Event, Kind, ObjectName};
+use serde::Deserialize;
+
+use crate::names::Names;
+use crate::normalise::{self, object_name};
+use crate::problem::Problem;
+use crate::slim::{self, Meta};
+
+/// A slim object of one of the four kinds.
+pub(crate) trait Object<'a>: Deserialize<'a> + Default {
+    /// Its kind.
+    const KIND: Kind;
+
+    /// Its metadata.
+    fn meta(&self) -> Option<&Meta<'a>>;
+
+    /// The event that announces it, unless it is not to be proxied, and what is wrong with it.
+    fn normalise(&self, names: &Names) -> (Option<Event>, Vec<Problem>);
+
+    /// Namespace and name.
+    fn name(&self, names: &Names) -> ObjectName {
+        object_name(self.meta(), names)
+    }
+}
+
+impl<'a> Object<'a> for slim::Service<'a> {
+    const KIND: Kind = Kind::Service;
+
+    fn meta(&self) -> Option<&Meta<'a>> {
+        self.metadata.as_ref()
+    }
+
+    fn normalise(&self, names: &Names) -> (Option<Event>, Vec<Problem>) {
+        let (service, problems) = normalise::service(self, names);
+        (service.map(|s| Event::ServiceApplied(Arc::new(s))), problems)
+    }
+}
+
+impl<'a> Object<'a> for slim::EndpointSlice<'a> {
+    const KIND: Kind = Kind::EndpointSlice;
+
+    fn meta(&self) -> Option<&Meta<'a>> {
+        self.metadata.as_ref()
+    }
+
+    fn normalise(&self, names: &Names) -> (Option<Event>, Vec<Problem>) {
+        let (slice, problems) = normalise::endpoint_slice(self, names);
+        (slice.map(Event::EndpointSliceApplied), problems)
+    }
+}
+
+impl<'a> Object<'a> for slim::Node<'a> {
+    const KIND: Kind = Kind::Node;
+
+    fn meta(&self) -> Option<&Meta<'a>> {
+        self.metadata.as_ref()
+    }
+
+    fn normalise(&self, names: &Names) -> (Option<Event>, Vec<Problem>) {
+        let (node, problems) = normalise::node(self, names);
+        (node.map(|n| Event::NodeApplied(Arc::new(n))), problems)
+    }
+}
+
+impl<'a> Object<'a> for slim::ServiceCidr<'a> {
+    const KIND: Kind = Kind::ServiceCidr;
+
+    fn meta(&self) -> Option<&Meta<'a>> {
+        self.metadata.as_ref()
+    }
+
+    fn normalise(&self, names: &Names) -> (Option<Event>, Vec<Problem>) {
+        let (cidr, problems) = normalise::service_cidr(self, names);
+        (cidr.map(|(name, nets)| Event::ServiceCidrApplied(name, nets)), problems)
+    }
+}
+
+/// The event that says an object is gone.
+pub(crate) fn deleted(kind: Kind, name: ObjectName) -> Event {
+    match kind {
+        Kind::Service => Event::ServiceDeleted(name),
+        Kind::EndpointSlice => Event::EndpointSliceDeleted(name),
+        Kind::Node => Event::NodeDeleted,
+        Kind::ServiceCidr => Event::ServiceCidrDeleted(name),
+    }
+}

@@ -1,0 +1,88 @@
+//! What operators read.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kube_proxy_source::{KubernetesOptions, KubernetesSource, Problems};
+use kube_proxy_testkit::api::Failure;
+
+use super::running::{quick, server, service};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The lines that a source logs in some time.
+fn logged(url: String, content_type: &str, during: impl Future<Output = ()>) -> Vec<String> {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .without_time()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = KubernetesOptions {
+            master: Some(url),
+            content_type: content_type.to_owned(),
+            qps: -1.0,
+            node_name: "n1".to_owned(),
+            timing: quick(),
+            ..KubernetesOptions::default()
+        };
+        let source = KubernetesSource::new(options, Problems::new()).await.unwrap();
+        tokio::select! {
+            () = source.run(Arc::new(|_| ())) => {}
+            () = during => {}
+        }
+    });
+    drop(runtime);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_server_that_is_away_is_one_line_and_another_when_it_is_back() {
+    let server = server();
+    server.stop();
+    let lines = logged(server.url(), "", async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        server.resume().unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    });
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(lines[0].contains("WARN") && lines[0].contains(&server.url()), "{}", lines[0]);
+    assert!(lines[0].contains("Connection refused"), "{}", lines[0]);
+    assert!(lines[1].contains("INFO") && lines[1].contains("answers again"), "{}", lines[1]);
+}
+
+#[test]
+fn errors_of_the_server_are_one_line_each() {
+    let server = server();
+    server.apply(service("a", "10.96.0.1")).unwrap();
+    server.faults().fail(Failure::new(500).times(5).resource("services"));
+    server.faults().fail(Failure::new(403).times(u32::MAX).resource("servicecidrs"));
+    // The default of the configuration, which costs no line.
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    let lines = logged(server.url(), protobuf, async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    });
+    let with = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(with("Internal error occurred"), 1, "{lines:#?}");
+    assert_eq!(with("ServiceCIDRs are not used"), 1, "{lines:#?}");
+    assert_eq!(with("answers again"), 1, "{lines:#?}");
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+}
