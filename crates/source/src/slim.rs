@@ -24,9 +24,9 @@ pub struct Meta<'a> {
     pub resource_version: Option<Text<'a>>,
     #[serde(borrow)]
     pub deletion_timestamp: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub labels: Option<Labels<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub annotations: Option<Annotations<'a>>,
 }
 
@@ -62,11 +62,11 @@ pub struct Annotations<'a> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the API")]
 pub struct Service<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub metadata: Option<Meta<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub spec: Option<ServiceSpec<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub status: Option<ServiceStatus<'a>>,
 }
 
@@ -93,6 +93,7 @@ pub struct ServiceSpec<'a> {
     pub external_traffic_policy: Option<Text<'a>>,
     #[serde(borrow)]
     pub session_affinity: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "scalar::object")]
     pub session_affinity_config: Option<SessionAffinityConfig>,
     pub health_check_node_port: Option<Int>,
     #[serde(borrow, default)]
@@ -103,7 +104,7 @@ pub struct ServiceSpec<'a> {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the API")]
 pub struct SessionAffinityConfig {
-    #[serde(rename = "clientIP")]
+    #[serde(rename = "clientIP", default, deserialize_with = "scalar::object")]
     pub client_ip: Option<ClientIpConfig>,
 }
 
@@ -133,7 +134,7 @@ pub struct ServicePort<'a> {
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are those of the API")]
 pub struct ServiceStatus<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub load_balancer: Option<LoadBalancerStatus<'a>>,
 }
 
@@ -161,7 +162,7 @@ pub struct Ingress<'a> {
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are those of the API")]
 pub struct EndpointSlice<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub metadata: Option<Meta<'a>>,
     #[serde(borrow)]
     pub address_type: Option<Text<'a>>,
@@ -189,10 +190,11 @@ pub struct EndpointPort<'a> {
 pub struct Endpoint<'a> {
     #[serde(borrow, default)]
     pub addresses: List<Text<'a>>,
+    #[serde(default, deserialize_with = "scalar::object")]
     pub conditions: Option<Conditions>,
     #[serde(borrow)]
     pub node_name: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub hints: Option<Hints<'a>>,
 }
 
@@ -228,11 +230,11 @@ pub struct Hint<'a> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the API")]
 pub struct Node<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub metadata: Option<Meta<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub spec: Option<NodeSpec<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub status: Option<NodeStatus<'a>>,
 }
 
@@ -278,9 +280,9 @@ pub struct NodeAddress<'a> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the API")]
 pub struct ServiceCidr<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub metadata: Option<Meta<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub spec: Option<ServiceCidrSpec<'a>>,
 }
 

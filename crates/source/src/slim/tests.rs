@@ -66,3 +66,16 @@ fn wrong_types_are_errors() {
         assert!(serde_json::from_str::<Service<'_>>(json).is_err(), "{json}");
     }
 }
+
+#[test]
+fn a_list_is_no_object_even_if_it_has_the_right_length() {
+    for json in [
+        r#"{"spec": ["ClusterIP", "10.96.0.1", [], [], [], [], "", "", "", null, 0, []]}"#,
+        r#"{"metadata": {"labels": ["a", "b", "c", "d"]}}"#,
+    ] {
+        let error = serde_json::from_str::<Service<'_>>(json).unwrap_err().to_string();
+        assert!(error.contains("expected an object"), "{error}");
+    }
+    let empty = r#"{"metadata": null, "spec": null, "status": {"loadBalancer": null}}"#;
+    assert!(service(empty).status.unwrap().load_balancer.is_none());
+}
