@@ -45,6 +45,8 @@ pub enum Scope<'a> {
 pub struct SyncReport {
     /// Objects on the node by kind, such as the rules of one table.
     pub counts: Vec<Count>,
+    /// Service ports that are not on the node because the kernel refused what was to be written for them.
+    pub refused: usize,
 }
 
 /// How many objects of one kind there are.

@@ -1,0 +1,26 @@
+//! Netlink for a service proxy: codecs over byte slices and one blocking socket.
+//!
+//! Bottom up:
+//! - [`writer`] builds messages in one reusable buffer; [`message`] and [`attr`] read them back and survive any bytes.
+//! - [`socket`] speaks to the kernel: request and acknowledgement, dumps, pipelines, and [`batch`]es as nfnetlink transactions.
+//! - [`conntrack`] and [`route`] are the typed protocols on top.
+//!
+//! Every call blocks. Callers that run an event loop use a thread, or poll the descriptor of an
+//! [`AddressMonitor`](route::AddressMonitor).
+//! A socket belongs to the network namespace of the thread that opened it, for good.
+
+pub mod attr;
+pub mod batch;
+pub mod conntrack;
+mod error;
+mod family;
+pub mod message;
+pub mod netfilter;
+pub mod route;
+pub mod socket;
+mod sys;
+pub mod writer;
+
+pub use error::{Error, Refusal};
+pub use family::Family;
+pub use nix::errno::Errno;

@@ -1,0 +1,48 @@
+//! rtnetlink: the addresses of the interfaces, and word when they change.
+
+mod address;
+mod monitor;
+
+pub use address::{Address, AddressFlags, Scope};
+pub use monitor::{AddressChange, AddressMonitor, StopHandle, Wake};
+
+use crate::error::Error;
+use crate::message::Message;
+use crate::socket::{DumpEnd, Protocol, Request, Socket};
+
+/// Message types, `RTM_*` of linux/rtnetlink.h.
+mod kind {
+    pub(super) const NEW_ADDRESS: u16 = 20;
+    pub(super) const DELETE_ADDRESS: u16 = 21;
+    pub(super) const GET_ADDRESS: u16 = 22;
+}
+
+/// Requests about links, addresses and routes of one network namespace.
+#[derive(Debug)]
+pub struct Route {
+    socket: Socket,
+}
+
+impl Route {
+    /// Opens rtnetlink in the calling thread's network namespace. Needs no privilege.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self { socket: Socket::open(Protocol::Route)? })
+    }
+
+    /// The addresses of all interfaces, of both families, in the order of the kernel.
+    ///
+    /// [`DumpEnd::Partial`] says that they changed all the while, so that some may be missing.
+    pub fn addresses(&mut self) -> Result<(Vec<Address>, DumpEnd), Error> {
+        let request =
+            Request { kind: kind::GET_ADDRESS, flags: 0, object: &"list interface addresses" };
+        self.socket.dump_all(
+            request,
+            // struct ifaddrmsg, all zero: every family and interface.
+            |writer| writer.fixed(&[0; address::HEADER_LEN]),
+            |message: &Message<'_>| match message.kind {
+                kind::NEW_ADDRESS => Address::read(message),
+                _ => Ok(None),
+            },
+        )
+    }
+}
