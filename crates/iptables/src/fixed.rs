@@ -1,0 +1,148 @@
+//! The chains that do not depend on any service, and the rules for hairpin traffic.
+
+use std::net::IpAddr;
+
+use kube_proxy_core::IpFamily;
+
+use crate::keys::{address_chain, address_key, address_top, address_width, destination};
+use crate::layout::{Table, canary};
+use crate::lists::branch_to;
+use crate::names::ChainName;
+use crate::restore::{Batch, Canary, ChainState, Part};
+use crate::rules::Rules;
+use crate::tree::{Dispatch, Key, Prefix};
+
+/// What the fixed chains depend on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Masquerade {
+    /// The bit in the packet mark that asks for it.
+    pub(crate) mark: u32,
+    /// Whether source ports are picked at random.
+    pub(crate) random_fully: bool,
+}
+
+impl Masquerade {
+    fn target(self) -> &'static str {
+        if self.random_fully { "MASQUERADE --random-fully" } else { "MASQUERADE" }
+    }
+}
+
+/// The rules of the chains that do not depend on any service, as `(table, chain, rules without their chain)`.
+pub(crate) fn fixed_chains(
+    masquerade: Masquerade,
+    drop_invalid: bool,
+) -> [(Table, &'static str, Vec<String>); 3] {
+    let mark = format!("{:#x}", masquerade.mark);
+    let marked = format!("--mark {mark}/{mark}");
+    let mut forward = Vec::new();
+    if drop_invalid {
+        // Otherwise such packets pass untranslated and the far side answers them with a reset.
+        forward.push("-m conntrack --ctstate INVALID -j DROP".to_owned());
+    }
+    forward.extend([
+        format!("-m comment --comment \"kubernetes forwarding rules\" -m mark {marked} -j ACCEPT"),
+        "-m comment --comment \"kubernetes forwarding conntrack rule\" \
+         -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+            .to_owned(),
+    ]);
+    let postrouting = vec![
+        format!(
+            "-m comment --comment \"kubernetes hairpin traffic\" -m mark ! {marked} \
+             -m conntrack --ctstate DNAT -j {HAIRPIN}"
+        ),
+        format!("-m mark ! {marked} -j RETURN"),
+        // The mark goes, or a packet that is wrapped and comes through here again would be masqueraded twice.
+        format!("-j MARK --xor-mark {mark}"),
+        format!(
+            "-m comment --comment \"kubernetes service traffic requiring SNAT\" -j {}",
+            masquerade.target()
+        ),
+    ];
+    [
+        (Table::Filter, "KUBE-FORWARD", forward),
+        (Table::Nat, "KUBE-POSTROUTING", postrouting),
+        (Table::Nat, MARK, vec![format!("-j MARK --or-mark {mark}")]),
+    ]
+}
+
+/// Writes those chains and the canaries. Returns how many rules each table got.
+pub(crate) fn write_fixed_chains(
+    masquerade: Masquerade,
+    drop_invalid: bool,
+    batch: &mut Batch,
+) -> [(Table, ChainState); 3] {
+    batch.mangle_canary = Some(Canary::Create);
+    for table in Table::ALL {
+        batch.table(table).declare(canary());
+    }
+    fixed_chains(masquerade, drop_invalid).map(|(table, chain, lines)| {
+        let part = if chain == MARK { Part::Targets } else { Part::Hooks };
+        let chain = ChainName::fixed(chain);
+        let state = batch.table(table).chain(part, chain, None, |rules| {
+            for line in &lines {
+                rules.rule().whole(line);
+            }
+        });
+        (table, state)
+    })
+}
+
+/// The rule in KUBE-FIREWALL that goes with `route_localnet`: nobody outside reaches what listens on loopback (CVE-2020-8558).
+pub(crate) const ANTI_MARTIAN: &str = "-d 127.0.0.0/8 ! -s 127.0.0.0/8 \
+    -m comment --comment \"block incoming localnet connections\" \
+    -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP";
+
+/// The chain that marks packets for masquerading.
+pub(crate) const MARK: &str = "KUBE-MARK-MASQ";
+
+/// The chain for packets whose source is the very endpoint that was chosen for them.
+pub(crate) const HAIRPIN: &str = "KUBE-HAIRPIN";
+
+/// Writes one rule for each address of a local endpoint; entries count how many service ports have it.
+pub(crate) struct HairpinWriter {
+    pub(crate) family: IpFamily,
+    pub(crate) masquerade: Masquerade,
+}
+
+/// An entry of the hairpin tree.
+#[derive(Debug)]
+pub(crate) struct HairpinAddress {
+    ip: IpAddr,
+    /// How many service ports have a local endpoint with it.
+    pub(crate) users: u32,
+}
+
+impl HairpinAddress {
+    pub(crate) fn first_user(ip: IpAddr) -> (Key, Self) {
+        (address_key(ip), Self { ip, users: 1 })
+    }
+}
+
+impl Dispatch<HairpinAddress> for HairpinWriter {
+    fn width(&self) -> u8 {
+        address_width(self.family)
+    }
+
+    fn top(&self) -> Vec<Prefix> {
+        address_top()
+    }
+
+    fn chain(&self, prefix: Prefix) -> ChainName {
+        if prefix == Prefix::ROOT {
+            ChainName::fixed(HAIRPIN)
+        } else {
+            address_chain(self.family, "KUBE-HPIN-", prefix)
+        }
+    }
+
+    fn entry(&self, _: &Key, address: &HairpinAddress, rules: &mut Rules<'_>) {
+        rules.rule().from(address.ip).to(address.ip).jump(self.masquerade.target());
+    }
+
+    fn branch(&self, prefix: Prefix, from_root: bool, rules: &mut Rules<'_>) {
+        let rule = rules.rule().words(destination(self.family, prefix));
+        branch_to(rule, self.chain(prefix), from_root);
+    }
+
+    fn tail(&self, _: &mut Rules<'_>) {}
+}

@@ -1,0 +1,281 @@
+//! The iptables backend: a snapshot becomes chains, and chains that differ go through `iptables-restore`.
+//!
+//! ```text
+//! Snapshot ─plan─▶ rules of the chains ─diff─▶ Batch ─encode─▶ restore input ─transact─▶ kernel
+//!            service.rs, lists.rs,       state.rs,       restore.rs        programs.rs
+//!            fixed.rs, rules.rs          tree.rs
+//! ```
+//!
+//! Planning, comparing and encoding happen chain by chain: the rules of a chain are written into the input and taken back
+//! if their hash is that of what the kernel has. So no rule text is kept between syncs.
+//!
+//! * `layout.rs` is the table of hooks and chains, `names.rs` the hashes in chain names.
+//! * `existing.rs` reads what is there, for full syncs and `cleanup.rs`.
+//! * `variant.rs` finds out which iptables the node uses.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use kube_proxy_core::{
+    IpFamily, LocalTrafficDetector, NodePortAddresses, ProxyBackend, Scope, ServicePortName,
+    Snapshot, SyncError, SyncReport,
+};
+
+mod cleanup;
+mod existing;
+mod fixed;
+mod keys;
+mod layout;
+mod lists;
+mod localnet;
+mod names;
+mod node_ports;
+mod programs;
+mod restore;
+mod rules;
+mod service;
+mod state;
+mod sync;
+mod tree;
+mod variant;
+
+use fixed::Masquerade;
+use layout::{CANARY, HOOKS, MANGLE, SHARED_FIREWALL, Table};
+use programs::{Check, Kernel, Programs};
+use service::Settings;
+use state::{Clashes, Plan, State};
+
+/// Which implementation of iptables in the kernel holds the rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Variant {
+    /// The one that the node's kubelet uses; without a kubelet the one that holds more rules; else [`Nft`](Self::Nft).
+    #[default]
+    Auto,
+    /// xtables (`iptables-legacy`).
+    Legacy,
+    /// `nf_tables` (`iptables-nft`).
+    Nft,
+}
+
+impl Variant {
+    /// The end of the program names; `auto` has none of its own.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Legacy => "legacy",
+            Self::Nft => "nft",
+        }
+    }
+
+    fn long_name(self) -> String {
+        format!("iptables-{}", self.name())
+    }
+}
+
+/// How the rules of one family are made.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The family.
+    pub family: IpFamily,
+    /// Masquerade everything that is sent to a cluster IP.
+    pub masquerade_all: bool,
+    /// The packet mark that asks for masquerading: `1 << masqueradeBit`.
+    pub masquerade_mark: u32,
+    /// How traffic of local pods is recognised.
+    pub local_traffic: LocalTrafficDetector,
+    /// Which addresses of the node take NodePort traffic.
+    pub node_ports: NodePortAddresses,
+    /// Whether NodePorts may be used on 127.0.0.0/8, if [`node_ports`](Self::node_ports) has it; IPv6 has no such thing.
+    /// It needs the sysctl `route_localnet`, which is set then, and a rule that keeps neighbours away from loopback.
+    pub localhost_node_ports: bool,
+    /// Drop forwarded packets that conntrack finds invalid: wanted unless conntrack is liberal about TCP windows.
+    pub drop_invalid: bool,
+    /// Which iptables to use.
+    pub variant: Variant,
+}
+
+impl Config {
+    /// Whether NodePorts work on loopback addresses.
+    fn serves_localhost(&self) -> bool {
+        self.family == IpFamily::V4
+            && self.localhost_node_ports
+            && self.node_ports.contains_loopback()
+    }
+}
+
+/// Writes the rules of one IP family.
+pub struct IptablesBackend {
+    options: Options,
+    kernel: Box<dyn Kernel>,
+    /// The other variant, which is only ever cleaned up.
+    other_variant: Option<Programs>,
+    /// What the kernel accepted; `None` before the first sync and after a failure.
+    applied: Option<Applied>,
+    clashes: Clashes,
+}
+
+/// What all rules depend on, settled once.
+struct Options {
+    config: Config,
+    masquerade: Masquerade,
+    /// Destinations that take NodePort traffic, one element for each rule.
+    node_ports: Vec<String>,
+}
+
+impl Options {
+    fn plan<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        endpoint_comments: bool,
+        left_out: &'a BTreeSet<ServicePortName>,
+    ) -> Plan<'a> {
+        Plan {
+            snapshot,
+            settings: Settings {
+                family: self.config.family,
+                masquerade_all: self.config.masquerade_all,
+                detector: &self.config.local_traffic,
+                node_ip: snapshot.node_ip,
+                endpoint_comments,
+            },
+            masquerade: self.masquerade,
+            node_ports: &self.node_ports,
+            left_out,
+        }
+    }
+}
+
+/// What is on the node.
+struct Applied {
+    state: State,
+    /// Rules of the fixed chains.
+    fixed_rules: [(Table, usize); 2],
+    /// Whether rules for endpoints carry comments. Decided by a full sync and kept until the next, so that a cluster
+    /// that grows large by one endpoint is not rewritten for it.
+    endpoint_comments: bool,
+    /// Services whose rules the kernel refused.
+    left_out: BTreeSet<ServicePortName>,
+}
+
+impl IptablesBackend {
+    /// Chooses the programs and tries them.
+    ///
+    /// # Errors
+    /// When there is no usable iptables of the family on this node, or the sysctl for NodePorts on localhost cannot be set.
+    pub fn new(config: Config) -> Result<Self, SyncError> {
+        check_interface_names(&config.local_traffic)?;
+        let programs = variant::choose(config.family, config.variant)?;
+        programs.probe(Table::Nat.name()).map_err(|error| {
+            SyncError::Unsupported(format!(
+                "{} cannot use the nat table of {}: {error}",
+                programs.name(),
+                config.family
+            ))
+        })?;
+        if config.serves_localhost() {
+            localnet::enable()?;
+        }
+        let (major, minor, patch) = programs.version();
+        tracing::info!("{}: using {} {major}.{minor}.{patch}", config.family, programs.name());
+        let other_variant = programs.other_variant(config.family);
+        let random_fully = programs.knows_random_fully();
+        Ok(Self::with_kernel(config, Box::new(programs), random_fully, other_variant))
+    }
+
+    fn with_kernel(
+        config: Config,
+        kernel: Box<dyn Kernel>,
+        random_fully: bool,
+        other_variant: Option<Programs>,
+    ) -> Self {
+        Self {
+            options: Options {
+                masquerade: Masquerade { mark: config.masquerade_mark, random_fully },
+                node_ports: node_ports::node_port_destinations(
+                    config.family,
+                    &config.node_ports,
+                    config.serves_localhost(),
+                ),
+                config,
+            },
+            kernel,
+            other_variant,
+            applied: None,
+            clashes: Clashes::default(),
+        }
+    }
+
+    /// What must be there: the canaries, the hooks, and the last rule of a fixed chain of each table.
+    /// Together they notice tables flushed with or without their chains deleted.
+    fn checks(&self) -> Vec<Check> {
+        let canary = |table| Check::Chain { table, chain: CANARY };
+        let mut checks = vec![canary(MANGLE)];
+        for table in Table::ALL {
+            checks.push(canary(table.name()));
+            let hooks = HOOKS.iter().filter(|h| h.table == table && h.to != SHARED_FIREWALL);
+            checks.extend(hooks.map(|hook| Check::Rule {
+                table: table.name(),
+                chain: hook.from,
+                rule: hook.rule(),
+            }));
+            let chains =
+                fixed::fixed_chains(self.options.masquerade, self.options.config.drop_invalid);
+            let fixed = chains.into_iter().find(|(of, ..)| *of == table);
+            checks.extend(fixed.and_then(|(_, chain, mut rules)| {
+                Some(Check::Rule { table: table.name(), chain, rule: rules.pop()? })
+            }));
+        }
+        checks
+    }
+}
+
+/// Interface names stand in rules as they are.
+fn check_interface_names(detector: &LocalTrafficDetector) -> Result<(), SyncError> {
+    let (LocalTrafficDetector::Bridge(name) | LocalTrafficDetector::InterfacePrefix(name)) =
+        detector
+    else {
+        return Ok(());
+    };
+    if !name.is_empty()
+        && name.len() <= 15
+        && name.bytes().all(|b| b.is_ascii_graphic() && b != b'"')
+    {
+        return Ok(());
+    }
+    Err(SyncError::Unsupported(format!(
+        "{name:?} cannot be (the start of) an interface name: 1 to 15 printable characters are"
+    )))
+}
+
+#[async_trait]
+impl ProxyBackend for IptablesBackend {
+    async fn sync(
+        &mut self,
+        snapshot: &Snapshot,
+        scope: Scope<'_>,
+    ) -> Result<SyncReport, SyncError> {
+        // Taken away for as long as it takes: whatever fails leaves nothing behind, and the next sync is full.
+        match (scope, self.applied.take()) {
+            (Scope::Partial(changes), Some(applied)) => {
+                self.sync_partially(snapshot, changes, applied)
+            }
+            _ => self.sync_fully(snapshot),
+        }
+    }
+
+    async fn intact(&mut self) -> Result<bool, SyncError> {
+        self.kernel.holds(&self.checks())
+    }
+
+    async fn cleanup(&mut self) -> Result<(), SyncError> {
+        self.applied = None;
+        cleanup::cleanup(&*self.kernel)?;
+        match &self.other_variant {
+            Some(other) => cleanup::cleanup_if_used(other),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! iptables in memory: applies restore input, refuses what the kernel refuses, prints what `iptables-save` prints.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use kube_proxy_core::SyncError;
+
+use crate::programs::{Check, Kernel, RestoreError, split_words};
+use crate::restore::Batch;
+
+type Chains = BTreeMap<String, Vec<String>>;
+
+/// A kernel to write into; clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Model(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    tables: BTreeMap<String, Chains>,
+    /// Every input so far.
+    inputs: Vec<String>,
+    saves: usize,
+}
+
+const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
+
+impl Model {
+    /// Applies input as `iptables-restore --noflush` does.
+    pub(crate) fn apply(&self, input: &str) -> Result<(), (usize, String)> {
+        let inner = &mut *self.0.lock().unwrap();
+        inner.inputs.push(input.to_owned());
+        let mut table = String::new();
+        let mut chains = Chains::new();
+        for (index, line) in input.lines().enumerate() {
+            let refuse = |why: &str| (index + 1, format!("{why}: {line}"));
+            if let Some(name) = line.strip_prefix('*') {
+                name.clone_into(&mut table);
+                chains = inner.tables.entry(table.clone()).or_default().clone();
+                for name in BUILT_IN {
+                    chains.entry(name.to_owned()).or_default();
+                }
+            } else if line == "COMMIT" {
+                inner.tables.insert(table.clone(), chains.clone());
+            } else {
+                command(&mut chains, line).map_err(|why| refuse(&why))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything, as `iptables-save` prints it.
+    pub(crate) fn dump(&self) -> String {
+        let inner = self.0.lock().unwrap();
+        let mut text = String::new();
+        for (table, chains) in &inner.tables {
+            text.extend(["*", table, "\n"]);
+            for line in lines(chains) {
+                text += &line;
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    pub(crate) fn inputs(&self) -> Vec<String> {
+        self.0.lock().unwrap().inputs.clone()
+    }
+
+    pub(crate) fn saves(&self) -> usize {
+        self.0.lock().unwrap().saves
+    }
+
+    /// The rules of one chain.
+    pub(crate) fn chain(&self, table: &str, chain: &str) -> Option<Vec<String>> {
+        let inner = self.0.lock().unwrap();
+        inner.tables.get(table)?.get(chain).cloned()
+    }
+}
+
+fn lines(chains: &Chains) -> Vec<String> {
+    let declared = chains.keys().map(|chain| format!(":{chain} - [0:0]"));
+    let rules = chains
+        .iter()
+        .flat_map(|(chain, rules)| rules.iter().map(move |rule| format!("-A {chain} {rule}")));
+    declared.chain(rules).collect()
+}
+
+fn command(chains: &mut Chains, line: &str) -> Result<(), String> {
+    if let Some(declared) = line.strip_prefix(':') {
+        let chain = declared.split(' ').next().unwrap();
+        chains.insert(chain.to_owned(), Vec::new());
+        return Ok(());
+    }
+    let (verb, rest) = line.split_once(' ').unwrap();
+    let (chain, rule) = rest.split_once(' ').unwrap_or((rest, ""));
+    if verb == "-X" {
+        return delete(chains, chain);
+    }
+    if let Some(target) = target(rule)
+        && target.starts_with("KUBE-")
+        && !chains.contains_key(&target)
+    {
+        return Err(format!("no chain {target}"));
+    }
+    let words = split_words(rule);
+    let seconds = words.iter().position(|word| word == "--seconds");
+    if let Some(at) = seconds
+        && words[at + 1].parse::<u32>().is_err()
+    {
+        return Err("bad value for --seconds".to_owned());
+    }
+    let rules = chains.get_mut(chain).ok_or("no such chain")?;
+    match verb {
+        "-A" => rules.push(rule.to_owned()),
+        "-I" => rules.insert(0, rule.strip_prefix("1 ").unwrap().to_owned()),
+        "-D" => {
+            let at = rules.iter().position(|known| known == rule);
+            rules.remove(at.ok_or("no such rule")?);
+        }
+        _ => return Err("unknown command".to_owned()),
+    }
+    Ok(())
+}
+
+fn delete(chains: &mut Chains, chain: &str) -> Result<(), String> {
+    let in_use = chains.values().flatten().any(|rule| target(rule).as_deref() == Some(chain));
+    match chains.get(chain) {
+        None => Err("no such chain".to_owned()),
+        Some(rules) if !rules.is_empty() => Err("chain is not empty".to_owned()),
+        Some(_) if in_use => Err("chain is in use".to_owned()),
+        Some(_) => {
+            chains.remove(chain);
+            Ok(())
+        }
+    }
+}
+
+fn target(rule: &str) -> Option<String> {
+    let words = split_words(rule);
+    let at = words.iter().rposition(|word| word == "-j" || word == "-g")?;
+    words.get(at + 1).cloned()
+}
+
+impl Kernel for Model {
+    fn save(&self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
+        let mut inner = self.0.lock().unwrap();
+        inner.saves += 1;
+        for line in inner.tables.get(table).iter().flat_map(|t| lines(t)) {
+            each(&line);
+        }
+        Ok(())
+    }
+
+    fn restore(&self, batch: &Batch) -> Result<(), RestoreError> {
+        self.apply(&batch.pieces().concat()).map_err(|(line, why)| RestoreError {
+            error: SyncError::Refused(format!("line {line} failed: {why}")),
+            line: Some(line),
+        })
+    }
+
+    fn holds(&self, checks: &[Check]) -> Result<bool, SyncError> {
+        let inner = self.0.lock().unwrap();
+        let rules = |table: &str, chain: &str| inner.tables.get(table)?.get(chain);
+        Ok(checks.iter().all(|check| match check {
+            Check::Chain { table, chain } => rules(table, chain).is_some(),
+            Check::Rule { table, chain, rule } => {
+                rules(table, chain).is_some_and(|rules| rules.contains(rule))
+            }
+        }))
+    }
+}
