@@ -1,0 +1,84 @@
+//! From a mode to its backend.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnet::IpNet;
+use kube_proxy_core::{IpFamily, ProxyBackend, SyncError};
+use kube_proxy_iptables::{IptablesBackend, Variant};
+
+use crate::config::{Effective, IptablesVariant, Mode};
+
+/// What a backend needs to know of this node.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFacts {
+    /// The primary address of the family.
+    pub ip: Option<IpAddr>,
+    /// `spec.podCIDRs` of the Node object.
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+/// Says at once that a mode is not there, without waiting for anything.
+///
+/// # Errors
+/// One sentence for the person who chose the mode.
+pub fn check_mode(mode: Mode) -> Result<(), String> {
+    match mode {
+        Mode::Iptables => Ok(()),
+        mode => Err(not_built(mode)),
+    }
+}
+
+fn not_built(mode: Mode) -> String {
+    format!("proxy mode {mode} is not part of this version; use --proxy-mode=iptables")
+}
+
+/// Makes the backend of the configured mode for one family.
+pub fn create(
+    config: &Effective,
+    family: IpFamily,
+    node: &NodeFacts,
+) -> Result<Box<dyn ProxyBackend>, SyncError> {
+    match config.mode {
+        Mode::Iptables => {
+            let backend = IptablesBackend::new(iptables(config, family, node))?;
+            Ok(Box::new(backend))
+        }
+        mode => Err(SyncError::Unsupported(not_built(mode))),
+    }
+}
+
+/// Whether this host has the family at all.
+pub fn host_has(family: IpFamily) -> bool {
+    match family {
+        IpFamily::V4 => true,
+        IpFamily::V6 => Path::new("/proc/self/net/if_inet6").exists(),
+    }
+}
+
+fn iptables(
+    config: &Effective,
+    family: IpFamily,
+    node: &NodeFacts,
+) -> kube_proxy_iptables::Config {
+    kube_proxy_iptables::Config {
+        family,
+        masquerade_all: config.masquerade_all,
+        masquerade_mark: config.masquerade_mark,
+        local_traffic: config.local_traffic_detector(family, &node.pod_cidrs),
+        node_ports: config.node_port_addresses(family, node.ip),
+        localhost_node_ports: config.localhost_node_ports,
+        drop_invalid: !config.conntrack.tcp_be_liberal && !be_liberal(),
+        variant: match config.iptables_variant {
+            IptablesVariant::Auto => Variant::Auto,
+            IptablesVariant::Legacy => Variant::Legacy,
+            IptablesVariant::Nft => Variant::Nft,
+        },
+    }
+}
+
+/// Whether the kernel already lets TCP packets outside the window pass, so that they are not to be dropped as invalid.
+fn be_liberal() -> bool {
+    std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
+        .is_ok_and(|value| value.trim() != "0")
+}

@@ -1,0 +1,79 @@
+//! How the values of flags are read.
+
+use clap::ValueEnum;
+
+use crate::config::duration::GoDuration;
+use crate::config::types::VModule;
+
+/// Which iptables programs to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IptablesVariant {
+    /// Those the node's kubelet uses.
+    #[default]
+    Auto,
+    /// `iptables-legacy` and its kin.
+    Legacy,
+    /// `iptables-nft` and its kin.
+    Nft,
+}
+
+/// What `--version` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionFormat {
+    /// One line for people (`--version`).
+    Short,
+    /// Everything that is known about the build (`--version=raw`).
+    Raw,
+    /// Nothing (`--version=false`).
+    None,
+}
+
+/// Reads a boolean as Go does.
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("true or false is expected".to_owned()),
+    }
+}
+
+pub(super) fn version(text: &str) -> Result<VersionFormat, String> {
+    match text {
+        "raw" => Ok(VersionFormat::Raw),
+        other => match boolean(other) {
+            Ok(true) => Ok(VersionFormat::Short),
+            Ok(false) => Ok(VersionFormat::None),
+            Err(_) => Err("true, false or raw is expected".to_owned()),
+        },
+    }
+}
+
+pub(super) fn duration(text: &str) -> Result<GoDuration, String> {
+    text.parse().map_err(|error: crate::config::duration::InvalidDuration| error.to_string())
+}
+
+/// One comma-separated `Name=true` of `--feature-gates`.
+pub(super) fn feature_gate(text: &str) -> Result<Option<(String, bool)>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (name, state) = text.split_once('=').ok_or("Name=true or Name=false is expected")?;
+    let state = boolean(state.trim()).map_err(|reason| format!("{name}: {reason}"))?;
+    Ok(Some((name.trim().to_owned(), state)))
+}
+
+/// One comma-separated `pattern=N` of `--vmodule`.
+pub(super) fn vmodule(text: &str) -> Result<Option<VModule>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let expected = "pattern=N is expected, N a verbosity from 0 to 2147483647";
+    let (pattern, level) = text.split_once('=').ok_or(expected)?;
+    let verbosity = level.parse::<i32>().ok().and_then(|level| u32::try_from(level).ok());
+    match verbosity {
+        Some(verbosity) if !pattern.is_empty() => {
+            Ok(Some(VModule { file_pattern: pattern.to_owned(), verbosity }))
+        }
+        _ => Err(expected.to_owned()),
+    }
+}

@@ -1,0 +1,310 @@
+//! One IP family on a thread of its own: events in, syncs when due. Kernel work blocks this thread and nobody else.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use kube_proxy_core::proxy::Outcome;
+use kube_proxy_core::tracker::ChangeCounts;
+use kube_proxy_core::{Event, IpFamily, Proxy, ServicePortName, SyncReport};
+
+use crate::health::Health;
+use crate::metrics::{Changes, Frontends, Metrics};
+use crate::udp_flows;
+
+/// What the thread is told.
+enum Message {
+    Event(Event),
+    Stop,
+}
+
+/// The events of one family, from before its thread runs: they wait.
+pub struct Inbox {
+    sender: Sender<Message>,
+    receiver: Receiver<Message>,
+}
+
+/// The handle of a running family.
+pub struct FamilyThread {
+    sender: Sender<Message>,
+    thread: JoinHandle<()>,
+}
+
+/// Where events of one family go.
+#[derive(Clone)]
+pub struct EventSender(Sender<Message>);
+
+impl EventSender {
+    /// Hands an event over. After the family has stopped, events go nowhere.
+    pub fn send(&self, event: Event) {
+        let _ = self.0.send(Message::Event(event));
+    }
+}
+
+/// What the thread works with.
+pub struct Setup {
+    /// The family.
+    pub family: IpFamily,
+    /// Tracker, scheduler and backend, put together.
+    pub proxy: Proxy,
+    /// How often to look whether the rules are still there.
+    pub check_period: Duration,
+    /// Where it reports.
+    pub health: Arc<Health>,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        let (sender, receiver) = channel();
+        Self { sender, receiver }
+    }
+}
+
+impl Inbox {
+    /// A sender for this family's events.
+    pub fn sender(&self) -> EventSender {
+        EventSender(self.sender.clone())
+    }
+}
+
+impl FamilyThread {
+    /// Starts the thread.
+    pub fn start(setup: Setup, inbox: Inbox) -> std::io::Result<Self> {
+        let Inbox { sender, receiver } = inbox;
+        let name = format!("sync-{}", setup.family);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(Worker::new(setup).run(&receiver)),
+                Err(error) => tracing::error!("cannot start a runtime to sync with: {error}"),
+            }
+        })?;
+        Ok(Self { sender, thread })
+    }
+
+    /// Whether the thread has ended, which it should not by itself.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Asks the thread to stop after the sync it may be in.
+    pub fn stop(&self) {
+        let _ = self.sender.send(Message::Stop);
+    }
+}
+
+struct Worker {
+    setup: Setup,
+    next_check: Instant,
+    reported: ChangeCounts,
+    no_local: NoLocalEndpoints,
+    start: SystemTime,
+}
+
+impl Worker {
+    fn new(setup: Setup) -> Self {
+        Self {
+            next_check: Instant::now() + setup.check_period,
+            reported: ChangeCounts::default(),
+            no_local: NoLocalEndpoints::default(),
+            start: SystemTime::now(),
+            setup,
+        }
+    }
+
+    async fn run(mut self, receiver: &Receiver<Message>) {
+        loop {
+            let due = self.setup.proxy.due().map_or(self.next_check, |due| due.min(self.next_check));
+            let wait = due.saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(wait) {
+                Ok(Message::Event(event)) => self.apply(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // Everything that is already here belongs into the same sync.
+            for message in receiver.try_iter() {
+                match message {
+                    Message::Event(event) => self.apply(event),
+                    Message::Stop => return,
+                }
+            }
+            self.report_changes();
+            let now = Instant::now();
+            if self.setup.proxy.due().is_some_and(|due| due <= now) {
+                self.sync().await;
+            }
+            if self.next_check <= now {
+                self.check().await;
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        let waiting = self.setup.proxy.waiting_since();
+        self.setup.proxy.apply(event, Instant::now());
+        if self.setup.proxy.waiting_since() != waiting {
+            self.setup.metrics.queued(self.setup.family, since_epoch());
+            self.report_waiting();
+        }
+    }
+
+    fn report_waiting(&self) {
+        if let Some(health) = self.setup.health.family(self.setup.family) {
+            health.set_waiting_since(self.setup.proxy.waiting_since());
+        }
+    }
+
+    fn report_changes(&mut self) {
+        let counts = self.setup.proxy.change_counts();
+        if counts == self.reported {
+            return;
+        }
+        let pending = |now: u64, before: u64| now.cast_signed() - before.cast_signed();
+        let old = std::mem::replace(&mut self.reported, counts);
+        self.setup.metrics.changes(
+            Changes {
+                new: counts.services - old.services,
+                pending: pending(counts.services_pending, old.services_pending),
+            },
+            Changes {
+                new: counts.endpoints - old.endpoints,
+                pending: pending(counts.endpoints_pending, old.endpoints_pending),
+            },
+        );
+    }
+
+    async fn sync(&mut self) {
+        let family = self.setup.family;
+        let begin = Instant::now();
+        let Some(outcome) = self.setup.proxy.sync(Instant::now).await else {
+            self.report_waiting();
+            return;
+        };
+        let took = begin.elapsed();
+        self.setup.metrics.synced(family, outcome.full, took);
+        match &outcome.result {
+            Ok(report) => {
+                self.succeeded(&outcome, report);
+                log_sync(family, &outcome, report, took);
+                self.check_udp_flows();
+            }
+            Err(error) => {
+                self.setup.metrics.failed(family, outcome.full);
+                let kind = kind(outcome.full);
+                let retry = self.setup.proxy.due().map(|due| due.saturating_duration_since(begin));
+                tracing::error!(
+                    %family,
+                    "{kind} sync failed after {took:.1?}, next try (a full one) in {:.1?}: {error}",
+                    retry.unwrap_or_default().saturating_sub(took)
+                );
+            }
+        }
+        self.report_waiting();
+        self.report_changes();
+    }
+
+    fn succeeded(&mut self, outcome: &Outcome, report: &SyncReport) {
+        let family = self.setup.family;
+        let metrics = &self.setup.metrics;
+        metrics.succeeded(family, report, since_epoch());
+        let now = SystemTime::now();
+        for changed in &outcome.trigger_times {
+            // What happened before this process started says nothing about its speed.
+            if *changed >= self.start
+                && let Ok(after) = now.duration_since(*changed)
+            {
+                metrics.programmed(family, after);
+            }
+        }
+        self.no_local.update(&self.setup.proxy, &outcome.changes.services);
+        metrics.no_local_endpoints(family, Frontends::Internal, self.no_local.internal.len());
+        metrics.no_local_endpoints(family, Frontends::External, self.no_local.external.len());
+        if let Some(health) = self.setup.health.family(family) {
+            health.set_updated(now);
+        }
+    }
+
+    /// Deletes the UDP flows that the new rules made wrong. A failure is retried with the next check of the rules.
+    fn check_udp_flows(&mut self) {
+        let Some(check) = self.setup.proxy.take_udp_check() else { return };
+        let family = self.setup.family;
+        let begin = Instant::now();
+        match udp_flows::delete_stale(family, &check) {
+            Ok(deleted) => {
+                self.setup.metrics.flows_checked(family, begin.elapsed(), deleted);
+                if deleted > 0 {
+                    tracing::info!(%family, deleted, "deleted stale UDP flows");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%family, "cannot delete stale UDP flows, will try again: {error}");
+                self.setup.proxy.return_udp_check(check);
+            }
+        }
+    }
+
+    async fn check(&mut self) {
+        let family = self.setup.family;
+        match self.setup.proxy.check(Instant::now()).await {
+            Ok(true) => self.check_udp_flows(),
+            Ok(false) => {
+                tracing::warn!(%family, "the rules on this node are not what was written; writing them anew");
+                self.report_waiting();
+            }
+            Err(error) => tracing::warn!(%family, "cannot look at the rules on this node: {error}"),
+        }
+        self.next_check = Instant::now() + self.setup.check_period;
+    }
+}
+
+/// Service ports with a `Local` policy and no local endpoint, kept up to date change by change.
+#[derive(Default)]
+struct NoLocalEndpoints {
+    internal: BTreeSet<ServicePortName>,
+    external: BTreeSet<ServicePortName>,
+}
+
+impl NoLocalEndpoints {
+    fn update(&mut self, proxy: &Proxy, changed: &BTreeSet<ServicePortName>) {
+        for name in changed {
+            let entry = proxy.snapshot().services.get(name);
+            for (set, frontends) in [
+                (&mut self.internal, Frontends::Internal),
+                (&mut self.external, Frontends::External),
+            ] {
+                if entry.is_some_and(|entry| frontends.lack_local_endpoints(entry)) {
+                    set.insert(name.clone());
+                } else {
+                    set.remove(name);
+                }
+            }
+        }
+    }
+}
+
+fn kind(full: bool) -> &'static str {
+    if full { "full" } else { "partial" }
+}
+
+fn log_sync(family: IpFamily, outcome: &Outcome, report: &SyncReport, took: Duration) {
+    let written: Vec<String> = report
+        .counts
+        .iter()
+        .map(|count| format!("{} {} of {}", count.kind, count.written, count.total))
+        .collect();
+    tracing::info!(
+        %family,
+        services = outcome.changes.services.len(),
+        rules = written.join(", "),
+        "{} sync took {took:.1?}",
+        kind(outcome.full)
+    );
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}

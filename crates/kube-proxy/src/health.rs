@@ -1,0 +1,147 @@
+//! Whether this proxy keeps up, as load balancers, kubelets and autoscalers ask for it.
+//!
+//! A family is healthy unless a change has been waiting for longer than it may: a proxy that cannot write its rules is not to be sent traffic.
+//! Losing contact with the API server is no reason: the rules in place go on working.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use kube_proxy_core::{IpFamily, Node, PerFamily};
+use serde_json::{Map, Value, json};
+
+/// The state of all families and of the node, shared between the threads that sync and those that answer.
+#[derive(Debug)]
+pub struct Health {
+    /// How long a change may wait: two sync periods.
+    patience: Duration,
+    families: PerFamily<Option<FamilyHealth>>,
+    node: Mutex<NodeState>,
+}
+
+/// What one family reports.
+#[derive(Debug, Default)]
+pub struct FamilyHealth(Mutex<Times>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    /// When the last successful sync ended.
+    updated: Option<SystemTime>,
+    /// Since when a change waits to be put on the node.
+    waiting_since: Option<Instant>,
+}
+
+/// What is known of the Node object of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NodeState {
+    /// Nothing was heard of it yet, or there is no API to hear it from.
+    Unheard,
+    /// It is there, and this is whether it may take traffic.
+    Known { eligible: bool },
+    /// It is gone.
+    Gone,
+}
+
+impl FamilyHealth {
+    /// Reports since when a change waits; `None` if none does.
+    pub fn set_waiting_since(&self, since: Option<Instant>) {
+        self.lock().waiting_since = since;
+    }
+
+    /// Reports a successful sync.
+    pub fn set_updated(&self, at: SystemTime) {
+        self.lock().updated = Some(at);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Times> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One answer of the health endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// 200 rather than 503.
+    pub healthy: bool,
+    /// The JSON body.
+    pub body: String,
+}
+
+impl Health {
+    /// Nothing synced, nothing waiting. `patience` is how long a change may wait.
+    pub fn new(families: &[IpFamily], patience: Duration) -> Arc<Self> {
+        let families = PerFamily::from_fn(|f| families.contains(&f).then(FamilyHealth::default));
+        Arc::new(Self { patience, families, node: Mutex::new(NodeState::Unheard) })
+    }
+
+    /// Where one family reports to; `None` if it is not in use.
+    pub fn family(&self, family: IpFamily) -> Option<&FamilyHealth> {
+        self.families.get(family).as_ref()
+    }
+
+    /// Takes in the Node object of this node, or that it is gone.
+    pub fn set_node(&self, node: Option<&Node>) {
+        let state = match node {
+            Some(node) => NodeState::Known {
+                eligible: !node.being_deleted && !node.to_be_removed_by_autoscaler,
+            },
+            None => NodeState::Gone,
+        };
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// `/livez`: every family keeps up.
+    pub fn livez(&self, now: Instant, time: SystemTime) -> Verdict {
+        let (healthy, body) = self.report(now, time);
+        Verdict { healthy, body: Value::Object(body).to_string() }
+    }
+
+    /// `/healthz`: every family keeps up and the node is not about to go.
+    pub fn healthz(&self, now: Instant, time: SystemTime) -> Verdict {
+        let (healthy, mut body) = self.report(now, time);
+        let eligible = match *self.node.lock().unwrap_or_else(PoisonError::into_inner) {
+            NodeState::Unheard => true,
+            NodeState::Known { eligible } => eligible,
+            NodeState::Gone => false,
+        };
+        body.insert("nodeEligible".to_owned(), json!(eligible));
+        Verdict { healthy: healthy && eligible, body: Value::Object(body).to_string() }
+    }
+
+    /// Whether every family keeps up, and the fields that both endpoints answer with.
+    fn report(&self, now: Instant, time: SystemTime) -> (bool, Map<String, Value>) {
+        let mut all_healthy = true;
+        let mut oldest: Option<SystemTime> = None;
+        let mut status = Map::new();
+        for family in IpFamily::BOTH {
+            let Some(health) = self.family(family) else { continue };
+            let times = *health.lock();
+            let waited = times.waiting_since.map(|since| now.saturating_duration_since(since));
+            let healthy = waited.is_none_or(|waited| waited <= self.patience);
+            // A healthy family is as of now: nothing that was asked for is missing.
+            let updated = if healthy { Some(time) } else { times.updated };
+            let updated = updated.unwrap_or(SystemTime::UNIX_EPOCH);
+            oldest = Some(oldest.map_or(updated, |known| known.min(updated)));
+            all_healthy &= healthy;
+            let report = json!({ "lastUpdated": rfc3339(updated), "healthy": healthy });
+            status.insert(family.to_string(), report);
+        }
+        let fields = json!({
+            "lastUpdated": rfc3339(oldest.unwrap_or(time)),
+            "currentTime": rfc3339(time),
+            "healthy": all_healthy,
+            "status": status,
+        });
+        match fields {
+            Value::Object(fields) => (all_healthy, fields),
+            _ => unreachable!("a literal object"),
+        }
+    }
+}
+
+/// RFC 3339 in UTC with as many digits below the second as there are.
+fn rfc3339(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests;

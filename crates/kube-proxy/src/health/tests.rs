@@ -1,0 +1,62 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use expect_test::expect;
+use kube_proxy_core::{IpFamily, Node};
+
+use super::Health;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn health() -> std::sync::Arc<Health> {
+    Health::new(&IpFamily::BOTH, 60 * SECOND)
+}
+
+fn time(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(seconds * 1000 + 500)
+}
+
+#[test]
+fn healthy_before_anything_was_asked_for() {
+    let verdict = health().healthz(Instant::now(), time(1));
+    assert!(verdict.healthy);
+    expect![[r#"{"currentTime":"1970-01-01T00:00:01.5Z","healthy":true,"lastUpdated":"1970-01-01T00:00:01.5Z","nodeEligible":true,"status":{"IPv4":{"healthy":true,"lastUpdated":"1970-01-01T00:00:01.5Z"},"IPv6":{"healthy":true,"lastUpdated":"1970-01-01T00:00:01.5Z"}}}"#]]
+        .assert_eq(&verdict.body);
+}
+
+#[test]
+fn a_family_that_waits_too_long_makes_all_unhealthy() {
+    let health = health();
+    let now = Instant::now();
+    let six = health.family(IpFamily::V6).unwrap();
+    six.set_updated(time(7));
+    six.set_waiting_since(Some(now));
+    assert!(health.livez(now + 60 * SECOND, time(100)).healthy, "just in time");
+    let verdict = health.livez(now + 61 * SECOND, time(100));
+    assert!(!verdict.healthy);
+    expect![[r#"{"currentTime":"1970-01-01T00:01:40.5Z","healthy":false,"lastUpdated":"1970-01-01T00:00:07.5Z","status":{"IPv4":{"healthy":true,"lastUpdated":"1970-01-01T00:01:40.5Z"},"IPv6":{"healthy":false,"lastUpdated":"1970-01-01T00:00:07.5Z"}}}"#]]
+        .assert_eq(&verdict.body);
+    six.set_waiting_since(None);
+    assert!(health.livez(now + 1000 * SECOND, time(100)).healthy);
+}
+
+#[test]
+fn only_families_in_use_are_reported() {
+    let health = Health::new(&[IpFamily::V4], SECOND);
+    assert!(health.family(IpFamily::V6).is_none());
+    assert!(!health.livez(Instant::now(), time(0)).body.contains("IPv6"));
+}
+
+#[test]
+fn a_node_that_is_about_to_go_is_not_eligible_but_alive() {
+    let health = health();
+    for (node, eligible) in [
+        (Some(Node::default()), true),
+        (Some(Node { being_deleted: true, ..Node::default() }), false),
+        (Some(Node { to_be_removed_by_autoscaler: true, ..Node::default() }), false),
+        (None, false),
+    ] {
+        health.set_node(node.as_ref());
+        assert_eq!(health.healthz(Instant::now(), time(0)).healthy, eligible, "{node:?}");
+        assert!(health.livez(Instant::now(), time(0)).healthy);
+    }
+}

@@ -1,0 +1,60 @@
+//! Logs through tracing: text or JSON lines.
+
+use std::io::{IsTerminal, stderr, stdout};
+
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Layer, fmt};
+
+use crate::config::LoggingSettings;
+
+/// Sets up logging for the whole process; can be done once.
+///
+/// Lines go to standard error, as klog's do; when split, only errors and warnings do and the rest goes to standard output.
+pub fn init(settings: &LoggingSettings) -> Result<(), TryInitError> {
+    let colour = stderr().is_terminal() && !settings.split_stream;
+    let layer = fmt::layer().with_ansi(colour);
+    let layer = match (settings.json, settings.split_stream) {
+        (false, false) => layer.with_target(false).with_writer(stderr).boxed(),
+        (true, false) => layer.json().flatten_event(true).with_writer(stderr).boxed(),
+        (false, true) => layer.with_target(false).with_writer(split()).boxed(),
+        (true, true) => layer.json().flatten_event(true).with_writer(split()).boxed(),
+    };
+    let targets = targets(settings);
+    tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()
+}
+
+/// Warnings and errors to standard error, the rest to standard output.
+fn split() -> impl for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static {
+    stderr.with_max_level(Level::WARN).or_else(stdout)
+}
+
+/// What is logged: our own crates by the verbosity, libraries two steps more quietly, single modules by `vmodule`.
+fn targets(settings: &LoggingSettings) -> Targets {
+    let mut targets = Targets::new()
+        .with_default(level(settings.verbosity.saturating_sub(6)))
+        .with_target("kube_proxy", level(settings.verbosity));
+    for module in &settings.vmodule {
+        // Patterns name files of the Go version; the part before the first `*` is taken as a module of ours.
+        let prefix = module.file_pattern.split('*').next().unwrap_or_default();
+        if !prefix.is_empty() {
+            let target = format!("kube_proxy_{prefix}");
+            let verbosity = u32::try_from(module.verbosity).unwrap_or(0);
+            targets = targets.with_target(target, level(verbosity));
+        }
+    }
+    targets
+}
+
+/// klog's numbers: 0 to 3 inform, 4 and 5 are for debugging, more traces.
+fn level(verbosity: u32) -> LevelFilter {
+    match verbosity {
+        0..=3 => LevelFilter::INFO,
+        4..=5 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    }
+}

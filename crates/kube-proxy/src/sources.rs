@@ -1,0 +1,85 @@
+//! From the configuration to the source of events.
+
+use std::sync::Arc;
+
+use kube_proxy_source::manifests::ManifestSource;
+use kube_proxy_source::{KubernetesOptions, KubernetesSource, Problems, Sink};
+
+use crate::config;
+use crate::config::Effective;
+use crate::metrics::Metrics;
+
+/// The source in use.
+pub struct Source {
+    kind: Kind,
+    problems: Problems,
+}
+
+enum Kind {
+    Kubernetes(KubernetesSource),
+    Manifests(ManifestSource),
+}
+
+impl Source {
+    /// Prepares the configured source. A kubeconfig that cannot be read or a manifest path that is not there is an error;
+    /// an API server that does not answer is not. Has to be called within the runtime that [`run`](Self::run) runs on.
+    pub async fn new(config: &Effective) -> anyhow::Result<Self> {
+        let problems = Problems::new();
+        let kind = match &config.source {
+            config::Source::Manifests(path) => {
+                let source = ManifestSource::new(path, &config.node_name, problems.clone())?;
+                Kind::Manifests(source)
+            }
+            config::Source::Kubernetes(api) => {
+                let options = KubernetesOptions {
+                    kubeconfig: api.kubeconfig.clone(),
+                    master: api.master.clone(),
+                    content_type: api.content_type.clone(),
+                    accept_content_types: api.accept_content_types.clone(),
+                    qps: api.qps,
+                    burst: api.burst,
+                    node_name: config.node_name.clone(),
+                    timing: kube_proxy_source::kubernetes::Timing::default(),
+                };
+                Kind::Kubernetes(KubernetesSource::new(options, problems.clone()).await?)
+            }
+        };
+        Ok(Self { kind, problems })
+    }
+
+    /// What is wrong with objects of this source.
+    pub fn problems(&self) -> ProblemReport {
+        ProblemReport(self.problems.clone())
+    }
+
+    /// Hands everything it finds to the sink, for ever.
+    pub async fn run(self, sink: Sink) -> anyhow::Result<()> {
+        match self.kind {
+            Kind::Kubernetes(source) => source.run(sink).await,
+            Kind::Manifests(source) => source.run(sink).await,
+        }
+        Ok(())
+    }
+}
+
+/// Brings the problems of a source into the metrics.
+#[derive(Clone, Debug)]
+pub struct ProblemReport(Problems);
+
+impl ProblemReport {
+    /// Sets the metric to what is wrong now.
+    pub fn report(&self, metrics: &Metrics) {
+        for (kind, count) in self.0.counts() {
+            metrics.invalid_objects(kind, count.current);
+        }
+    }
+}
+
+/// A sink from a closure that needs exclusive access.
+pub fn sink(take: impl FnMut(kube_proxy_core::Event) + Send + 'static) -> Sink {
+    let take = std::sync::Mutex::new(take);
+    Arc::new(move |event| {
+        let mut take = take.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (*take)(event);
+    })
+}
