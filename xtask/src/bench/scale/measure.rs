@@ -1,0 +1,223 @@
+//! One run of one program.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use kube_proxy_testkit::kube_proxy::KubeProxy;
+
+use super::figures::{Figure, Run, in_unit, quantile};
+use super::rules::Dataplane;
+use super::site::Site;
+use super::usage::{self, ChildWatch};
+use super::{Arguments, Contender, changes, connect, metrics};
+use crate::output::say;
+
+/// How long loading may take; the Go version needs minutes for some sizes.
+const LOAD_GUARD: Duration = Duration::from_mins(30);
+
+/// How long a process may be busy after it has loaded.
+const IDLE_GUARD: Duration = Duration::from_mins(15);
+
+/// Services at the end that must answer before the node counts as complete.
+const LAST_SERVICES: usize = 10;
+
+/// Connections to each service, for the latency of the first packet.
+const CONNECTIONS: usize = 300;
+
+/// Lines of its log shown when a program fails.
+const LOG_LINES_SHOWN: usize = 40;
+
+/// How often a slow program is reported to be at work.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(10);
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const MICROSECOND: Duration = Duration::from_micros(1);
+
+/// Makes a node, runs the program on it and measures.
+pub(super) fn run(
+    arguments: &Arguments,
+    dataplane: Dataplane,
+    contender: &Contender,
+    services: u32,
+) -> anyhow::Result<Run> {
+    let site = Site::set_up(services, arguments.endpoints)?;
+    let objects = ["Service", "EndpointSlice"].map(|kind| site.api.objects(kind).len());
+    say!("   the API server holds {} Services and {} EndpointSlices", objects[0], objects[1]);
+    let command = contender.command(&arguments.mode, site.kubeconfig(), site.node().name());
+    let begun = Instant::now();
+    let mut proxy = KubeProxy::start(site.node().netns(), command)?;
+    let mut figures = Figures::default();
+    let measured = all(arguments, dataplane, &site, &mut proxy, begun, &mut figures);
+    if let Err(error) = measured {
+        let lines = proxy.lines();
+        for line in &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..] {
+            say!("   | {line}");
+        }
+        let ended = if proxy.is_running() { "" } else { " (it has ended by itself)" };
+        return Err(error.context(format!("{}{ended}", contender.program().display())));
+    }
+    Ok(Run {
+        contender: contender.name.clone(),
+        program: contender.program().display().to_string(),
+        services,
+        figures: figures.0,
+    })
+}
+
+#[derive(Default)]
+struct Figures(Vec<Figure>);
+
+impl Figures {
+    fn add(&mut self, key: &'static str, label: &'static str, unit: &'static str, value: f64) {
+        self.0.push(Figure { key, label, unit, value });
+    }
+}
+
+fn all(
+    arguments: &Arguments,
+    dataplane: Dataplane,
+    site: &Site,
+    proxy: &mut KubeProxy,
+    begun: Instant,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    let pid = proxy.pid();
+    let children = ChildWatch::start(pid);
+    load(site, proxy, begun, figures)?;
+    let counts = dataplane.count(site.node().netns())?;
+    figures.add("rules", "IPv4 rules", "", as_f64(counts.rules));
+    figures.add("chains", "IPv4 chains", "", as_f64(counts.chains));
+    say!("   {} rules in {} chains", counts.rules, counts.chains);
+    first_packets(site, figures)?;
+    change(site, pid, arguments.changes, figures)?;
+    let (own, child) = (usage::peak_memory(pid)?, children.peak());
+    figures.add("peak_rss_mb", "peak resident memory", "MB", megabytes(own));
+    figures.add("child_peak_rss_mb", "the same, largest child", "MB", megabytes(child));
+    say!("   peak memory {:.0} MB, of a child {:.0} MB", megabytes(own), megabytes(child));
+    proxy.terminate()?;
+    proxy.wait(Duration::from_mins(1)).map(|_| ())
+}
+
+/// From the start of the program to the last service that answers, and what that cost.
+fn load(
+    site: &Site,
+    proxy: &mut KubeProxy,
+    begun: Instant,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    let complete = wait_until_complete(site, proxy)?.saturating_duration_since(begun);
+    figures.add("complete_s", "exec to dataplane complete", "s", complete.as_secs_f64());
+    say!("   all services answer {:.2} s after exec", complete.as_secs_f64());
+    usage::wait_until_idle(proxy.pid(), IDLE_GUARD)?;
+    let cpu = usage::cpu(proxy.pid())?;
+    figures.add("load_cpu_s", "CPU until idle after that", "s", cpu.as_secs_f64());
+    let syncs = metrics::full_syncs(&site.node().probe())?;
+    let syncs = syncs.context("the metrics show no full sync")?;
+    figures.add("full_sync_s", "full syncs of both families", "s", syncs.seconds);
+    figures.add("full_syncs", "their number", "", syncs.count);
+    say!(
+        "   idle; CPU {:.2} s, {} full syncs {:.2} s",
+        cpu.as_secs_f64(),
+        syncs.count,
+        syncs.seconds
+    );
+    Ok(())
+}
+
+/// Connects to the last services, one after the other, until each has answered.
+fn wait_until_complete(site: &Site, proxy: &mut KubeProxy) -> anyhow::Result<Instant> {
+    let count = site.scale.services;
+    let mut addresses: Vec<SocketAddr> =
+        (count.saturating_sub(LAST_SERVICES)..count).map(|n| site.service_address(n)).collect();
+    addresses.extend([site.service_address(0), site.service_address(count / 2)]);
+    addresses.push(site.probed_address());
+    let start = Instant::now();
+    let (mut complete, mut shown) = (start, start);
+    for address in addresses {
+        let step = Duration::from_secs(1);
+        let connected = loop {
+            let tried = site.client.netns().run(|| connect::until(address, step, |_| true));
+            match tried {
+                Ok(connected) => break connected,
+                Err(error) if start.elapsed() > LOAD_GUARD => return Err(error),
+                Err(_) if !proxy.is_running() => bail!("the program ended before it had loaded"),
+                Err(_) => progress(start, &mut shown),
+            }
+        };
+        complete = complete.max(connected.begun);
+    }
+    Ok(complete)
+}
+
+/// Says now and then that it still loads.
+fn progress(start: Instant, shown: &mut Instant) {
+    if shown.elapsed() > PROGRESS_PERIOD {
+        say!("   loading for {:.0} s", start.elapsed().as_secs_f64());
+        *shown = Instant::now();
+    }
+}
+
+/// How long the handshake of a connection takes, by the place of its service.
+fn first_packets(site: &Site, figures: &mut Figures) -> anyhow::Result<()> {
+    let count = site.scale.services;
+    let places = [
+        site.endpoint_address(0),
+        site.service_address(0),
+        site.service_address(count / 2),
+        site.service_address(count - 1),
+    ];
+    let mut handshakes: [Vec<Duration>; 4] = Default::default();
+    site.client.netns().run(|| {
+        // In turn, so that a drift of the machine hits all of them.
+        for _ in 0..CONNECTIONS {
+            for (address, list) in places.iter().zip(&mut handshakes) {
+                let connected = connect::once(*address).with_context(|| address.to_string())?;
+                list.push(connected.handshake);
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    let medians = handshakes.map(|list| quantile(&in_unit(&list, MICROSECOND), 0.5));
+    let [direct, first, middle, last] = medians;
+    figures.add("handshake_direct_us", "handshake with an endpoint", "us", direct);
+    figures.add("handshake_first_us", "with the first service", "us", first);
+    figures.add("handshake_middle_us", "with the middle service", "us", middle);
+    figures.add("handshake_last_us", "with the last service", "us", last);
+    say!(
+        "   handshake: endpoint {direct:.0}, first {first:.0}, middle {middle:.0}, last {last:.0} us"
+    );
+    Ok(())
+}
+
+fn change(site: &Site, pid: u32, count: u32, figures: &mut Figures) -> anyhow::Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let before = usage::cpu(pid)?;
+    let latencies = in_unit(&changes::latencies(site, count)?, MILLISECOND);
+    usage::wait_until_idle(pid, IDLE_GUARD)?;
+    let cpu = usage::cpu(pid)?.saturating_sub(before) / count;
+    let [median, p90, max] = [0.5, 0.9, 1.0].map(|share| quantile(&latencies, share));
+    figures.add("change_median_ms", "change to first packet, median", "ms", median);
+    figures.add("change_p90_ms", "90th percentile", "ms", p90);
+    figures.add("change_max_ms", "largest", "ms", max);
+    let cpu = cpu.div_duration_f64(MILLISECOND);
+    figures.add("change_cpu_ms", "CPU per change", "ms", cpu);
+    say!(
+        "   {count} changes: median {median:.1}, p90 {p90:.1}, max {max:.1} ms; CPU {cpu:.1} ms each"
+    );
+    Ok(())
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "no process has 2^52 bytes")]
+    let bytes = bytes as f64;
+    bytes / 1e6
+}
+
+fn as_f64(count: usize) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^52 rules")]
+    let count = count as f64;
+    count
+}

@@ -1,0 +1,73 @@
+//! What a mode puts on the node, counted.
+
+use anyhow::bail;
+use kube_proxy_testkit::netns::Netns;
+
+use crate::variant::Variant;
+
+/// Where the rules of a mode are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dataplane {
+    /// Tables of iptables.
+    Iptables(Variant),
+    /// A table of nftables.
+    Nftables,
+}
+
+/// Sizes of a ruleset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Number of rules.
+    pub(super) rules: usize,
+    /// Number of chains.
+    pub(super) chains: usize,
+}
+
+impl Dataplane {
+    /// That of a mode.
+    pub(super) fn of(mode: &str, variant: Variant) -> anyhow::Result<Self> {
+        match mode {
+            "iptables" => Ok(Self::Iptables(variant)),
+            "nftables" => Ok(Self::Nftables),
+            other => bail!("the mode {other:?} cannot be measured, only iptables and nftables can"),
+        }
+    }
+
+    /// Counts the IPv4 rules and chains of a node.
+    pub(super) fn count(self, node: &Netns) -> anyhow::Result<Counts> {
+        match self {
+            Self::Iptables(variant) => {
+                Ok(in_iptables_save(&node.output(&variant.program("-save"), &[])?))
+            }
+            Self::Nftables => {
+                Ok(in_nft_list(&node.output("nft", &["list", "table", "ip", "kube-proxy"])?))
+            }
+        }
+    }
+}
+
+/// Counts the lines of `iptables-save`.
+fn in_iptables_save(text: &str) -> Counts {
+    let starting = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+    Counts { rules: starting("-A "), chains: starting(":") }
+}
+
+/// Counts rules and chains of `nft list table`; elements of sets and maps are none.
+fn in_nft_list(text: &str) -> Counts {
+    let mut counts = Counts::default();
+    let mut in_chain = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("chain ") {
+            counts.chains += 1;
+            in_chain = true;
+        } else if line == "}" {
+            in_chain = false;
+        } else if in_chain && !line.is_empty() && !line.starts_with("type ") {
+            counts.rules += 1;
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests;

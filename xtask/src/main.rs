@@ -1,0 +1,57 @@
+//! All automation of this workspace: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//!
+//! `demo` and `bench` build with cargo outside and then run themselves again inside the sandbox of
+//! the testkit, where namespaces, links and rules are made; nothing of it outlives the program.
+
+mod bench;
+mod binary;
+mod demo;
+mod host;
+mod kernel;
+mod output;
+mod test;
+mod variant;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::output::complain;
+
+/// Automation of the kube-proxy workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Shows kube-proxy balancing real connections between two pods, in namespaces of its own
+    Demo(demo::Arguments),
+    /// Checks everything: formatting, lints, tests, end-to-end tests, documentation, the demo
+    Test(test::Arguments),
+    /// Measures
+    Bench(bench::Arguments),
+    /// Installs what the host lacks and checks what the kernel can do
+    CheckHost,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = host::find_system_programs().and_then(|()| match arguments.command {
+        Task::Demo(arguments) => demo::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
+        Task::CheckHost => host::check(),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Where this workspace is, and running cargo in it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+/// Directory of the workspace's `Cargo.toml`.
+pub(crate) fn root() -> PathBuf {
+    // `cargo run` sets the variable anew, so a workspace that was moved is still found.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
+    Path::new(&package).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// A cargo command that runs in the workspace.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(arguments).current_dir(root());
+    // `cargo run` describes this package to this program. Passed on, build scripts that look at
+    // these variables would run again each time cargo is started from here and then by hand.
+    for (name, _) in std::env::vars_os() {
+        if describes_package(&name.to_string_lossy()) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Whether cargo sets this variable for the package whose program it runs.
+fn describes_package(variable: &str) -> bool {
+    const NAMES: [&str; 5] = [
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_BIN_NAME",
+        "CARGO_CRATE_NAME",
+        "CARGO",
+    ];
+    NAMES.contains(&variable) || variable.starts_with("CARGO_PKG_")
+}
+
+/// Where cargo puts the programs of a profile.
+pub(crate) fn programs(profile: &str) -> anyhow::Result<PathBuf> {
+    let metadata = metadata()?;
+    let target =
+        metadata["target_directory"].as_str().context("cargo names no target directory")?;
+    Ok(Path::new(target).join(directory_of(profile)))
+}
+
+/// Name of the directory of a profile; those that cargo always had share two.
+fn directory_of(profile: &str) -> &str {
+    match profile {
+        "dev" | "test" => "debug",
+        "bench" => "release",
+        other => other,
+    }
+}
+
+/// What cargo knows of the packages of this workspace.
+pub(crate) fn metadata() -> anyhow::Result<Value> {
+    let output = cargo(&["metadata", "--format-version", "1", "--no-deps"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    serde_json::from_slice(&output.stdout).context("cargo metadata")
+}
+
+/// Runs a command to its end, with its output passed on.
+///
+/// # Errors
+/// When it cannot be started or fails; the command is named as one would type it.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status =
+        command.status().with_context(|| format!("cannot start `{}`", as_typed(command)))?;
+    if !status.success() {
+        bail!("`{}` failed: {status}", as_typed(command));
+    }
+    Ok(())
+}
+
+/// A command as one would type it in a shell, with the variables it sets.
+pub(crate) fn as_typed(command: &Command) -> String {
+    let variables = command.get_envs().filter_map(|(name, value)| {
+        Some(format!("{}={}", name.to_string_lossy(), quoted(&value?.to_string_lossy())))
+    });
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    let words = words.map(|word| quoted(&word.to_string_lossy()));
+    variables.chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// Quotes a word where a shell would otherwise split or change it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

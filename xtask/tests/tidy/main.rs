@@ -1,0 +1,13 @@
+//! Rules about this workspace that no compiler checks.
+
+mod files;
+mod packages;
+mod texts;
+
+use std::path::{Path, PathBuf};
+
+/// Directory of the workspace's `Cargo.toml`.
+fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it for tests");
+    Path::new(&package).parent().expect("xtask is a directory of the workspace").to_path_buf()
+}
