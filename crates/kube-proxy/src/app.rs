@@ -111,8 +111,7 @@ async fn serve(loaded: &Loaded, threads: &mut Vec<FamilyThread>) -> anyhow::Resu
     // The source runs first: what it finds waits in the inboxes until the families are ready for it.
     let source = Source::new(config).await?;
     let problems = source.problems();
-    let inboxes =
-        PerFamily::from_fn(|family| backends::host_has(family).then(Inbox::default));
+    let inboxes = PerFamily::from_fn(|family| backends::host_has(family).then(Inbox::default));
     let node = NodeWatch::default();
     let senders = PerFamily::from_fn(|family| inboxes.get(family).as_ref().map(Inbox::sender));
     let mut router = Router::new(senders, node.clone());
@@ -152,10 +151,7 @@ fn create_backends(
     let primary = config.primary_family(&news.addresses());
     let mut backends = Vec::new();
     for family in IpFamily::BOTH {
-        let facts = NodeFacts {
-            ip: news.address(config, family),
-            pod_cidrs: news.pod_cidrs(),
-        };
+        let facts = NodeFacts { ip: news.address(config, family), pod_cidrs: news.pod_cidrs() };
         let created = if backends::host_has(family) {
             backends::create(config, family, &facts).map_err(|error| anyhow!(error))
         } else {
@@ -281,5 +277,9 @@ async fn cleanup(config: &Effective) -> anyhow::Result<()> {
             Err(error) => failed.push(format!("{family}: {error}")),
         }
     }
-    if failed.is_empty() { Ok(()) } else { bail!("not everything was removed: {}", failed.join("; ")) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        bail!("not everything was removed: {}", failed.join("; "))
+    }
 }

@@ -56,11 +56,7 @@ pub fn host_has(family: IpFamily) -> bool {
     }
 }
 
-fn iptables(
-    config: &Effective,
-    family: IpFamily,
-    node: &NodeFacts,
-) -> kube_proxy_iptables::Config {
+fn iptables(config: &Effective, family: IpFamily, node: &NodeFacts) -> kube_proxy_iptables::Config {
     kube_proxy_iptables::Config {
         family,
         masquerade_all: config.masquerade_all,

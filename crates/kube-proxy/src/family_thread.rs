@@ -118,7 +118,8 @@ impl Worker {
 
     async fn run(mut self, receiver: &Receiver<Message>) {
         loop {
-            let due = self.setup.proxy.due().map_or(self.next_check, |due| due.min(self.next_check));
+            let due =
+                self.setup.proxy.due().map_or(self.next_check, |due| due.min(self.next_check));
             let wait = due.saturating_duration_since(Instant::now());
             match receiver.recv_timeout(wait) {
                 Ok(Message::Event(event)) => self.apply(event),

@@ -18,7 +18,7 @@ const MAX_CONNECTIONS: usize = 64;
 /// A client that does not finish its request headers in this time is dropped.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection is closed after this time, whatever it does.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(1);
 /// The wait before an address that is in use is tried again.
 const BIND_RETRY: Duration = Duration::from_secs(5);
 
@@ -56,13 +56,19 @@ impl Answer {
 pub type Handler = dyn Fn(&str, &str) -> Answer + Send + Sync;
 
 /// Opens the listening socket, trying again for ever unless `hard_fail`; `what` names the server in messages.
-pub async fn bind(what: &str, address: SocketAddr, hard_fail: bool) -> std::io::Result<TcpListener> {
+pub async fn bind(
+    what: &str,
+    address: SocketAddr,
+    hard_fail: bool,
+) -> std::io::Result<TcpListener> {
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return Ok(listener),
             Err(error) if hard_fail => return Err(error),
             Err(error) => {
-                tracing::error!("cannot listen on {address} for {what}, trying again in 5 s: {error}");
+                tracing::error!(
+                    "cannot listen on {address} for {what}, trying again in 5 s: {error}"
+                );
                 tokio::time::sleep(BIND_RETRY).await;
             }
         }

@@ -43,8 +43,7 @@ fn targets(settings: &LoggingSettings) -> Targets {
         let prefix = module.file_pattern.split('*').next().unwrap_or_default();
         if !prefix.is_empty() {
             let target = format!("kube_proxy_{prefix}");
-            let verbosity = u32::try_from(module.verbosity).unwrap_or(0);
-            targets = targets.with_target(target, level(verbosity));
+            targets = targets.with_target(target, level(module.verbosity));
         }
     }
     targets

@@ -160,7 +160,7 @@ impl Metrics {
         r.register("invalid_objects", "Objects with a field that could not be used (see the log)", self.invalid_objects.clone());
     }
 
-    /// The exposition text: OpenMetrics if asked for, else the older format that every scraper reads.
+    /// The exposition text: `OpenMetrics` if asked for, else the older format that every scraper reads.
     pub fn render(&self, open_metrics: bool) -> String {
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {
@@ -171,7 +171,7 @@ impl Metrics {
     }
 }
 
-/// Turns OpenMetrics text into the Prometheus text format 0.0.4: there, the comments of a counter carry the name of its sample.
+/// Turns `OpenMetrics` text into the Prometheus text format 0.0.4: there, the comments of a counter carry the name of its sample.
 fn plain(open_metrics: &str) -> String {
     let counters: Vec<&str> = open_metrics
         .lines()
@@ -215,10 +215,8 @@ impl Metrics {
     pub fn succeeded(&self, family: IpFamily, report: &SyncReport, at: Duration) {
         self.last_sync.get_or_create(&family.into()).set(at.as_secs_f64());
         for count in &report.counts {
-            let labels = TableLabels {
-                table: count.kind.to_owned(),
-                ip_family: family.to_string(),
-            };
+            let labels =
+                TableLabels { table: count.kind.to_owned(), ip_family: family.to_string() };
             self.rules_total.get_or_create(&labels).set(gauge(count.total));
             self.rules_last.get_or_create(&labels).set(gauge(count.written));
         }

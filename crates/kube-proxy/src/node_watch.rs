@@ -125,14 +125,18 @@ impl NodeWatch {
 fn check_unchanged(config: &Effective, old: &NodeNews, new: &NodeNews) -> anyhow::Result<()> {
     let name = &config.node_name;
     if config.local_traffic == LocalTraffic::NodeCidr && old.pod_cidrs() != new.pod_cidrs() {
-        bail!("spec.podCIDRs of Node {name:?} changed and detectLocalMode is NodeCIDR: starting anew");
+        bail!(
+            "spec.podCIDRs of Node {name:?} changed and detectLocalMode is NodeCIDR: starting anew"
+        );
     }
     let differs = |family| {
         let now = new.address(config, family);
         now.is_some() && now != old.address(config, family)
     };
     if config.node_ports == NodePorts::Primary && IpFamily::BOTH.into_iter().any(differs) {
-        bail!("the address of Node {name:?} changed and nodePortAddresses is primary: starting anew");
+        bail!(
+            "the address of Node {name:?} changed and nodePortAddresses is primary: starting anew"
+        );
     }
     Ok(())
 }

@@ -43,9 +43,7 @@ pub fn metrics(
     Arc::new(move |path: &str, accept: &str| match path {
         "/healthz" => Answer::text("ok"),
         "/proxyMode" => Answer::text(mode.name()),
-        "/configz" => {
-            Answer { content_type: "application/json", ..Answer::text(configz.clone()) }
-        }
+        "/configz" => Answer { content_type: "application/json", ..Answer::text(configz.clone()) },
         "/metrics" => {
             refresh();
             let open = accept.contains("application/openmetrics-text");

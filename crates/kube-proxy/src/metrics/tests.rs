@@ -54,7 +54,8 @@ fn names_are_those_of_the_go_version() {
         kubeproxy_refused_service_ports{ip_family="IPv4"} 0
     "#]]
     .assert_eq(&(samples.join("\n") + "\n"));
-    let buckets = |name: &str| text.lines().filter(|l| l.contains(&format!("{name}_bucket"))).count();
+    let buckets =
+        |name: &str| text.lines().filter(|l| l.contains(&format!("{name}_bucket"))).count();
     assert_eq!(buckets("sync_proxy_rules_duration_seconds"), 15 + 1);
     assert_eq!(buckets("network_programming_duration_seconds"), 2 + 59 + 12 + 7 + 1);
 }

@@ -1,0 +1,37 @@
+//! What happens over the life of a proxy, a Service and an endpoint.
+
+mod affinity;
+mod cleanup;
+mod endpoints;
+mod partial;
+mod policy;
+mod repair;
+mod restart;
+mod services;
+
+use crate::PerMode;
+
+pub(crate) const TESTS: &[PerMode] = &[
+    ("life/restart-after-sigterm", restart::after_sigterm),
+    ("life/restart-after-sigkill", restart::after_sigkill),
+    ("life/stop-leaves-rules", restart::leaves_rules),
+    ("life/killed-in-the-middle", restart::in_the_middle),
+    ("life/endpoint-added", endpoints::added),
+    ("life/endpoint-removed", endpoints::removed),
+    ("life/all-endpoints-replaced", endpoints::replaced),
+    ("life/service-recreated", services::recreated),
+    ("life/service-type-changed", services::type_changed),
+    ("life/service-ports-changed", services::ports_changed),
+    ("life/affinity-sticks", affinity::sticks),
+    ("life/affinity-refreshed", affinity::refreshed),
+    ("life/affinity-expires", affinity::expires),
+    ("life/affinity-endpoint-removed", affinity::endpoint_removed),
+    ("life/affinity-switched-off", affinity::switched_off),
+    ("life/repairs-flushed-rules", repair::flushed),
+    ("life/forward-policy-drop", policy::forward_drop),
+    ("life/input-policy-drop", policy::input_drop),
+    ("life/invalid-packets", policy::invalid_packets),
+    ("life/cleanup", cleanup::removes_ours_only),
+    ("life/cleanup-other-variant", cleanup::removes_other_variant),
+    ("life/partial-sync-costs-the-change", partial::costs_the_change),
+];

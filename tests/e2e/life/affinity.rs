@@ -1,0 +1,154 @@
+//! Session affinity by client address.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use kube_proxy_core::IpFamily;
+use kube_proxy_testkit::cluster::plan;
+
+use crate::objects::Svc;
+use crate::world::{From, Mode, World, cluster_address};
+
+const PODS: [&str; 3] = ["local-1", "local-2", "remote-1"];
+/// So many clients choose the same of three pods once in 14 million times.
+const CLIENTS: u8 = 16;
+
+/// A world with an affinity Service, and addresses for clients outside.
+fn world(mode: Mode, seconds: u32) -> anyhow::Result<World> {
+    let world = World::new(mode)?;
+    for family in IpFamily::BOTH {
+        for client in clients(family) {
+            world.cluster.client().add_address(client)?;
+        }
+    }
+    world.serve(&Svc::new("web", 1).node_port().affinity(seconds), &PODS)?;
+    world.settle()?;
+    Ok(world)
+}
+
+fn clients(family: IpFamily) -> Vec<IpAddr> {
+    let fabric = plan::fabric_net().get(family).network();
+    let nth = |number: u8| match fabric {
+        IpAddr::V4(ip) => IpAddr::from((u32::from(ip) + u32::from(number)).to_be_bytes()),
+        IpAddr::V6(ip) => IpAddr::from((u128::from(ip) + u128::from(number)).to_be_bytes()),
+    };
+    (100..100 + CLIENTS).map(nth).collect()
+}
+
+fn ask(world: &World, client: IpAddr, to: SocketAddr) -> anyhow::Result<String> {
+    Ok(world.probe(From::Outside).source(client).tcp(to).answer()?.pod)
+}
+
+/// The pod of each client.
+fn choices(world: &World, family: IpFamily) -> anyhow::Result<BTreeMap<IpAddr, String>> {
+    let to = cluster_address(1, family);
+    clients(family).into_iter().map(|client| Ok((client, ask(world, client, to)?))).collect()
+}
+
+pub(super) fn sticks(mode: Mode) -> anyhow::Result<()> {
+    let mut world = world(mode, 300)?;
+    for family in IpFamily::BOTH {
+        let first = choices(&world, family)?;
+        let used: BTreeSet<&String> = first.values().collect();
+        ensure!(used.len() > 1, "all clients go to the same pod: {used:?}");
+        for _ in 0..5 {
+            ensure!(choices(&world, family)? == first, "a client changed its pod");
+        }
+        // By Service, not by frontend.
+        for (client, pod) in &first {
+            let other = ask(&world, *client, world.node_port(1, family))?;
+            ensure!(other == *pod, "{client} goes to {pod} and {other}");
+        }
+        world.stop()?;
+        world.start()?;
+        ensure!(choices(&world, family)? == first, "a client changed its pod with a restart");
+    }
+    Ok(())
+}
+
+/// Connections that come sooner than the timeout keep the choice, for longer than the timeout.
+pub(super) fn refreshed(mode: Mode) -> anyhow::Result<()> {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let world = world(mode, 2)?;
+    for family in IpFamily::BOTH {
+        let to = cluster_address(1, family);
+        let mut last: BTreeMap<IpAddr, (Instant, String)> = BTreeMap::new();
+        let mut compared = 0;
+        let begin = Instant::now();
+        while begin.elapsed() < 3 * TIMEOUT {
+            for client in clients(family) {
+                let pod = ask(&world, client, to)?;
+                if let Some((when, before)) = last.get(&client)
+                    // On a busy machine the pause may have been too long.
+                    && when.elapsed() < TIMEOUT * 3 / 4
+                {
+                    ensure!(pod == *before, "{client}: {before}, then {pod}");
+                    compared += 1;
+                }
+                last.insert(client, (Instant::now(), pod));
+            }
+            sleep(TIMEOUT / 5);
+        }
+        ensure!(compared > 50, "only {compared} connections came in time");
+    }
+    Ok(())
+}
+
+pub(super) fn expires(mode: Mode) -> anyhow::Result<()> {
+    let world = world(mode, 1)?;
+    let mut first = Vec::new();
+    for family in IpFamily::BOTH {
+        first.push(choices(&world, family)?);
+    }
+    // The kernel's clock may count full seconds.
+    sleep(Duration::from_millis(2_500));
+    for (family, first) in IpFamily::BOTH.into_iter().zip(first) {
+        ensure!(choices(&world, family)? != first, "{family}: no client changed its pod");
+    }
+    Ok(())
+}
+
+/// The clients of an endpoint that goes choose anew, the others stay.
+pub(super) fn endpoint_removed(mode: Mode) -> anyhow::Result<()> {
+    let world = world(mode, 300)?;
+    for family in IpFamily::BOTH {
+        let first = choices(&world, family)?;
+        world.serve(&Svc::new("web", 1).node_port().affinity(300), &["local-2", "remote-1"])?;
+        world.settle()?;
+        let second = choices(&world, family)?;
+        for (client, pod) in &second {
+            let before = &first[client];
+            if before == "local-1" {
+                ensure!(pod != "local-1", "{client} still goes to local-1");
+            } else {
+                ensure!(pod == before, "{client} changed from {before} to {pod}");
+            }
+        }
+        ensure!(choices(&world, family)? == second, "a client changed its pod again");
+        world.serve(&Svc::new("web", 1).node_port().affinity(300), &PODS)?;
+        world.settle()?;
+    }
+    Ok(())
+}
+
+pub(super) fn switched_off(mode: Mode) -> anyhow::Result<()> {
+    let world = world(mode, 300)?;
+    for family in IpFamily::BOTH {
+        choices(&world, family)?;
+    }
+    world.apply([Svc::new("web", 1).node_port().object()])?;
+    world.settle()?;
+    for family in IpFamily::BOTH {
+        world.check_pods(From::Outside, cluster_address(1, family), &PODS)?;
+    }
+    world.apply([Svc::new("web", 1).node_port().affinity(300).object()])?;
+    world.settle()?;
+    for family in IpFamily::BOTH {
+        let first = choices(&world, family)?;
+        ensure!(choices(&world, family)? == first, "a client changed its pod");
+    }
+    Ok(())
+}
