@@ -4,9 +4,8 @@
 //! So after the rules changed, entries that contradict them have to go. Nothing else may: a flow that is right is somebody's session.
 //! TCP and SCTP are never touched; an ended connection announces itself there.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -21,51 +20,63 @@ pub enum Frontend {
     NodePort(u16),
 }
 
-/// UDP frontends whose service port changed since the last check, with the service port that has them now.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TouchedFrontends(BTreeMap<Frontend, Option<ServicePortName>>);
+/// What a frontend is to a service port that wants it. The first in this order has it, among equals the first by name:
+/// no external IP takes the traffic of a cluster IP (CVE-2020-8554).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    ClusterIp,
+    Other,
+}
 
-impl TouchedFrontends {
+/// Who has which UDP frontend, and for which of them that changed since the last check.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UdpFrontends {
+    claims: FxHashMap<Frontend, BTreeSet<(Role, ServicePortName)>>,
+    touched: BTreeSet<Frontend>,
+}
+
+impl UdpFrontends {
     /// A service port that had these frontends is gone or different.
-    pub(crate) fn forget(&mut self, port: &ServicePort) {
-        for frontend in frontends(port) {
-            self.0.entry(frontend).or_default();
+    pub(crate) fn forget(&mut self, name: &ServicePortName, port: &ServicePort) {
+        for (frontend, role) in frontends(port) {
+            if let Some(claims) = self.claims.get_mut(&frontend) {
+                claims.remove(&(role, name.clone()));
+                if claims.is_empty() {
+                    self.claims.remove(&frontend);
+                }
+            }
+            self.touched.insert(frontend);
         }
     }
 
     /// A service port has these frontends now.
     pub(crate) fn keep(&mut self, name: &ServicePortName, port: &ServicePort) {
-        for frontend in frontends(port) {
-            self.0.insert(frontend, Some(name.clone()));
+        for (frontend, role) in frontends(port) {
+            self.claims.entry(frontend).or_default().insert((role, name.clone()));
+            self.touched.insert(frontend);
         }
     }
 
-    /// Puts a failed check back; what was noted since then is newer and stays.
-    pub(crate) fn take_back(&mut self, check: UdpCheck) {
-        let all = check.addresses.into_iter().map(|(a, e)| (Frontend::Address(a), e));
-        let all = all.chain(check.node_ports.into_iter().map(|(p, e)| (Frontend::NodePort(p), e)));
-        for (frontend, expected) in all {
-            self.0.entry(frontend).or_insert(expected.owner);
-        }
+    /// Puts a failed check back.
+    pub(crate) fn take_back(&mut self, check: &UdpCheck) {
+        self.touched.extend(check.addresses.keys().copied().map(Frontend::Address));
+        self.touched.extend(check.node_ports.keys().copied().map(Frontend::NodePort));
     }
 
-    /// Looks up where each frontend leads now.
-    pub(crate) fn resolve(self, snapshot: &Snapshot) -> Option<UdpCheck> {
-        if self.0.is_empty() {
+    /// Looks up where each touched frontend leads now; `None` if none was touched.
+    pub(crate) fn take_check(&mut self, snapshot: &Snapshot) -> Option<UdpCheck> {
+        let touched = std::mem::take(&mut self.touched);
+        if touched.is_empty() {
             return None;
         }
         let mut check = UdpCheck::default();
-        for (frontend, owner) in self.0 {
-            // The owner may have lost the frontend again in a later fold.
-            let entry = owner.as_ref().and_then(|name| snapshot.services.get(name));
-            let entry = entry.filter(|entry| frontends(&entry.port).any(|own| own == frontend));
-            let expected = Expected {
-                owner: entry.is_some().then_some(owner).flatten(),
-                endpoints: entry.map(|entry| {
-                    let serving = entry.endpoints.iter().filter(|e| e.conditions.serving);
-                    Arc::new(serving.map(crate::Endpoint::socket_address).collect())
-                }),
-            };
+        for frontend in touched {
+            let owner = self.claims.get(&frontend).and_then(BTreeSet::first);
+            let entry = owner.and_then(|(_, name)| snapshot.services.get(name));
+            let expected = Expected(entry.map(|entry| {
+                let serving = entry.endpoints.iter().filter(|e| e.conditions.serving);
+                serving.map(crate::Endpoint::socket_address).collect()
+            }));
             match frontend {
                 Frontend::Address(address) => check.addresses.insert(address, expected),
                 Frontend::NodePort(port) => check.node_ports.insert(port, expected),
@@ -76,25 +87,27 @@ impl TouchedFrontends {
 }
 
 /// The UDP frontends of a service port; none if it is not UDP.
-fn frontends(port: &ServicePort) -> impl Iterator<Item = Frontend> + '_ {
+fn frontends(port: &ServicePort) -> impl Iterator<Item = (Frontend, Role)> + '_ {
+    let address =
+        |ip: &IpAddr, role| (Frontend::Address(SocketAddr::new(*ip, port.port.get())), role);
+    let external = port.external_ips.iter().map(move |ip| address(ip, Role::Other));
+    let vips = port.load_balancer_vips.iter().map(move |ip| address(ip, Role::Other));
+    let node_port = port.node_port.map(|p| (Frontend::NodePort(p.get()), Role::Other));
     let udp = port.protocol == Protocol::Udp;
-    port.addressed_frontends()
-        .map(Frontend::Address)
-        .chain(port.node_port.map(|p| Frontend::NodePort(p.get())))
+    std::iter::once(address(&port.cluster_ip, Role::ClusterIp))
+        .chain(external)
+        .chain(vips)
+        .chain(node_port)
         .filter(move |_| udp)
 }
 
-/// Where flows to one frontend have to lead.
+/// Where flows to one frontend have to lead: the serving endpoints of its service port; `None` if no service port has it any more.
 #[derive(Clone, Debug)]
-struct Expected {
-    owner: Option<ServicePortName>,
-    /// The serving endpoints of the service port; `None` if no service port has the frontend any more.
-    endpoints: Option<Arc<FxHashSet<SocketAddr>>>,
-}
+struct Expected(Option<FxHashSet<SocketAddr>>);
 
 impl Expected {
     fn allows(&self, flow: &UdpFlow) -> bool {
-        match &self.endpoints {
+        match &self.0 {
             Some(endpoints) => endpoints.contains(&flow.reply_source),
             // Nobody claims the destination: a flow that was never redirected is none of our business.
             None => flow.reply_source == flow.original_destination,

@@ -104,6 +104,8 @@ pub struct Endpoint {
     pub conditions: Conditions,
     /// It runs on this node.
     pub local: bool,
+    /// Its slice says on which node it runs.
+    pub node_known: bool,
     /// What its node hints say, seen from this node.
     pub node_hint: NodeHint,
     /// Zones that ask for it; `None` is no hint. Shared between the endpoints of one pattern.
@@ -126,6 +128,11 @@ impl Endpoint {
     /// Address and port.
     pub fn socket_address(&self) -> SocketAddr {
         SocketAddr::new(self.ip, self.port.get())
+    }
+
+    /// Whether it runs on this node, as far as can be told: hairpin traffic is possible then.
+    pub fn may_be_local(&self) -> bool {
+        self.local || !self.node_known
     }
 
     /// Whether it takes new connections.

@@ -1,6 +1,6 @@
 //! One family, put together: tracker, scheduler and backend.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::conntrack::UdpCheck;
 use crate::tracker::{ChangeCounts, TrackerOptions};
@@ -27,7 +27,10 @@ pub struct Proxy {
     unsynced: Changes,
     /// Nothing on the node may be taken for granted: at the start, after a failure, and when damage was found.
     need_full: bool,
-    trigger_times: Vec<SystemTime>,
+    /// When the last full sync succeeded.
+    last_full: Option<Instant>,
+    /// Longest time between full syncs, unless the cluster is large.
+    max_interval: Option<Duration>,
 }
 
 /// What a call of [`Proxy::sync`] did.
@@ -56,7 +59,8 @@ impl Proxy {
             backend,
             unsynced: Changes::default(),
             need_full: true,
-            trigger_times: Vec::new(),
+            last_full: None,
+            max_interval: intervals.max,
         }
     }
 
@@ -70,7 +74,19 @@ impl Proxy {
 
     /// When [`sync`](Self::sync) has to be called next, if nothing else happens.
     pub fn due(&self) -> Option<Instant> {
-        self.scheduler.due()
+        let due = self.scheduler.due();
+        match (due, self.full_due()) {
+            (Some(due), Some(full)) => Some(due.min(full)),
+            (due, full) => due.or(full),
+        }
+    }
+
+    /// When the next full sync is due although nothing asks for one. Not in a large cluster, where it would cost more than it is worth.
+    fn full_due(&self) -> Option<Instant> {
+        // While a sync fails, its retry is what counts.
+        let last_full =
+            self.last_full.filter(|_| !self.need_full && !self.snapshot().is_large())?;
+        Some(last_full + self.max_interval?)
     }
 
     /// Since when a change waits to be put on the node. Its age tells whether the proxy is healthy.
@@ -97,26 +113,28 @@ impl Proxy {
     /// Makes the node match the snapshot; `None` if the changes cancelled each other out and there was nothing to do.
     /// `clock` tells the time when the sync ended.
     pub async fn sync(&mut self, clock: impl Fn() -> Instant) -> Option<Outcome> {
-        let periodic = self.scheduler.waiting_since().is_none();
         let changes = self.tracker.fold();
         self.unsynced.merge(changes);
-        self.trigger_times.extend(self.tracker.take_trigger_times());
-        let full = self.need_full || (periodic && !self.snapshot().is_large());
+        let full = self.need_full || self.full_due().is_some_and(|due| due <= clock());
         if !full && self.unsynced.is_empty() {
-            self.trigger_times.clear();
+            self.tracker.take_trigger_times();
             self.scheduler.finished(clock(), true);
             return None;
         }
         let scope = if full { Scope::Full } else { Scope::Partial(&self.unsynced) };
         let result = self.backend.sync(self.tracker.snapshot(), scope).await;
-        self.scheduler.finished(clock(), result.is_ok());
+        let end = clock();
+        self.scheduler.finished(end, result.is_ok());
+        if full && result.is_ok() {
+            self.last_full = Some(end);
+        }
         self.need_full = result.is_err();
         if result.is_err() {
             let changes = self.unsynced.clone();
             return Some(Outcome { result, full, changes, trigger_times: Vec::new() });
         }
         let changes = std::mem::take(&mut self.unsynced);
-        let trigger_times = std::mem::take(&mut self.trigger_times);
+        let trigger_times = self.tracker.take_trigger_times();
         Some(Outcome { result, full, changes, trigger_times })
     }
 
@@ -138,7 +156,7 @@ impl Proxy {
     }
 
     /// Gives back a check that could not be carried out, to be part of the next one.
-    pub fn return_udp_check(&mut self, check: UdpCheck) {
+    pub fn return_udp_check(&mut self, check: &UdpCheck) {
         self.tracker.return_udp_check(check);
     }
 }

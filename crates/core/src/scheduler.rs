@@ -10,7 +10,8 @@ pub struct Intervals {
     /// Longest wait before a failed sync is tried again (`syncPeriod`). The first retry comes after [`Intervals::FIRST_RETRY`],
     /// and the wait doubles up to this, since most failures are a lock that is soon free.
     pub retry: Duration,
-    /// Longest time without a sync, even if nothing changed; `None` never syncs without a reason.
+    /// Longest time from one full sync to the next, even if nothing changed; `None` never syncs without a reason.
+    /// This is for [`Proxy`](crate::Proxy), which knows which syncs are full.
     pub max: Option<Duration>,
 }
 
@@ -58,11 +59,7 @@ impl Scheduler {
             return Some(last_end + self.retry_wait().max(self.intervals.min));
         }
         let soonest = last_end + self.intervals.min;
-        match (self.requested, self.intervals.max) {
-            (Some(requested), _) => Some(requested.max(soonest)),
-            (None, Some(max)) => Some(last_end + max),
-            (None, None) => None,
-        }
+        self.requested.map(|requested| requested.max(soonest))
     }
 
     /// Reports the end of a sync. After a failure the request stays, and stays as old as it is.

@@ -1,6 +1,6 @@
 //! Services in normalised form: the object as a source hands it in, and the service port that backends see.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,13 +200,5 @@ impl ServicePort {
     pub fn uses_local_endpoints(&self) -> bool {
         self.internal_traffic_policy == TrafficPolicy::Local
             || (self.external_traffic_policy == TrafficPolicy::Local && self.externally_reachable())
-    }
-
-    /// Address and port of every frontend that has an address of its own: cluster IP, external IPs, load-balancer VIPs. Not the node port.
-    pub fn addressed_frontends(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        std::iter::once(&self.cluster_ip)
-            .chain(self.external_ips.iter())
-            .chain(self.load_balancer_vips.iter())
-            .map(|ip| SocketAddr::new(*ip, self.port.get()))
     }
 }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
-use crate::conntrack::{TouchedFrontends, UdpCheck};
+use crate::conntrack::{UdpCheck, UdpFrontends};
 use crate::topology::choose;
 use crate::{
     Changes, EndpointSlice, Event, IpFamily, Kind, Node, ObjectName, Service, ServiceEntry,
@@ -21,6 +21,9 @@ use crate::{
 mod slices;
 
 use slices::Slices;
+
+/// Most trigger times that are kept between two syncs.
+const MAX_TRIGGER_TIMES: usize = 10_000;
 
 /// What a [`Tracker`] has to know besides the objects.
 #[derive(Clone, Debug)]
@@ -63,7 +66,7 @@ pub struct Tracker {
     dirty: BTreeSet<ObjectName>,
     /// All services have to be looked at: the zone of this node changed.
     all_dirty: bool,
-    touched: TouchedFrontends,
+    udp_frontends: UdpFrontends,
     trigger_times: Vec<SystemTime>,
     counts: ChangeCounts,
 }
@@ -102,7 +105,7 @@ impl Tracker {
             lists: Lists::default(),
             dirty: BTreeSet::new(),
             all_dirty: false,
-            touched: TouchedFrontends::default(),
+            udp_frontends: UdpFrontends::default(),
             trigger_times: Vec::new(),
             counts: ChangeCounts::default(),
             options,
@@ -222,7 +225,10 @@ impl Tracker {
         if owners.is_empty() {
             return false;
         }
-        self.trigger_times.extend(slice.trigger_time);
+        // While syncs fail these pile up; the oldest already tell how bad it is.
+        if self.trigger_times.len() < MAX_TRIGGER_TIMES {
+            self.trigger_times.extend(slice.trigger_time);
+        }
         self.count_slice(owners)
     }
 
@@ -311,7 +317,7 @@ impl Tracker {
         for name in gone {
             if let Some(old) = self.snapshot.services.remove(&name) {
                 self.snapshot.endpoint_count -= old.endpoints.len();
-                self.touched.forget(&old.port);
+                self.udp_frontends.forget(&name, &old.port);
             }
             changed.insert(name);
         }
@@ -344,9 +350,9 @@ impl Tracker {
         self.snapshot.endpoint_count += entry.endpoints.len();
         if let Some(old) = &old {
             self.snapshot.endpoint_count -= old.endpoints.len();
-            self.touched.forget(&old.port);
+            self.udp_frontends.forget(name, &old.port);
         }
-        self.touched.keep(name, &entry.port);
+        self.udp_frontends.keep(name, &entry.port);
         match old {
             Some(old) => *old = entry,
             None => {
@@ -363,12 +369,12 @@ impl Tracker {
 
     /// Takes what has to be checked about UDP flows after the folds since this was last called; `None` if nothing.
     pub fn take_udp_check(&mut self) -> Option<UdpCheck> {
-        std::mem::take(&mut self.touched).resolve(&self.snapshot)
+        self.udp_frontends.take_check(&self.snapshot)
     }
 
     /// Gives back a check that could not be carried out, to be part of the next one.
-    pub fn return_udp_check(&mut self, check: UdpCheck) {
-        self.touched.take_back(check);
+    pub fn return_udp_check(&mut self, check: &UdpCheck) {
+        self.udp_frontends.take_back(check);
     }
 }
 

@@ -138,7 +138,7 @@ fn a_check_that_failed_comes_back_with_the_next() {
     tracker.apply(Event::EndpointSliceDeleted(name("ns/dns-1")));
     tracker.fold();
     let check = tracker.take_udp_check().expect("a check");
-    tracker.return_udp_check(check);
+    tracker.return_udp_check(&check);
     // In the meantime the endpoint is back: the newest state decides.
     let back = vec![udp_slice("ns/dns-1", "dns", vec![ready_endpoint("10.0.0.1")])];
     assert_eq!(stale(&mut tracker, back, "10.0.0.1:8080"), [false; 4]);
@@ -146,7 +146,7 @@ fn a_check_that_failed_comes_back_with_the_next() {
     tracker.apply(Event::ServiceDeleted(name("ns/dns")));
     tracker.fold();
     let check = tracker.take_udp_check().expect("a check");
-    tracker.return_udp_check(check);
+    tracker.return_udp_check(&check);
     assert_eq!(stale(&mut tracker, vec![], "10.0.0.1:8080"), [true, true, true, false]);
 }
 
@@ -161,4 +161,24 @@ fn tcp_is_never_looked_at() {
     )));
     tracker.fold();
     assert!(tracker.take_udp_check().is_none());
+}
+
+#[test]
+fn a_frontend_that_two_services_want_is_judged_by_the_one_that_has_it() {
+    let mut tracker = settled();
+    let mut other = udp_service("ns/another", "10.96.0.11");
+    other.external_ips = vec![ip("192.0.2.53")];
+    // The other one is first by name and has the external IP, but never a cluster IP of somebody else.
+    let mut greedy = other.clone();
+    greedy.external_ips.push(ip("10.96.0.10"));
+    let endpoints = udp_slice("ns/another-1", "another", vec![ready_endpoint("10.0.0.9")]);
+    let events = vec![applied(greedy), endpoints];
+    assert_eq!(stale(&mut tracker, events, "10.0.0.9:8080"), [true, false, false, false]);
+    // The loser goes: the winner's flows stay.
+    let mut dns = udp_service("ns/dns", "10.96.0.10");
+    dns.ports[0].node_port = Some(port(30053));
+    assert_eq!(
+        stale(&mut tracker, vec![applied(dns)], "10.0.0.9:8080"),
+        [true, false, true, false]
+    );
 }

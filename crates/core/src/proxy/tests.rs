@@ -170,3 +170,17 @@ fn the_snapshot_holds_what_was_synced() {
     let entry = &bench.proxy.snapshot().services[&port_name("ns/a", "")];
     assert_eq!(entry.choice.cluster.len(), 2);
 }
+
+#[test]
+fn a_cluster_that_changes_all_the_time_is_written_anew_all_the_same() {
+    let mut bench = Bench::started();
+    let start = bench.now;
+    let mut full = 0;
+    for round in 0..12_u8 {
+        bench.now += Duration::from_mins(30);
+        bench.apply(endpoints(&[&format!("10.0.0.{round}")]));
+        full += bench.sync().iter().filter(|call| call.starts_with("full")).count();
+    }
+    assert_eq!(bench.now - start, Duration::from_hours(6));
+    assert_eq!(full, 6);
+}

@@ -41,11 +41,11 @@ fn a_request_after_the_minimum_interval_is_due_at_once() {
 }
 
 #[test]
-fn without_a_request_the_next_sync_is_due_after_the_maximum_interval() {
+fn without_a_request_nothing_is_due() {
     let (mut scheduler, now) = scheduler();
     scheduler.request(now);
     scheduler.finished(now, true);
-    assert_eq!(scheduler.due(), Some(now + 3600 * SECOND));
+    assert_eq!(scheduler.due(), None);
     assert_eq!(scheduler.waiting_since(), None);
 }
 

@@ -27,6 +27,7 @@ fn endpoint(word: &str) -> Endpoint {
         port: port(8080),
         conditions: Conditions { ready: has('r'), serving: !has('n'), terminating: has('t') },
         local: has('L'),
+        node_known: true,
         node_hint: if has('@') {
             NodeHint::ThisNode
         } else if has('%') {

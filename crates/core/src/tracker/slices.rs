@@ -40,6 +40,7 @@ struct Address {
     ip: IpAddr,
     conditions: Conditions,
     local: bool,
+    node_known: bool,
     node_hint: NodeHint,
     zone_hints: Option<Arc<[Arc<str>]>>,
 }
@@ -152,6 +153,7 @@ impl Slices {
             ip: endpoint.address,
             conditions: endpoint.conditions,
             local: endpoint.node.as_ref().is_some_and(named),
+            node_known: endpoint.node.as_ref().is_some_and(|node| !node.is_empty()),
             node_hint: match &endpoint.node_hints[..] {
                 [] => NodeHint::Absent,
                 hints if hints.iter().any(named) => NodeHint::ThisNode,
@@ -174,6 +176,7 @@ impl Address {
             port: port.port,
             conditions: self.conditions,
             local: self.local,
+            node_known: self.node_known,
             node_hint: self.node_hint,
             zone_hints: self.zone_hints.clone(),
         }
