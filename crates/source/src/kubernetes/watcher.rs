@@ -36,8 +36,12 @@ pub(super) struct Watcher {
     listing: Listing,
     /// How often the server refused to go on from `version`.
     refusals: u32,
-    /// Nothing was heard since the last list.
+    /// No watch got on from the last list's version yet.
     fresh: bool,
+    /// A list's own version was refused as too old: until a watch works, lists alone are no recovery.
+    expired: bool,
+    /// Since when the present request is a watch that goes on from a complete list.
+    watching_since: Option<Instant>,
 }
 
 /// Ways to list.
@@ -56,7 +60,7 @@ enum End {
     /// The next step can be done at once.
     Continue,
     /// The version is too old.
-    Gone,
+    Gone(Failure),
     /// The server does not do streaming lists.
     NoStreaming(&'static str),
     /// Something went wrong.
@@ -65,7 +69,7 @@ enum End {
 
 impl From<Failure> for End {
     fn from(failure: Failure) -> Self {
-        if failure.is_gone() { Self::Gone } else { Self::Failed(failure) }
+        if failure.is_gone() { Self::Gone(failure) } else { Self::Failed(failure) }
     }
 }
 
@@ -81,6 +85,8 @@ impl Watcher {
             listing: Listing::Streaming,
             refusals: 0,
             fresh: false,
+            expired: false,
+            watching_since: None,
         }
     }
 
@@ -95,7 +101,7 @@ impl Watcher {
             };
             match end {
                 Ok(()) | Err(End::Continue) => {}
-                Err(End::Gone) => self.start_over().await,
+                Err(End::Gone(failure)) => self.start_over(&failure).await,
                 Err(End::NoStreaming(why)) => {
                     tracing::info!(kind = %self.kind, "no streaming lists: {why}; using pages");
                     self.listing = Listing::Pages;
@@ -105,13 +111,35 @@ impl Watcher {
         }
     }
 
-    /// The version is gone: list again, at once unless the version was brand new.
-    async fn start_over(&mut self) {
+    /// The version is gone: list again, at once only if a watch had got on from the last list.
+    async fn start_over(&mut self, failure: &Failure) {
         tracing::debug!(kind = %self.kind, "the resource version has expired; listing again");
-        self.version = None;
-        if std::mem::take(&mut self.fresh) {
-            sleep(self.backoff.next(None)).await;
+        let fresh = std::mem::take(&mut self.fresh);
+        if self.version.take().is_none() {
+            self.list_refused();
+        } else if fresh {
+            self.expired = true;
+        } else {
+            return;
         }
+        self.back_off(failure).await;
+    }
+
+    /// A list itself is said to be too old, which is odd: it asks for no version.
+    fn list_refused(&mut self) {
+        self.refusals += 1;
+        if self.listing == Listing::Streaming && self.refusals >= MAX_REFUSALS {
+            tracing::info!(kind = %self.kind, "streaming lists are refused as too old; using pages");
+            self.listing = Listing::Pages;
+            self.refusals = 0;
+        }
+    }
+
+    /// Waits after an error, longer from one to the next.
+    async fn back_off(&mut self, failure: &Failure) {
+        let delay = self.backoff.next(failure.retry_after());
+        self.shared.outages.failed(self.kind, &failure.to_string(), delay);
+        sleep(delay).await;
     }
 
     /// Waits after an error, and decides where to go on.
@@ -127,10 +155,7 @@ impl Watcher {
                 self.refusals = 0;
             }
         }
-        let delay = self.backoff.next(failure.retry_after());
-        let outages = &self.shared.outages;
-        outages.failed(self.kind, &failure.to_string(), delay);
-        sleep(delay).await;
+        self.back_off(failure).await;
     }
 
     /// ServiceCIDRs only make one drop rule more exact: old servers and old roles do without.
@@ -145,15 +170,15 @@ impl Watcher {
 
     /// Lists page by page.
     async fn paged_list(&mut self) -> Result<(), End> {
-        let paging = self.listing != Listing::Whole;
+        let paging = self.listing == Listing::Pages;
         let mut token = String::new();
         loop {
             let request = Request::page(self.kind, &self.shared.node_name, &token, paging);
             let body = match self.shared.api.get_all(&request).await {
-                Err(failure) if failure.is_gone() && !token.is_empty() => {
+                Err(failure) if paging && failure.is_gone() && !token.is_empty() => {
                     // The list took longer than the server remembers: all at once then.
                     self.listing = Listing::Whole;
-                    return Err(End::Gone);
+                    return Err(End::Continue);
                 }
                 result => result?,
             };
@@ -212,22 +237,20 @@ impl Watcher {
 
     /// Reads a watch to its end. `listing`: its initial events are a list that is not complete yet.
     async fn follow(&mut self, chunks: Chunks, listing: bool) -> Result<(), End> {
-        let opened = Instant::now();
-        let result = self.read(chunks, listing, opened).await;
-        if opened.elapsed() >= SHORT_WATCH {
-            // It worked for a while: what comes now is no continuation of earlier errors.
-            self.backoff.reset();
-            self.refusals = 0;
+        self.watching_since = (!listing).then(Instant::now);
+        let result = self.read(chunks, listing).await;
+        if self.has_lasted() && !matches!(result, Err(End::Gone(_))) {
+            self.watch_works();
         }
         result
     }
 
-    async fn read(
-        &mut self,
-        mut chunks: Chunks,
-        mut listing: bool,
-        opened: Instant,
-    ) -> Result<(), End> {
+    /// Whether the present watch is open for a while; the time of its initial events does not count.
+    fn has_lasted(&self) -> bool {
+        self.watching_since.is_some_and(|since| since.elapsed() >= SHORT_WATCH)
+    }
+
+    async fn read(&mut self, mut chunks: Chunks, mut listing: bool) -> Result<(), End> {
         let mut silent = true;
         let mut lines = Lines::default();
         loop {
@@ -236,7 +259,7 @@ impl Watcher {
             let chunk = match chunks.next(limit).await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) if listing => return Err(End::Failed(Failure::Closed)),
-                Ok(None) if silent && opened.elapsed() < SHORT_WATCH => {
+                Ok(None) if silent && !self.has_lasted() => {
                     return Err(End::Failed(Failure::Closed));
                 }
                 Ok(None) => return Err(End::Continue),
@@ -296,11 +319,19 @@ impl Watcher {
         // The versions of initial events are those of the objects: no place to go on from.
         if !listing && !version.is_empty() {
             self.version = Some(version);
-            self.fresh = false;
-            self.refusals = 0;
-            self.backoff.reset();
+            self.watch_works();
         }
         Ok(listing)
+    }
+
+    /// A watch said something or lasted: what goes wrong from now on is no continuation of earlier errors.
+    fn watch_works(&mut self) {
+        self.fresh = false;
+        self.refusals = 0;
+        self.backoff.reset();
+        if std::mem::take(&mut self.expired) {
+            self.shared.outages.recovered(self.kind);
+        }
     }
 
     /// Passes an object on.
@@ -339,18 +370,20 @@ impl Watcher {
         (self.sink)(Event::ListDone(self.kind));
     }
 
-    /// A list is complete; where the watch begins.
+    /// A list is complete; where the watch begins. Errors count on: the server may refuse to watch from there.
     fn listed_at(&mut self, version: String) {
         self.version = Some(version).filter(|version| !version.is_empty());
         self.fresh = true;
         self.refusals = 0;
-        self.backoff.reset();
+        self.watching_since = Some(Instant::now());
     }
 
     /// The server answered.
-    fn heard(&mut self) {
+    fn heard(&self) {
         self.shared.status.contact(self.kind);
-        self.shared.outages.recovered(self.kind);
+        if !self.expired {
+            self.shared.outages.recovered(self.kind);
+        }
     }
 
     /// A random time between the configured one and twice that, so that watches do not end all at once.

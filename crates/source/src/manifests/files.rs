@@ -1,10 +1,12 @@
 //! Which files belong to a path of manifests.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Metadata};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 /// How deep directories may be nested: more is a loop.
 const MAX_DEPTH: usize = 32;
@@ -44,20 +46,56 @@ impl Stamp {
 
 /// Whether there is something readable at a path.
 pub(super) fn check(path: &Path) -> io::Result<()> {
-    if fs::metadata(path)?.is_dir() {
-        fs::read_dir(path).map(drop)
+    if fs::metadata(path)?.is_dir() { fs::read_dir(path).map(drop) } else { open(path).map(drop) }
+}
+
+/// The content of a file.
+///
+/// # Errors
+/// It cannot be read, or it is no regular file: reading a FIFO or a terminal may never end.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Some devices act when they are opened.
+    check_regular(&fs::metadata(path)?)?;
+    // What is at the path now may be another thing: opening a FIFO would wait for its writer.
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    check_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+fn check_regular(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let reason = format!("{}, not a regular file", type_text(metadata.file_type()));
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
+fn type_text(file_type: FileType) -> &'static str {
+    if file_type.is_dir() {
+        "a directory"
+    } else if file_type.is_fifo() {
+        "a FIFO"
+    } else if file_type.is_socket() {
+        "a socket"
     } else {
-        fs::File::open(path).map(drop)
+        "a device"
     }
 }
 
-/// Finds the files: the path itself whatever its name, or what is in the directory and below.
+/// Finds the regular files: the path itself whatever its name, or what is in the directory and below.
 pub(super) fn find(path: &Path) -> io::Result<Found> {
     let metadata = fs::metadata(path)?;
     let mut found = Found::default();
     if metadata.is_dir() {
         descend(path, MAX_DEPTH, &mut BTreeSet::new(), &mut found);
     } else {
+        check_regular(&metadata)?;
         found.files.push((path.to_owned(), Stamp::of(&metadata)));
     }
     found.directories.extend(link_parents(path));
@@ -97,7 +135,10 @@ fn descend(directory: &Path, depth: usize, seen: &mut BTreeSet<(u64, u64)>, foun
                 if fs::symlink_metadata(&entry).is_ok_and(|m| m.is_symlink()) {
                     found.directories.extend(link_parents(&entry));
                 }
-                found.files.push((entry, Stamp::of(&metadata)));
+                match check_regular(&metadata) {
+                    Ok(()) => found.files.push((entry, Stamp::of(&metadata))),
+                    Err(error) => found.errors.push((entry, error)),
+                }
             }
             // It went away since it was listed, or is a dangling link.
             Err(error) if is_manifest(&entry) => found.errors.push((entry, error)),

@@ -1,7 +1,6 @@
 //! What all files together say, and what they said before.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -215,7 +214,7 @@ fn unreadable((path, reason): &(PathBuf, String)) -> Vec<Problem> {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let bytes = fs::read(path)?;
+    let bytes = files::read(path)?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let reason = format!("not UTF-8 text, from byte {at} on");

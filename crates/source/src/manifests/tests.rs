@@ -2,6 +2,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use kube_proxy_core::{IpFamily, Tracker, TrackerOptions};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
 use super::*;
@@ -149,6 +151,67 @@ fn a_removed_file_takes_its_objects_along_but_a_missing_path_does_not() {
     fs::rename(&aside, &root).unwrap();
     let outcome = state.reload();
     assert!(outcome.as_ref().unwrap().problems.is_empty());
+}
+
+/// The result of something that must not wait for the other end of a FIFO.
+fn promptly<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(what()));
+    receiver.recv_timeout(Duration::from_mins(1)).expect("it does not block")
+}
+
+#[test]
+fn only_regular_files_are_read() {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("a.yaml"), service("a", "10.0.0.1")).unwrap();
+    mkfifo(&at("b.yaml"), Mode::S_IRWXU).unwrap();
+    symlink("b.yaml", at("c.yaml")).unwrap();
+    symlink("/dev/zero", at("d.yaml")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("e.yaml")).unwrap();
+    fs::write(at("real"), service("f", "10.0.0.6")).unwrap();
+    symlink("real", at("f.yaml")).unwrap();
+    // What is no manifest by its name is nobody's business.
+    mkfifo(&at("pipe"), Mode::S_IRWXU).unwrap();
+    let mut state = state(dir.path());
+    let (mut state, outcome) = promptly(move || {
+        let outcome = state.reload();
+        (state, outcome)
+    });
+    let problems = outcome.as_ref().unwrap().problems.iter();
+    let text: Vec<_> = problems.map(ToString::to_string).collect();
+    let expected = [("b", "FIFO"), ("c", "FIFO"), ("d", "device"), ("e", "socket")];
+    assert_eq!(text.len(), expected.len(), "{text:#?}");
+    for (line, (name, what)) in text.iter().zip(expected) {
+        let reason = format!("cannot be read: a {what}, not a regular file");
+        assert!(line.contains(&format!("{name}.yaml")) && line.contains(&reason), "{line}");
+    }
+    let mut tracker = tracker();
+    assert_eq!(cluster_ips(&mut tracker, outcome), ["a=10.0.0.1", "f=10.0.0.6"]);
+    assert!(state.reload().is_none(), "the same problems are no news");
+    fs::remove_file(at("b.yaml")).unwrap();
+    fs::remove_file(at("c.yaml")).unwrap();
+    fs::write(at("b.yaml"), service("b", "10.0.0.2")).unwrap();
+    let outcome = state.reload();
+    assert_eq!(outcome.as_ref().unwrap().problems.len(), 2);
+    assert_eq!(cluster_ips(&mut tracker, outcome), ["a=10.0.0.1", "b=10.0.0.2", "f=10.0.0.6"]);
+}
+
+#[test]
+fn a_fifo_in_place_of_the_manifests_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    let fifo = dir.path().join("all.yaml");
+    mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    let path = fifo.clone();
+    let source = promptly(move || ManifestSource::new(path, "n1", Problems::new()));
+    let error = source.err().unwrap().to_string();
+    assert!(error.contains("all.yaml: a FIFO, not a regular file"), "{error}");
+    let path = fifo.clone();
+    let (_, problems) = promptly(move || load(&path, "n1"));
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    // It may take the place of a file between looking at it and opening it.
+    let error = promptly(move || files::read(&fifo)).unwrap_err();
+    assert!(error.to_string().contains("a FIFO"), "{error}");
 }
 
 #[test]

@@ -42,12 +42,13 @@ pub fn service(service: &slim::Service<'_>, names: &Names) -> (Option<Service>, 
     }
     let external_ips = external_ips(spec, &mut findings);
     let external_traffic_policy = external_policy(spec, &mut findings);
+    let load_balancer_source_ranges = source_ranges(spec, &cluster_ips, &mut findings);
     let normalised = Service {
         name,
         cluster_ips,
         external_ips,
         load_balancer_vips: load_balancer_vips(service, &mut findings),
-        load_balancer_source_ranges: source_ranges(spec, &mut findings),
+        load_balancer_source_ranges,
         internal_traffic_policy: policy(
             spec.internal_traffic_policy.as_ref(),
             "spec.internalTrafficPolicy",
@@ -153,8 +154,14 @@ fn load_balancer_vips(service: &slim::Service<'_>, findings: &mut Findings) -> V
     found
 }
 
-/// The source ranges. When none of those given is valid, nobody is let in: an empty list would let in everybody.
-fn source_ranges(spec: &ServiceSpec<'_>, findings: &mut Findings) -> Vec<IpNet> {
+/// The source ranges. When one of them is not valid, a family that has no valid one lets nobody in.
+///
+/// It may have been meant for that family, and a family without any range would let in everybody.
+fn source_ranges(
+    spec: &ServiceSpec<'_>,
+    cluster_ips: &PerFamily<Option<IpAddr>>,
+    findings: &mut Findings,
+) -> Vec<IpNet> {
     let mut found = Vec::new();
     let mut invalid = false;
     for (i, range) in spec.load_balancer_source_ranges.iter().enumerate() {
@@ -169,13 +176,36 @@ fn source_ranges(spec: &ServiceSpec<'_>, findings: &mut Findings) -> Vec<IpNet> 
         };
         found.push(net);
     }
-    if invalid && found.is_empty() {
-        let nobody = "no valid range is left; the load balancer's addresses let nobody in";
-        findings.add("spec.loadBalancerSourceRanges", "", nobody);
-        found.push(Ipv4Net::from(Ipv4Addr::UNSPECIFIED).into());
-        found.push(Ipv6Net::from(Ipv6Addr::UNSPECIFIED).into());
+    if invalid {
+        let nobody: [IpNet; 2] = [
+            Ipv4Net::from(Ipv4Addr::UNSPECIFIED).into(),
+            Ipv6Net::from(Ipv6Addr::UNSPECIFIED).into(),
+        ];
+        for net in nobody {
+            close_if_unranged(net, cluster_ips, &mut found, findings);
+        }
     }
     found
+}
+
+/// Adds the range that holds nobody if there is none of its family; reported if the Service has that family.
+fn close_if_unranged(
+    nobody: IpNet,
+    cluster_ips: &PerFamily<Option<IpAddr>>,
+    found: &mut Vec<IpNet>,
+    findings: &mut Findings,
+) {
+    let family = IpFamily::of_net(&nobody);
+    if found.iter().any(|net| IpFamily::of_net(net) == family) {
+        return;
+    }
+    found.push(nobody);
+    if cluster_ips.get(family).is_some() {
+        let reason = format!(
+            "no valid {family} range is left; the load balancer's {family} addresses let nobody in"
+        );
+        findings.add("spec.loadBalancerSourceRanges", "", reason);
+    }
 }
 
 fn policy(value: Option<&Text<'_>>, field: &str, findings: &mut Findings) -> TrafficPolicy {

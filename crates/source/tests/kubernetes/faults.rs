@@ -124,6 +124,41 @@ fn errors_are_retried_with_growing_delays() {
 }
 
 #[test]
+fn a_server_that_lists_but_refuses_every_watch_is_listed_less_and_less_often() {
+    for mode in [StreamingLists::Served, StreamingLists::Refused] {
+        let timing = Timing {
+            backoff_start: Duration::from_millis(40),
+            backoff_max: Duration::from_secs(10),
+            ..quick()
+        };
+        let server = server();
+        server.faults().streaming_lists(mode);
+        server.apply(service("a", "10.96.0.1")).unwrap();
+        let expired = Failure::new(410).verb(Verb::Watch).times(u32::MAX).resource("services");
+        server.faults().fail(expired);
+        let begun = Instant::now();
+        let mut source = Running::with(&server, timing.clone());
+        source.until("three lists", |s| s.lists_done(Kind::Service) >= 3);
+        std::thread::sleep(Duration::from_secs(1));
+        let refused = server.requests().stats(Verb::Watch, "services").failed;
+        let lists = server.requests().count(Verb::List, "services");
+        // After each refusal it waits for half of the doubled start at least.
+        let (mut most, mut waited, mut delay) = (1, Duration::ZERO, timing.backoff_start);
+        while waited + delay / 2 <= begun.elapsed() {
+            waited += delay / 2;
+            delay = (delay * 2).min(timing.backoff_max);
+            most += 1;
+        }
+        assert!(refused <= most, "{refused} refusals, {most} fit in");
+        assert!(lists <= most, "{lists} lists, {most} fit in");
+        // A list is no recovery, a watch that works is.
+        server.faults().clear_failures();
+        server.apply(service("b", "10.96.0.2")).unwrap();
+        source.expect(&["a=10.96.0.1", "b=10.96.0.2"]);
+    }
+}
+
+#[test]
 fn the_server_says_when_to_come_back() {
     let server = server();
     server.apply(service("a", "10.96.0.1")).unwrap();

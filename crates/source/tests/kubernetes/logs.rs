@@ -2,12 +2,12 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube_proxy_source::{KubernetesOptions, KubernetesSource, Problems};
-use kube_proxy_testkit::api::Failure;
+use kube_proxy_testkit::api::{Failure, Options, Verb};
 
-use super::running::{quick, server, service};
+use super::running::{HANG, quick, server, server_with, service};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -85,4 +85,26 @@ fn errors_of_the_server_are_one_line_each() {
     assert_eq!(with("ServiceCIDRs are not used"), 1, "{lines:#?}");
     assert_eq!(with("answers again"), 1, "{lines:#?}");
     assert_eq!(lines.len(), 3, "{lines:#?}");
+}
+
+#[test]
+fn watches_that_are_refused_are_one_line_until_one_works() {
+    let server =
+        server_with(Options { bookmark_interval: Duration::from_millis(50), ..Options::default() });
+    let expired = Failure::new(410).verb(Verb::Watch).times(u32::MAX).resource("services");
+    server.faults().fail(expired);
+    let lines = logged(server.url(), "", async {
+        let lists = || server.requests().count(Verb::List, "services");
+        let begun = Instant::now();
+        while lists() < 6 {
+            assert!(begun.elapsed() < HANG, "it stays at {} lists", lists());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.faults().clear_failures();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    });
+    let of = |part: &str| lines.iter().filter(|line| line.contains(part)).collect::<Vec<_>>();
+    assert_eq!(of("answered 410").len(), 1, "{lines:#?}");
+    assert!(of("answered 410")[0].contains("WARN"), "{lines:#?}");
+    assert_eq!(of("answers again").len(), 1, "{lines:#?}");
 }

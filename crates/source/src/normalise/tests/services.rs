@@ -184,7 +184,7 @@ fn bad_addresses_and_ranges_are_left_out_one_by_one() {
         &json!({"loadBalancerSourceRanges": ["10.0.0.0/8", "10.0.0.0/40", ""]}),
         |s| s.load_balancer_source_ranges.clone(),
         &expect![[r#"
-            [10.0.0.0/8]
+            [10.0.0.0/8, ::/128]
             Service ns/web: spec.loadBalancerSourceRanges[1]: "10.0.0.0/40": not a network like 10.0.0.0/8; ignored
         "#]],
     );
@@ -198,8 +198,58 @@ fn source_ranges_that_are_all_bad_let_nobody_in() {
         &expect![[r#"
             [0.0.0.0/32, ::/128]
             Service ns/web: spec.loadBalancerSourceRanges[0]: "10.0.0.0": not a network like 10.0.0.0/8; ignored
-            Service ns/web: spec.loadBalancerSourceRanges: no valid range is left; the load balancer's addresses let nobody in
+            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv4 range is left; the load balancer's IPv4 addresses let nobody in
         "#]],
+    );
+}
+
+#[test]
+fn a_bad_source_range_closes_each_family_that_has_no_good_one() {
+    let ranges = |ranges: Value, expected: Expect| {
+        let spec = json!({
+            "clusterIPs": ["10.96.0.1", "fd00::1"], "ipFamilies": ["IPv4", "IPv6"],
+            "loadBalancerSourceRanges": ranges,
+        });
+        field(&spec, |s| s.load_balancer_source_ranges.clone(), &expected);
+    };
+    ranges(
+        json!(["192.0.2.0/33", "fd00::/8"]),
+        expect![[r#"
+            [fd00::/8, 0.0.0.0/32]
+            Service ns/web: spec.loadBalancerSourceRanges[0]: "192.0.2.0/33": not a network like 10.0.0.0/8; ignored
+            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv4 range is left; the load balancer's IPv4 addresses let nobody in
+        "#]],
+    );
+    ranges(
+        json!(["192.0.2.0/24", "fd00::/129"]),
+        expect![[r#"
+            [192.0.2.0/24, ::/128]
+            Service ns/web: spec.loadBalancerSourceRanges[1]: "fd00::/129": not a network like 10.0.0.0/8; ignored
+            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv6 range is left; the load balancer's IPv6 addresses let nobody in
+        "#]],
+    );
+    ranges(
+        json!(["nonsense", "192.0.2.0/24", "fd00::/8"]),
+        expect![[r#"
+            [192.0.2.0/24, fd00::/8]
+            Service ns/web: spec.loadBalancerSourceRanges[0]: "nonsense": not a network like 10.0.0.0/8; ignored
+        "#]],
+    );
+    ranges(
+        json!(["nonsense"]),
+        expect![[r#"
+            [0.0.0.0/32, ::/128]
+            Service ns/web: spec.loadBalancerSourceRanges[0]: "nonsense": not a network like 10.0.0.0/8; ignored
+            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv4 range is left; the load balancer's IPv4 addresses let nobody in
+            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv6 range is left; the load balancer's IPv6 addresses let nobody in
+        "#]],
+    );
+    // Without a bad one, a family without ranges is open: nobody tried to restrict it.
+    ranges(
+        json!(["fd00::/8"]),
+        expect![[r"
+            [fd00::/8]
+        "]],
     );
 }
 
