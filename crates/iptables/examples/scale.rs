@@ -162,6 +162,7 @@ fn endpoint(number: u32) -> Endpoint {
         port: NonZeroU16::MIN.saturating_add(8079),
         conditions: Conditions::default(),
         local: number.is_multiple_of(1000),
+        node_known: true,
         node_hint: NodeHint::Absent,
         zone_hints: None,
     }

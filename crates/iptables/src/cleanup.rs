@@ -30,7 +30,11 @@ pub(crate) fn cleanup(kernel: &(impl Kernel + ?Sized)) -> Result<(), SyncError> 
         }
         text.delete(deleted);
     }
-    let mangle = Existing::read(kernel, MANGLE)?;
+    let mangle = Existing::read(kernel, MANGLE).unwrap_or_else(|error| {
+        // A kernel need not have it.
+        tracing::warn!("table {MANGLE} is left as it is: {error}");
+        Existing::default()
+    });
     if !mangle.chains.is_empty() && mangle.references.is_empty() {
         batch.mangle_canary = Some(Canary::Delete);
     }

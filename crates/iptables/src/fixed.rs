@@ -8,7 +8,7 @@ use crate::keys::{address_chain, address_key, address_top, address_width, destin
 use crate::layout::{Table, canary};
 use crate::lists::branch_to;
 use crate::names::ChainName;
-use crate::restore::{Batch, Canary, ChainState, Part};
+use crate::restore::{Batch, ChainState, Part};
 use crate::rules::Rules;
 use crate::tree::{Dispatch, Key, Prefix};
 
@@ -44,6 +44,10 @@ pub(crate) fn fixed_chains(
         "-m comment --comment \"kubernetes forwarding conntrack rule\" \
          -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
             .to_owned(),
+        // What is left is new. Such packets carry no mark: they are recognised again where they leave.
+        format!(
+            "-m comment --comment \"kubernetes hairpin traffic\" -m conntrack --ctstate DNAT -j {HAIRPIN}"
+        ),
     ]);
     let postrouting = vec![
         format!(
@@ -71,7 +75,6 @@ pub(crate) fn write_fixed_chains(
     drop_invalid: bool,
     batch: &mut Batch,
 ) -> [(Table, ChainState); 3] {
-    batch.mangle_canary = Some(Canary::Create);
     for table in Table::ALL {
         batch.table(table).declare(canary());
     }
@@ -101,7 +104,20 @@ pub(crate) const HAIRPIN: &str = "KUBE-HAIRPIN";
 /// Writes one rule for each address of a local endpoint; entries count how many service ports have it.
 pub(crate) struct HairpinWriter {
     pub(crate) family: IpFamily,
-    pub(crate) masquerade: Masquerade,
+    /// What becomes of such a packet.
+    target: &'static str,
+}
+
+impl HairpinWriter {
+    /// In `nat` they are masqueraded, or the answer would not come back through the node.
+    /// In `filter` they are let through where the node drops what it forwards.
+    pub(crate) fn new(table: Table, family: IpFamily, masquerade: Masquerade) -> Self {
+        let target = match table {
+            Table::Filter => "ACCEPT",
+            Table::Nat => masquerade.target(),
+        };
+        Self { family, target }
+    }
 }
 
 /// An entry of the hairpin tree.
@@ -136,7 +152,7 @@ impl Dispatch<HairpinAddress> for HairpinWriter {
     }
 
     fn entry(&self, _: &Key, address: &HairpinAddress, rules: &mut Rules<'_>) {
-        rules.rule().from(address.ip).to(address.ip).jump(self.masquerade.target());
+        rules.rule().from(address.ip).to(address.ip).jump(self.target);
     }
 
     fn branch(&self, prefix: Prefix, from_root: bool, rules: &mut Rules<'_>) {

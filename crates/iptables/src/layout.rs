@@ -92,12 +92,13 @@ pub(crate) const CANARY: &str = "KUBE-PROXY-CANARY";
 pub(crate) const MANGLE: &str = "mangle";
 
 /// Chains that always exist besides the roots of the dispatch lists.
-const FIXED_FILTER: [&str; 7] = [
+const FIXED_FILTER: [&str; 8] = [
     "KUBE-SERVICES",
     "KUBE-EXTERNAL-SERVICES",
     "KUBE-EXTERNAL-NODEPORTS",
     "KUBE-NODEPORTS",
     "KUBE-FORWARD",
+    "KUBE-HAIRPIN",
     "KUBE-PROXY-FIREWALL",
     CANARY,
 ];

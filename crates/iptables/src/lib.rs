@@ -39,8 +39,8 @@ mod sync;
 mod tree;
 mod variant;
 
-use fixed::Masquerade;
-use layout::{CANARY, HOOKS, MANGLE, SHARED_FIREWALL, Table};
+use fixed::{ANTI_MARTIAN, Masquerade};
+use layout::{CANARY, HOOKS, Hook, MANGLE, SHARED_FIREWALL, Table};
 use programs::{Check, Kernel, Programs};
 use service::Settings;
 use state::{Clashes, Plan, State};
@@ -112,6 +112,8 @@ pub struct IptablesBackend {
     /// What the kernel accepted; `None` before the first sync and after a failure.
     applied: Option<Applied>,
     clashes: Clashes,
+    /// The table `mangle` would not take the canary the last time.
+    mangle_refused: bool,
 }
 
 /// What all rules depend on, settled once.
@@ -173,7 +175,7 @@ impl IptablesBackend {
             ))
         })?;
         if config.serves_localhost() {
-            localnet::enable()?;
+            localnet::check()?;
         }
         let (major, minor, patch) = programs.version();
         tracing::info!("{}: using {} {major}.{minor}.{patch}", config.family, programs.name());
@@ -202,28 +204,42 @@ impl IptablesBackend {
             other_variant,
             applied: None,
             clashes: Clashes::default(),
+            mangle_refused: false,
         }
     }
 
-    /// What must be there: the canaries, the hooks, and the last rule of a fixed chain of each table.
-    /// Together they notice tables flushed with or without their chains deleted.
+    /// What must be there: the canaries, the hooks, and one rule of each chain that always exists and holds any.
+    /// Together they notice tables flushed with or without their chains deleted, and one of those chains emptied.
     fn checks(&self) -> Vec<Check> {
         let canary = |table| Check::Chain { table, chain: CANARY };
-        let mut checks = vec![canary(MANGLE)];
+        let localhost = self.options.config.serves_localhost();
+        let fixed = fixed::fixed_chains(self.options.masquerade, self.options.config.drop_invalid);
+        let mut checks = Vec::new();
         for table in Table::ALL {
-            checks.push(canary(table.name()));
-            let hooks = HOOKS.iter().filter(|h| h.table == table && h.to != SHARED_FIREWALL);
+            let name = table.name();
+            checks.push(canary(name));
+            let ours = |hook: &&Hook| hook.to != SHARED_FIREWALL || localhost;
+            let hooks = HOOKS.iter().filter(|hook| hook.table == table).filter(ours);
             checks.extend(hooks.map(|hook| Check::Rule {
-                table: table.name(),
+                table: name,
                 chain: hook.from,
                 rule: hook.rule(),
             }));
-            let chains =
-                fixed::fixed_chains(self.options.masquerade, self.options.config.drop_invalid);
-            let fixed = chains.into_iter().find(|(of, ..)| *of == table);
-            checks.extend(fixed.and_then(|(_, chain, mut rules)| {
-                Some(Check::Rule { table: table.name(), chain, rule: rules.pop()? })
+            let fixed = fixed.iter().filter(|(of, ..)| *of == table);
+            checks.extend(fixed.filter_map(|(_, chain, rules)| {
+                Some(Check::Rule { table: name, chain, rule: rules.last()?.clone() })
             }));
+            if let Some(applied) = &self.applied {
+                let roots = applied.state.first_rules(table).into_iter();
+                checks.extend(roots.map(|(chain, rule)| Check::Rule { table: name, chain, rule }));
+            }
+            if table == Table::Filter && localhost {
+                let rule = ANTI_MARTIAN.to_owned();
+                checks.push(Check::Rule { table: name, chain: SHARED_FIREWALL, rule });
+            }
+        }
+        if self.applied.is_some() && !self.mangle_refused {
+            checks.push(canary(MANGLE));
         }
         checks
     }

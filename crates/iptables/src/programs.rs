@@ -1,13 +1,16 @@
 //! Running the iptables programs: the one place where the kernel is touched.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use kube_proxy_core::{IpFamily, SyncError};
 
-use crate::Variant;
 use crate::restore::Batch;
+use crate::{Variant, localnet};
+
+mod child;
 
 /// What the backend needs of the kernel.
 pub(crate) trait Kernel: Send {
@@ -19,6 +22,9 @@ pub(crate) trait Kernel: Send {
 
     /// Whether all of these are there.
     fn holds(&self, checks: &[Check]) -> Result<bool, SyncError>;
+
+    /// Has the kernel route packets to and from loopback addresses.
+    fn route_localnet(&self) -> Result<(), SyncError>;
 }
 
 /// Something that must be there.
@@ -29,7 +35,7 @@ pub(crate) enum Check {
 }
 
 impl Check {
-    fn table(&self) -> &'static str {
+    pub(crate) fn table(&self) -> &'static str {
         match self {
             Self::Chain { table, .. } | Self::Rule { table, .. } => table,
         }
@@ -60,6 +66,8 @@ pub(crate) struct Programs {
     /// Such as `ip6tables-legacy`.
     main: String,
     version: Version,
+    /// How long each may take before it is killed.
+    limit: Duration,
 }
 
 /// A version of iptables, such as 1.8.9.
@@ -67,6 +75,15 @@ pub(crate) type Version = (u32, u32, u32);
 
 /// How long a program waits for the lock that all iptables-legacy programs share.
 const LOCK_SECONDS: &str = "5";
+
+/// What iptables-nft says of a transaction that the socket's send buffer does not hold (`EMSGSIZE`). It enlarges the buffer as it
+/// needs, but beyond `net.core.wmem_default` that takes `CAP_NET_ADMIN` in the initial user namespace.
+/// A line number that comes with it only tells where the program was, not what is wrong.
+const TOO_LONG: &str = "Message too long";
+
+const TOO_LONG_HINT: &str = "no rule is at fault: the rules of one table do not fit into one message to the kernel, \
+    which without CAP_NET_ADMIN in the initial user namespace is limited by the sysctl net.core.wmem_default; \
+    raise that, or use iptables-legacy or the nftables mode";
 
 impl Programs {
     /// Finds the programs of a variant: under their full names, or under the plain name if that is this variant.
@@ -76,9 +93,12 @@ impl Programs {
             IpFamily::V6 => "ip6tables",
         };
         [format!("{plain}-{}", variant.name()), plain.to_owned()].into_iter().find_map(|main| {
-            let output = Command::new(&main).arg("--version").output().ok()?;
-            let (version, of) = parse_version(&String::from_utf8_lossy(&output.stdout))?;
-            (of == variant).then_some(Self { variant, main, version })
+            let mut text = String::new();
+            let mut command = Command::new(&main);
+            let each = &mut |line: &str| text.extend([line, "\n"]);
+            child::run(command.arg("--version"), child::LIMIT, &[], each).ok()?;
+            let (version, of) = parse_version(&text)?;
+            (of == variant).then_some(Self { variant, main, version, limit: child::LIMIT })
         })
     }
 
@@ -136,21 +156,15 @@ impl Programs {
 
     /// Runs the main program. `false` is its way to say that what was asked for is not there.
     fn run(&self, arguments: &[&str]) -> Result<bool, SyncError> {
-        let output = Command::new(&self.main)
-            .args(self.wait())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|source| not_run(&self.main, source))?;
+        let (status, text) = self.feed(&self.main, arguments, &[])?;
         // 1 means "no such chain or rule" but also "no such table": only the text tells.
-        let text = String::from_utf8_lossy(&output.stderr);
         let missing = [
             "No chain/target/match by that name",
             "does not exist",
             "does a matching rule exist",
             "incompatible",
         ];
-        match output.status.code() {
+        match status.code() {
             Some(0) => Ok(true),
             Some(1)
                 if missing.iter().any(|words| text.contains(words))
@@ -158,7 +172,7 @@ impl Programs {
             {
                 Ok(false)
             }
-            _ => Err(failure(&self.main, output.status, &text)),
+            _ => Err(failure(&self.main, status, &text)),
         }
     }
 
@@ -193,51 +207,30 @@ impl Programs {
         arguments: &[&str],
         pieces: &[&str],
     ) -> Result<(ExitStatus, String), SyncError> {
-        let run = || -> io::Result<_> {
-            let mut child = Command::new(program)
-                .args(self.wait())
-                .args(arguments)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()?;
-            let mut input = child.stdin.take();
-            let complaints = std::thread::scope(|scope| {
-                // A program that gives up closes its input; what it says then is the error worth telling.
-                scope.spawn(move || {
-                    if let Some(input) = &mut input {
-                        let _ = pieces.iter().try_for_each(|p| input.write_all(p.as_bytes()));
-                    }
-                });
-                read_complaints(&mut child)
-            });
-            Ok((child.wait()?, complaints))
-        };
-        run().map_err(|source| not_run(program, source))
+        let mut command = Command::new(program);
+        command.args(self.wait()).args(arguments);
+        self.wait_for(program, &mut command, pieces, &mut |_| ())
+    }
+
+    fn wait_for(
+        &self,
+        program: &str,
+        command: &mut Command,
+        pieces: &[&str],
+        each: &mut dyn FnMut(&str),
+    ) -> Result<(ExitStatus, String), SyncError> {
+        let finished = child::run(command, self.limit, pieces, each)
+            .map_err(|source| not_run(program, source))?;
+        Ok((finished.status, finished.complaints))
     }
 }
 
 impl Kernel for Programs {
     fn save(&self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
         let program = self.helper("save");
-        let mut run = || -> io::Result<_> {
-            let mut child = Command::new(&program)
-                .args(["-t", table])
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()?;
-            let output = child.stdout.take();
-            let complaints = std::thread::scope(|scope| {
-                let complaints = scope.spawn(|| read_complaints(&mut child));
-                if let Some(output) = output {
-                    each_line(output, each)?;
-                }
-                io::Result::Ok(complaints.join().unwrap_or_default())
-            })?;
-            Ok((child.wait()?, complaints))
-        };
-        let (status, text) = run().map_err(|source| not_run(&program, source))?;
+        let mut command = Command::new(&program);
+        command.args(["-t", table]);
+        let (status, text) = self.wait_for(&program, &mut command, &[], each)?;
         if status.success() { Ok(()) } else { Err(failure(&program, status, &text)) }
     }
 
@@ -248,6 +241,10 @@ impl Kernel for Programs {
             .map_err(|error| RestoreError { error, line: None })?;
         if status.success() {
             return Ok(());
+        }
+        if text.contains(TOO_LONG) {
+            let text = format!("{TOO_LONG}: {TOO_LONG_HINT}");
+            return Err(RestoreError { error: failure(&program, status, &text), line: None });
         }
         let line = parse_line(&text);
         let shown = line.and_then(|number| Some((number, batch.line(number)?)));
@@ -278,6 +275,10 @@ impl Kernel for Programs {
         }
         Ok(true)
     }
+
+    fn route_localnet(&self) -> Result<(), SyncError> {
+        localnet::enable()
+    }
 }
 
 /// The words of a rule, as a shell would split them: double quotes keep spaces, a backslash keeps the next character.
@@ -299,27 +300,6 @@ pub(crate) fn split_words(rule: &str) -> Vec<String> {
     }
     words.extend(word);
     words
-}
-
-fn each_line(output: impl Read, each: &mut dyn FnMut(&str)) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(64 * 1024, output);
-    let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        each(String::from_utf8_lossy(&line).trim_end());
-        line.clear();
-    }
-    Ok(())
-}
-
-/// Reads standard error to its end, keeping the first part: a program may complain about every line.
-fn read_complaints(child: &mut Child) -> String {
-    const KEPT: u64 = 4096;
-    let mut kept = Vec::new();
-    if let Some(mut stream) = child.stderr.take() {
-        let _ = stream.by_ref().take(KEPT).read_to_end(&mut kept);
-        let _ = io::copy(&mut stream, &mut io::sink());
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// The number of the refused line, from any of the ways in which versions and variants say it:

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kube_proxy_core::{ServiceEntry, ServicePortName, Snapshot};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::fixed::{HairpinAddress, HairpinWriter, Masquerade};
+use crate::fixed::{HAIRPIN, HairpinAddress, HairpinWriter, Masquerade};
 use crate::keys::{address_key, key};
 use crate::layout::Table;
 use crate::lists::{COUNT, Claim, LISTS, ListWriter};
@@ -46,7 +46,8 @@ pub(crate) struct State {
     /// (CVE-2020-8554); among equals the first by name has it.
     claims: FxHashMap<Frontend, Vec<(Arc<ServicePortName>, Role)>>,
     lists: [Tree<Claim>; COUNT],
-    hairpin: Tree<HairpinAddress>,
+    /// The same addresses in each table of [`Table::ALL`].
+    hairpin: [Tree<HairpinAddress>; 2],
     /// Rules in the chains of services.
     service_rules: usize,
 }
@@ -68,7 +69,7 @@ impl State {
     pub(crate) fn new(shape: Shape) -> Self {
         Self {
             lists: std::array::from_fn(|_| Tree::new(shape)),
-            hairpin: Tree::new(shape),
+            hairpin: std::array::from_fn(|_| Tree::new(shape)),
             ..Self::default()
         }
     }
@@ -98,10 +99,20 @@ impl State {
         let lists = LISTS.iter().zip(&self.lists);
         let dispatch: usize =
             lists.filter(|(list, _)| list.table == table).map(|(_, tree)| tree.rule_count()).sum();
+        let hairpin = self.hairpin[table as usize].rule_count();
         match table {
-            Table::Filter => dispatch,
-            Table::Nat => dispatch + self.hairpin.rule_count() + self.service_rules,
+            Table::Filter => dispatch + hairpin,
+            Table::Nat => dispatch + hairpin + self.service_rules,
         }
+    }
+
+    /// The first rule of each root in a table that has one, with its chain.
+    pub(crate) fn first_rules(&self, table: Table) -> Vec<(&'static str, String)> {
+        let lists = LISTS.iter().zip(&self.lists).filter(|(list, _)| list.table == table);
+        let lists = lists.map(|(list, tree)| (list.root, tree.first_rule()));
+        let hairpin = (HAIRPIN, self.hairpin[table as usize].first_rule());
+        let roots = lists.chain([hairpin]);
+        roots.filter_map(|(root, rule)| Some((root, rule?.to_owned()))).collect()
     }
 
     fn update_service(
@@ -179,24 +190,29 @@ impl State {
         }
         for (frontend, role) in new {
             let claims = self.claims.entry(*frontend).or_default();
-            let place = claims.partition_point(|(owner, other)| (other, owner) < (role, name));
+            let rank = |role: Role| role != Role::ClusterIp;
+            let before =
+                |owner: &ServicePortName, of: Role| (rank(of), owner) < (rank(*role), &**name);
+            let place = claims.partition_point(|(owner, of)| before(owner, *of));
             claims.insert(place, (name.clone(), *role));
         }
     }
 
     fn move_hairpin(&mut self, old: &[IpAddr], new: &[IpAddr]) {
-        for ip in new {
-            let (key, first) = HairpinAddress::first_user(*ip);
-            match self.hairpin.get_mut(&key) {
-                Some(address) => address.users += 1,
-                None => self.hairpin.insert(key, first),
+        for tree in &mut self.hairpin {
+            for ip in new {
+                let (key, first) = HairpinAddress::first_user(*ip);
+                match tree.get_mut(&key) {
+                    Some(address) => address.users += 1,
+                    None => tree.insert(key, first),
+                }
             }
-        }
-        for ip in old {
-            let key = address_key(*ip);
-            match self.hairpin.get_mut(&key) {
-                Some(address) if address.users > 1 => address.users -= 1,
-                _ => self.hairpin.remove(key),
+            for ip in old {
+                let key = address_key(*ip);
+                match tree.get_mut(&key) {
+                    Some(address) if address.users > 1 => address.users -= 1,
+                    _ => tree.remove(key),
+                }
             }
         }
     }
@@ -234,17 +250,19 @@ impl State {
             };
             tree.render(&writer, batch.table(list.table));
         }
-        let writer = HairpinWriter { family: plan.settings.family, masquerade: plan.masquerade };
-        self.hairpin.render(&writer, batch.table(Table::Nat));
+        for table in Table::ALL {
+            let writer = HairpinWriter::new(table, plan.settings.family, plan.masquerade);
+            self.hairpin[table as usize].render(&writer, batch.table(table));
+        }
     }
 }
 
-/// The addresses of endpoints on this node, each once: they may talk to themselves through the service.
+/// The addresses of endpoints that may be on this node, each once: they may talk to themselves through the service.
 fn local_addresses(entry: &ServiceEntry) -> Vec<IpAddr> {
     let mut addresses: Vec<_> = entry
         .choice
         .reachable()
-        .filter(|endpoint| endpoint.local)
+        .filter(|endpoint| endpoint.may_be_local())
         .map(|endpoint| endpoint.ip)
         .collect();
     addresses.sort_unstable();

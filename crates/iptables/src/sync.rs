@@ -7,10 +7,10 @@ use kube_proxy_core::{Changes, Count, ServicePortName, Snapshot, SyncError, Sync
 
 use crate::existing::Existing;
 use crate::fixed::{ANTI_MARTIAN, write_fixed_chains};
-use crate::layout::{HOOKS, SHARED_FIREWALL, Table, is_dynamic};
+use crate::layout::{HOOKS, MANGLE, SHARED_FIREWALL, Table, is_dynamic};
 use crate::names::{ChainName, ServiceChains};
 use crate::programs::RestoreError;
-use crate::restore::{Batch, TableText};
+use crate::restore::{Batch, Canary, TableText};
 use crate::state::State;
 use crate::tree::Shape;
 use crate::{Applied, IptablesBackend, Options};
@@ -48,6 +48,11 @@ impl IptablesBackend {
                 }
                 continue;
             }
+            self.write_canary_of_mangle();
+            if self.options.config.serves_localhost() {
+                // Not before the rule is in force that keeps neighbours out.
+                self.kernel.route_localnet()?;
+            }
             let fixed_rules = Table::ALL.map(|table| {
                 let of_table = fixed.iter().filter(|(of, _)| *of == table);
                 (table, of_table.map(|(_, chain)| chain.rules as usize).sum())
@@ -57,6 +62,23 @@ impl IptablesBackend {
             self.applied = Some(applied);
             return Ok(report);
         }
+    }
+
+    /// Writes the canary of the table that holds nothing else of ours: a kernel without that table serves all the same.
+    fn write_canary_of_mangle(&mut self) {
+        let mut batch = Batch::default();
+        batch.mangle_canary = Some(Canary::Create);
+        let result = self.kernel.restore(&batch);
+        let refused = result.is_err();
+        if let Err(failure) = result
+            && !self.mangle_refused
+        {
+            tracing::warn!(
+                "no canary in table {MANGLE}, a flush of that table alone goes unnoticed: {}",
+                failure.error
+            );
+        }
+        self.mangle_refused = refused;
     }
 
     /// Writes the chains that differ because of these changes. Nothing is listed, and no program runs if there are none.

@@ -98,6 +98,8 @@ pub(crate) struct Tree<V> {
     chains: BTreeMap<Prefix, ChainState>,
     /// Bits of the entries that changed since the last rendering.
     dirty: Vec<u128>,
+    /// The first rule of the root as it was written last, without its chain.
+    first_rule: Option<String>,
 }
 
 impl<V> Default for Tree<V> {
@@ -117,7 +119,13 @@ enum Group {
 impl<V> Tree<V> {
     /// An empty tree.
     pub(crate) fn new(shape: Shape) -> Self {
-        Self { shape, entries: BTreeMap::new(), chains: BTreeMap::new(), dirty: Vec::new() }
+        Self {
+            shape,
+            entries: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            dirty: Vec::new(),
+            first_rule: None,
+        }
     }
 
     /// Adds or replaces an entry.
@@ -141,6 +149,11 @@ impl<V> Tree<V> {
     /// Rules in all chains.
     pub(crate) fn rule_count(&self) -> usize {
         self.chains.values().map(|chain| chain.rules as usize).sum()
+    }
+
+    /// The first rule of the root, without its chain; `None` if that is empty.
+    pub(crate) fn first_rule(&self) -> Option<&str> {
+        self.first_rule.as_deref()
     }
 
     /// Writes the chains that differ from what is there, and deletes those that are no longer needed.
@@ -173,9 +186,17 @@ impl<V> Tree<V> {
             self.visit(child, dispatch, text);
         }
         let name = dispatch.chain(prefix);
+        let mut first_rule = None;
         let state = text.chain(Part::Dispatch, name, there, |rules| {
+            let start = rules.text.len();
             self.write(prefix, &groups, dispatch, rules);
+            if prefix == Prefix::ROOT {
+                first_rule = first_rule_of(&rules.text[start..]);
+            }
         });
+        if prefix == Prefix::ROOT {
+            self.first_rule = first_rule;
+        }
         self.chains.insert(prefix, state);
     }
 
@@ -284,6 +305,12 @@ impl<V> Tree<V> {
         let first = self.dirty.partition_point(|bits| *bits < prefix.bits);
         self.dirty.get(first).is_some_and(|bits| *bits <= prefix.last())
     }
+}
+
+/// The first of some lines `-A CHAIN RULE`, without its chain.
+fn first_rule_of(lines: &str) -> Option<String> {
+    let mut words = lines.lines().next()?.splitn(3, ' ');
+    words.nth(2).map(ToOwned::to_owned)
 }
 
 #[cfg(test)]

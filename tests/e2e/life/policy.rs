@@ -8,7 +8,7 @@ use kube_proxy_testkit::pod::{Responder, Serve};
 
 use crate::objects::Svc;
 use crate::traffic::{SILENCE, becomes};
-use crate::world::{From, Mode, World};
+use crate::world::{From, Mode, World, cluster_address};
 
 /// Where the node drops what it forwards, NodePorts work all the same.
 pub(super) fn forward_drop(mode: Mode) -> anyhow::Result<()> {
@@ -21,6 +21,10 @@ pub(super) fn forward_drop(mode: Mode) -> anyhow::Result<()> {
     for family in IpFamily::BOTH {
         becomes(world.probe(From::Outside), world.node_port(1, family), "remote-1");
         becomes(world.probe(From::Outside), world.node_port(2, family), "local-1");
+        // A pod that reaches itself is sent through the node, and let through although nothing marked it on the way in.
+        for to in [cluster_address(2, family), world.node_port(2, family)] {
+            becomes(world.probe(From::Pod("local-1")), to, "local-1");
+        }
         let mut connection = world.probe(From::Outside).connect(world.node_port(1, family))?;
         connection.ping().answer()?;
         // The policy is at work: what is no service traffic does not pass.

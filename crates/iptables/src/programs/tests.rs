@@ -1,3 +1,6 @@
+use std::io::ErrorKind;
+use std::time::Instant;
+
 use super::*;
 
 #[test]
@@ -62,7 +65,12 @@ fn words_of_a_rule() {
 }
 
 fn programs(main: &str) -> Programs {
-    Programs { variant: Variant::Nft, main: main.to_owned(), version: (1, 8, 9) }
+    Programs {
+        variant: Variant::Nft,
+        main: main.to_owned(),
+        version: (1, 8, 9),
+        limit: child::LIMIT,
+    }
 }
 
 #[test]
@@ -93,4 +101,83 @@ fn a_held_lock_is_busy() {
     let lock = "Another app is currently holding the xtables lock; still 1s";
     assert!(matches!(failure("p", status, lock), SyncError::Busy(_)));
     assert!(matches!(failure("p", status, "line 6: RULE_APPEND failed"), SyncError::Refused(_)));
+}
+
+/// Long beyond anything that these tests wait for.
+const FOREVER: &str = "1000";
+
+fn impatient() -> Programs {
+    Programs { limit: Duration::from_millis(200), ..programs("sh") }
+}
+
+fn assert_timed_out(result: Result<(ExitStatus, String), SyncError>) {
+    match result {
+        Err(SyncError::Io { what, source }) => {
+            assert_eq!(source.kind(), ErrorKind::TimedOut);
+            assert_eq!(what, "running sh");
+            assert!(source.to_string().contains("200ms"), "{source}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// However a program hangs, it is killed, with what it started, and its name is told.
+#[test]
+fn a_program_that_never_ends_is_killed() {
+    let started = Instant::now();
+    let input = "x\n".repeat(1 << 20);
+    // The first starts another program that holds the pipes, the second ends itself but leaves one, the third closes all pipes,
+    // the fourth never reads its input.
+    for script in [
+        "sleep 1000; true",
+        "sleep 1000 & exit 0",
+        "exec >&- 2>&- <&-; exec sleep 1000",
+        "exec sleep 1000",
+    ] {
+        assert!(script.contains(FOREVER));
+        assert_timed_out(impatient().feed("sh", &["-c", script], &[&input]));
+    }
+    assert!(started.elapsed() < Duration::from_secs(100));
+}
+
+/// Neither the program nor what it started is left, not even as a zombie.
+#[test]
+fn nothing_is_left_of_a_killed_program() {
+    let mut pids = Vec::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$; sleep 1000 & echo $!; wait"]);
+    let result = impatient()
+        .wait_for("sh", &mut command, &[], &mut |line| pids.push(line.parse::<u32>().unwrap()));
+    assert_timed_out(result);
+    let [shell, sleep] = pids[..] else { panic!("{pids:?}") };
+    assert!(!std::fs::exists(format!("/proc/{shell}")).unwrap());
+    // An orphan may have to wait for init to be reaped.
+    let state = std::fs::read_to_string(format!("/proc/{sleep}/stat")).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+}
+
+/// The number of a line that has nothing to do with it neither reaches the log nor puts the blame on a service.
+#[test]
+fn a_transaction_that_is_too_long_is_explained() {
+    let directory = std::env::temp_dir().join(format!("too-long-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let main = directory.join("iptables-nft");
+    // As iptables-nft-restore 1.8.9 says it.
+    let script = "#!/bin/sh\n\
+        cat >/dev/null\n\
+        echo 'sendmsg() failed: Message too long' >&2\n\
+        echo 'iptables-restore: line 2 failed: Message too long.' >&2\n\
+        exit 1\n";
+    let restore = directory.join("iptables-nft-restore");
+    std::fs::write(&restore, script).unwrap();
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&restore, permissions).unwrap();
+    let mut batch = Batch::default();
+    batch.table(crate::layout::Table::Nat).command("-A INPUT -j ACCEPT");
+    let failure = programs(main.to_str().unwrap()).restore(&batch).unwrap_err();
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(failure.line, None);
+    let text = failure.to_string();
+    assert!(text.contains("net.core.wmem_default") && text.contains("nftables mode"), "{text}");
+    assert!(!text.contains("ACCEPT") && !text.contains("line 2"), "{text}");
 }

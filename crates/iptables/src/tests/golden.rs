@@ -37,6 +37,7 @@ fn an_empty_node_gets_hooks_and_fixed_chains() {
         :KUBE-EXTERNAL-SERVICES - [0:0]
         :KUBE-FIREWALL - [0:0]
         :KUBE-FORWARD - [0:0]
+        :KUBE-HAIRPIN - [0:0]
         :KUBE-NODEPORTS - [0:0]
         :KUBE-PROXY-CANARY - [0:0]
         :KUBE-PROXY-FIREWALL - [0:0]
@@ -56,6 +57,7 @@ fn an_empty_node_gets_hooks_and_fixed_chains() {
         -A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
         -A KUBE-FORWARD -m comment --comment "kubernetes forwarding rules" -m mark --mark 0x4000/0x4000 -j ACCEPT
         -A KUBE-FORWARD -m comment --comment "kubernetes forwarding conntrack rule" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+        -A KUBE-FORWARD -m comment --comment "kubernetes hairpin traffic" -m conntrack --ctstate DNAT -j KUBE-HAIRPIN
         -A OUTPUT -j KUBE-FIREWALL
         -A OUTPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PROXY-FIREWALL
         -A OUTPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
@@ -110,6 +112,7 @@ fn ipv6() {
     let web = service("web", "fd00:10:96::a").local("[fd00:10:1::1]:8080").node_port(30080);
     let config = config(IpFamily::V6);
     expect![[r#"
+        filter KUBE-HAIRPIN -s fd00:10:1::1/128 -d fd00:10:1::1/128 -j ACCEPT
         nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade traffic for default/web:http external destinations" -j KUBE-MARK-MASQ
         nat KUBE-EXT-CDGGSHYLG3RE2FKL -j KUBE-SVC-CDGGSHYLG3RE2FKL
         nat KUBE-HAIRPIN -s fd00:10:1::1/128 -d fd00:10:1::1/128 -j MASQUERADE --random-fully
@@ -144,15 +147,16 @@ fn local_endpoints_have_hairpin_rules_once_for_all_services() {
     check(
         &[one, two],
         expect![[r#"
-        nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
-        nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
-        nat KUBE-SERVICES -d 10.96.0.11/32 -p tcp -m comment --comment "default/www:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-LM73DAPSWPTIXQL3
-        nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
-        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m statistic --mode random --probability 0.5000000000 -j DNAT --to-destination 10.1.0.1:8080
-        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.1.1:8080" -j DNAT --to-destination 10.1.1.1:8080
-        nat KUBE-SVC-LM73DAPSWPTIXQL3 ! -s 10.0.0.0/8 -d 10.96.0.11/32 -p tcp -m comment --comment "default/www:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
-        nat KUBE-SVC-LM73DAPSWPTIXQL3 -p tcp -m comment --comment "default/www:http -> 10.1.0.1:8081" -j DNAT --to-destination 10.1.0.1:8081
-    "#]],
+            filter KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j ACCEPT
+            nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
+            nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
+            nat KUBE-SERVICES -d 10.96.0.11/32 -p tcp -m comment --comment "default/www:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-LM73DAPSWPTIXQL3
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m statistic --mode random --probability 0.5000000000 -j DNAT --to-destination 10.1.0.1:8080
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.1.1:8080" -j DNAT --to-destination 10.1.1.1:8080
+            nat KUBE-SVC-LM73DAPSWPTIXQL3 ! -s 10.0.0.0/8 -d 10.96.0.11/32 -p tcp -m comment --comment "default/www:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
+            nat KUBE-SVC-LM73DAPSWPTIXQL3 -p tcp -m comment --comment "default/www:http -> 10.1.0.1:8081" -j DNAT --to-destination 10.1.0.1:8081
+        "#]],
     );
 }
 
@@ -246,6 +250,7 @@ fn pods_behind_a_bridge() {
         |config| config.local_traffic = LocalTrafficDetector::Bridge("cbr0".to_owned()),
         &[web],
         expect![[r#"
+            filter KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j ACCEPT
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -i cbr0 -m comment --comment "pod traffic for default/web:http external destinations" -j KUBE-SVC-CDGGSHYLG3RE2FKL
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "route LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-SVC-CDGGSHYLG3RE2FKL
@@ -267,6 +272,7 @@ fn pods_behind_interfaces_of_a_prefix() {
         |config| config.local_traffic = LocalTrafficDetector::InterfacePrefix("veth".to_owned()),
         &[web],
         expect![[r#"
+            filter KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j ACCEPT
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -i veth+ -m comment --comment "pod traffic for default/web:http external destinations" -j KUBE-SVC-CDGGSHYLG3RE2FKL
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "route LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-SVC-CDGGSHYLG3RE2FKL

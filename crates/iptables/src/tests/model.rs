@@ -20,6 +20,10 @@ struct Inner {
     /// Every input so far.
     inputs: Vec<String>,
     saves: usize,
+    /// A table that this kernel does not have.
+    missing: Option<&'static str>,
+    /// How many inputs there had been when `route_localnet` was set.
+    localnet_after: Option<usize>,
 }
 
 const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
@@ -35,6 +39,9 @@ impl Model {
             let refuse = |why: &str| (index + 1, format!("{why}: {line}"));
             if let Some(name) = line.strip_prefix('*') {
                 name.clone_into(&mut table);
+                if inner.missing == Some(name) {
+                    return Err(refuse("Table does not exist"));
+                }
                 chains = inner.tables.entry(table.clone()).or_default().clone();
                 for name in BUILT_IN {
                     chains.entry(name.to_owned()).or_default();
@@ -68,6 +75,19 @@ impl Model {
 
     pub(crate) fn saves(&self) -> usize {
         self.0.lock().unwrap().saves
+    }
+
+    /// From now on there is no such table.
+    pub(crate) fn lose(&self, table: &'static str) {
+        let mut inner = self.0.lock().unwrap();
+        inner.missing = Some(table);
+        inner.tables.remove(table);
+    }
+
+    /// The inputs applied before `route_localnet` was set, if it was.
+    pub(crate) fn inputs_before_localnet(&self) -> Option<Vec<String>> {
+        let inner = self.0.lock().unwrap();
+        Some(inner.inputs[..inner.localnet_after?].to_vec())
     }
 
     /// The rules of one chain.
@@ -145,6 +165,9 @@ impl Kernel for Model {
     fn save(&self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
         let mut inner = self.0.lock().unwrap();
         inner.saves += 1;
+        if inner.missing == Some(table) {
+            return Err(SyncError::Refused("Table does not exist".to_owned()));
+        }
         for line in inner.tables.get(table).iter().flat_map(|t| lines(t)) {
             each(&line);
         }
@@ -160,6 +183,9 @@ impl Kernel for Model {
 
     fn holds(&self, checks: &[Check]) -> Result<bool, SyncError> {
         let inner = self.0.lock().unwrap();
+        if checks.iter().any(|check| inner.missing == Some(check.table())) {
+            return Err(SyncError::Refused("Table does not exist".to_owned()));
+        }
         let rules = |table: &str, chain: &str| inner.tables.get(table)?.get(chain);
         Ok(checks.iter().all(|check| match check {
             Check::Chain { table, chain } => rules(table, chain).is_some(),
@@ -167,5 +193,12 @@ impl Kernel for Model {
                 rules(table, chain).is_some_and(|rules| rules.contains(rule))
             }
         }))
+    }
+
+    fn route_localnet(&self) -> Result<(), SyncError> {
+        let mut inner = self.0.lock().unwrap();
+        let inputs = inner.inputs.len();
+        inner.localnet_after.get_or_insert(inputs);
+        Ok(())
     }
 }

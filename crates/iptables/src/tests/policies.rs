@@ -26,11 +26,12 @@ fn internal_local_uses_local_endpoints() {
     check(
         &[web],
         expect![[r#"
-        nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
-        nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVL-CDGGSHYLG3RE2FKL
-        nat KUBE-SVL-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
-        nat KUBE-SVL-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -j DNAT --to-destination 10.1.0.1:8080
-    "#]],
+            filter KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j ACCEPT
+            nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
+            nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVL-CDGGSHYLG3RE2FKL
+            nat KUBE-SVL-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
+            nat KUBE-SVL-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -j DNAT --to-destination 10.1.0.1:8080
+        "#]],
     );
 }
 
@@ -60,19 +61,20 @@ fn external_local_keeps_clients_and_short_circuits_the_rest() {
     check(
         &[web],
         expect![[r#"
-        filter KUBE-NODEPORTS -p tcp -m comment --comment "default/web:http health check node port" -m tcp --dport 32000 -j ACCEPT
-        nat KUBE-EXT-CDGGSHYLG3RE2FKL -s 10.0.0.0/8 -m comment --comment "pod traffic for default/web:http external destinations" -j KUBE-SVC-CDGGSHYLG3RE2FKL
-        nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ
-        nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "route LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-SVC-CDGGSHYLG3RE2FKL
-        nat KUBE-EXT-CDGGSHYLG3RE2FKL -j KUBE-SVL-CDGGSHYLG3RE2FKL
-        nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
-        nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
-        nat KUBE-SERVICES -d 198.51.100.1/32 -p tcp -m comment --comment "default/web:http loadbalancer IP" -m tcp --dport 80 -j KUBE-EXT-CDGGSHYLG3RE2FKL
-        nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
-        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m statistic --mode random --probability 0.5000000000 -j DNAT --to-destination 10.1.0.1:8080
-        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.1.1:8080" -j DNAT --to-destination 10.1.1.1:8080
-        nat KUBE-SVL-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -j DNAT --to-destination 10.1.0.1:8080
-    "#]],
+            filter KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j ACCEPT
+            filter KUBE-NODEPORTS -p tcp -m comment --comment "default/web:http health check node port" -m tcp --dport 32000 -j ACCEPT
+            nat KUBE-EXT-CDGGSHYLG3RE2FKL -s 10.0.0.0/8 -m comment --comment "pod traffic for default/web:http external destinations" -j KUBE-SVC-CDGGSHYLG3RE2FKL
+            nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ
+            nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "route LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-SVC-CDGGSHYLG3RE2FKL
+            nat KUBE-EXT-CDGGSHYLG3RE2FKL -j KUBE-SVL-CDGGSHYLG3RE2FKL
+            nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
+            nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
+            nat KUBE-SERVICES -d 198.51.100.1/32 -p tcp -m comment --comment "default/web:http loadbalancer IP" -m tcp --dport 80 -j KUBE-EXT-CDGGSHYLG3RE2FKL
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m statistic --mode random --probability 0.5000000000 -j DNAT --to-destination 10.1.0.1:8080
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.1.1:8080" -j DNAT --to-destination 10.1.1.1:8080
+            nat KUBE-SVL-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -j DNAT --to-destination 10.1.0.1:8080
+        "#]],
     );
 }
 
@@ -116,23 +118,24 @@ fn terminating_endpoints_are_used_when_nothing_else_is_left() {
     check(
         &[web],
         expect![[r#"
-        nat KUBE-EXT-CDGGSHYLG3RE2FKL -s 10.0.0.0/8 -m comment --comment "pod traffic for default/web:http external destinations" -j KUBE-SVC-CDGGSHYLG3RE2FKL
-        nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ
-        nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "route LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-SVC-CDGGSHYLG3RE2FKL
-        nat KUBE-EXT-CDGGSHYLG3RE2FKL -j KUBE-SVL-CDGGSHYLG3RE2FKL
-        nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
-        nat KUBE-NODEPORTS -p tcp -m comment --comment "default/web:http" -m tcp --dport 30080 -j KUBE-EXT-CDGGSHYLG3RE2FKL
-        nat KUBE-SEP-4PEGADL5JIRVRWQU -p tcp -m comment --comment "default/web:http" -m recent --set --name KUBE-SEP-4PEGADL5JIRVRWQU --rsource -j DNAT --to-destination 10.1.1.1:8080
-        nat KUBE-SEP-TNEBFAHAS3RAPUKU -p tcp -m comment --comment "default/web:http" -m recent --set --name KUBE-SEP-TNEBFAHAS3RAPUKU --rsource -j DNAT --to-destination 10.1.0.1:8080
-        nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
-        nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
-        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m recent --rcheck --seconds 5 --reap --name KUBE-SEP-TNEBFAHAS3RAPUKU --rsource -j KUBE-SEP-TNEBFAHAS3RAPUKU
-        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.1.1:8080" -m recent --rcheck --seconds 5 --reap --name KUBE-SEP-4PEGADL5JIRVRWQU --rsource -j KUBE-SEP-4PEGADL5JIRVRWQU
-        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m statistic --mode random --probability 0.5000000000 -j KUBE-SEP-TNEBFAHAS3RAPUKU
-        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.1.1:8080" -j KUBE-SEP-4PEGADL5JIRVRWQU
-        nat KUBE-SVL-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m recent --rcheck --seconds 5 --reap --name KUBE-SEP-TNEBFAHAS3RAPUKU --rsource -j KUBE-SEP-TNEBFAHAS3RAPUKU
-        nat KUBE-SVL-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -j KUBE-SEP-TNEBFAHAS3RAPUKU
-    "#]],
+            filter KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j ACCEPT
+            nat KUBE-EXT-CDGGSHYLG3RE2FKL -s 10.0.0.0/8 -m comment --comment "pod traffic for default/web:http external destinations" -j KUBE-SVC-CDGGSHYLG3RE2FKL
+            nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ
+            nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "route LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-SVC-CDGGSHYLG3RE2FKL
+            nat KUBE-EXT-CDGGSHYLG3RE2FKL -j KUBE-SVL-CDGGSHYLG3RE2FKL
+            nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
+            nat KUBE-NODEPORTS -p tcp -m comment --comment "default/web:http" -m tcp --dport 30080 -j KUBE-EXT-CDGGSHYLG3RE2FKL
+            nat KUBE-SEP-4PEGADL5JIRVRWQU -p tcp -m comment --comment "default/web:http" -m recent --set --name KUBE-SEP-4PEGADL5JIRVRWQU --rsource -j DNAT --to-destination 10.1.1.1:8080
+            nat KUBE-SEP-TNEBFAHAS3RAPUKU -p tcp -m comment --comment "default/web:http" -m recent --set --name KUBE-SEP-TNEBFAHAS3RAPUKU --rsource -j DNAT --to-destination 10.1.0.1:8080
+            nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m recent --rcheck --seconds 5 --reap --name KUBE-SEP-TNEBFAHAS3RAPUKU --rsource -j KUBE-SEP-TNEBFAHAS3RAPUKU
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.1.1:8080" -m recent --rcheck --seconds 5 --reap --name KUBE-SEP-4PEGADL5JIRVRWQU --rsource -j KUBE-SEP-4PEGADL5JIRVRWQU
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m statistic --mode random --probability 0.5000000000 -j KUBE-SEP-TNEBFAHAS3RAPUKU
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.1.1:8080" -j KUBE-SEP-4PEGADL5JIRVRWQU
+            nat KUBE-SVL-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m recent --rcheck --seconds 5 --reap --name KUBE-SEP-TNEBFAHAS3RAPUKU --rsource -j KUBE-SEP-TNEBFAHAS3RAPUKU
+            nat KUBE-SVL-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -j KUBE-SEP-TNEBFAHAS3RAPUKU
+        "#]],
     );
 }
 
@@ -187,7 +190,8 @@ fn a_node_within_the_ranges_reaches_the_vip_from_the_vip() {
         -A KUBE-FW-CDGGSHYLG3RE2FKL -s 203.0.113.0/24 -m comment --comment "default/web:http loadbalancer IP" -j KUBE-EXT-CDGGSHYLG3RE2FKL
         -A KUBE-FW-CDGGSHYLG3RE2FKL -s 198.51.100.1/32 -m comment --comment "default/web:http loadbalancer IP" -j KUBE-EXT-CDGGSHYLG3RE2FKL
         -A KUBE-FW-CDGGSHYLG3RE2FKL -m comment --comment "other traffic to default/web:http will be dropped by KUBE-PROXY-FIREWALL""#]].assert_eq(&firewall());
-    assert_eq!(model.inputs().len(), 2);
+    // Those of the full sync, for our rules and for the canary of mangle, and one of the partial sync.
+    assert_eq!(model.inputs().len(), 3);
 }
 
 #[test]
@@ -236,4 +240,20 @@ fn the_second_takes_over_when_the_first_goes() {
             ),
         )
     "#]].assert_debug_eq(&(before, after));
+}
+
+/// A slice need not say where an endpoint is: it may be here, and talk to itself.
+#[test]
+fn endpoints_of_unknown_place_count_for_hairpin() {
+    let web = web().somewhere("10.1.0.1:8080");
+    check(
+        &[web],
+        expect![[r#"
+        filter KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j ACCEPT
+        nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
+        nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
+        nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
+        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -j DNAT --to-destination 10.1.0.1:8080
+    "#]],
+    );
 }

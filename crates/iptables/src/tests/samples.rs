@@ -42,6 +42,7 @@ fn endpoint(address: &str, local: bool) -> Endpoint {
         port: port(address.port()),
         conditions: Conditions::default(),
         local,
+        node_known: true,
         node_hint: NodeHint::Absent,
         zone_hints: None,
     }
@@ -60,6 +61,12 @@ impl Sample {
 
     pub(crate) fn local(mut self, address: &str) -> Self {
         self.endpoints.push(endpoint(address, true));
+        self
+    }
+
+    /// Of which the slice does not say on which node it is.
+    pub(crate) fn somewhere(mut self, address: &str) -> Self {
+        self.endpoints.push(Endpoint { node_known: false, ..endpoint(address, false) });
         self
     }
 

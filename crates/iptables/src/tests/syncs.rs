@@ -7,6 +7,8 @@ use super::build::{backend, config, fresh, full, partial};
 use super::model::Model;
 use super::samples::{Sample, service, snapshot};
 use crate::cleanup::cleanup;
+use crate::fixed::ANTI_MARTIAN;
+use crate::layout::{CANARY, is_dynamic};
 
 fn samples(count: u8) -> Vec<Sample> {
     (1..=count)
@@ -183,8 +185,8 @@ fn rules_of_another_kube_proxy_are_taken_over() {
     assert_eq!(model.chain("nat", "PREROUTING").unwrap().len(), 1);
     assert_eq!(model.chain("filter", "FORWARD").unwrap().len(), 4);
     assert_eq!(model.chain("filter", "INPUT").unwrap().len(), 5);
-    // One transaction for everything.
-    assert_eq!(model.inputs().len(), 2);
+    // One transaction for everything, besides what was there, and one for the canary of mangle.
+    assert_eq!(model.inputs().len(), 3);
 }
 
 #[test]
@@ -219,19 +221,100 @@ fn cleanup_leaves_what_is_not_ours() {
 #[test]
 fn flushed_rules_are_noticed() {
     let model = Model::default();
+    let mut config = config(IpFamily::V4);
+    config.localhost_node_ports = true;
+    let mut backend = backend(config, &model);
+    let snapshot = of(&one_rule_in_every_chain());
+    full(&mut backend, &snapshot);
+    let dump = model.dump();
+    let mut table = "";
+    let mut tried = 0;
+    for line in dump.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            table = name;
+        }
+        let chain = line.strip_prefix(':').and_then(|rest| rest.split(' ').next());
+        let Some(chain) = chain.filter(|chain| !is_dynamic(chain)) else {
+            continue;
+        };
+        if model.chain(table, chain).unwrap().is_empty() {
+            // Nothing to empty: built-in chains that have no hook, and the canaries.
+            assert!(!chain.starts_with("KUBE-") || chain == CANARY, "{table} {chain}");
+            continue;
+        }
+        tried += 1;
+        model.apply(&format!("*{table}\n:{chain} - [0:0]\nCOMMIT\n")).unwrap();
+        assert!(!block_on(backend.intact()).unwrap(), "{table} {chain}");
+        full(&mut backend, &snapshot);
+        assert!(block_on(backend.intact()).unwrap(), "{table} {chain}");
+    }
+    assert_eq!(tried, 11 + 8);
+    model.apply("*mangle\n-X KUBE-PROXY-CANARY\nCOMMIT\n").unwrap();
+    assert!(!block_on(backend.intact()).unwrap());
+}
+
+/// A partial sync may leave a root with other rules, or none.
+#[test]
+fn rules_are_intact_after_partial_syncs() {
+    let model = Model::default();
+    let mut backend = backend(config(IpFamily::V4), &model);
+    let (all, few) = (of(&one_rule_in_every_chain()), of(&samples(1)));
+    full(&mut backend, &few);
+    for (before, after) in [(&few, &all), (&all, &few)] {
+        partial(&mut backend, before, after);
+        assert!(block_on(backend.intact()).unwrap());
+        model.apply("*nat\n:KUBE-SERVICES - [0:0]\nCOMMIT\n").unwrap();
+        assert!(!block_on(backend.intact()).unwrap());
+        full(&mut backend, after);
+    }
+}
+
+/// Services because of which no chain that always exists is empty.
+fn one_rule_in_every_chain() -> Vec<Sample> {
+    let balanced = service("balanced", "10.96.1.1").local("10.1.1.1:80").node_port(30001);
+    let refused = service("refused", "10.96.1.2").node_port(30002).external_ip("192.0.2.2");
+    vec![
+        balanced.vip("192.0.2.1").range("198.51.100.0/24").external_local().health_check(32001),
+        refused,
+    ]
+}
+
+/// Neighbours would reach what listens on loopback (CVE-2020-8558).
+#[test]
+fn localhost_is_not_routed_before_it_is_guarded() {
+    let model = Model::default();
+    let mut config = config(IpFamily::V4);
+    config.localhost_node_ports = true;
+    let mut backend = backend(config, &model);
+    assert_eq!(model.inputs_before_localnet(), None);
+    // A sync that fails does not set it.
+    model.lose("filter");
+    block_on(backend.sync(&of(&samples(1)), Scope::Full)).unwrap_err();
+    assert_eq!(model.inputs_before_localnet(), None);
+    model.lose("raw");
+    full(&mut backend, &of(&samples(1)));
+    let inputs = model.inputs_before_localnet().unwrap().concat();
+    assert!(inputs.contains(&format!("-A KUBE-FIREWALL {ANTI_MARTIAN}")), "{inputs}");
+}
+
+#[test]
+fn localhost_is_routed_only_for_node_ports_there() {
+    let model = Model::default();
+    full(&mut backend(config(IpFamily::V4), &model), &of(&samples(1)));
+    assert_eq!(model.inputs_before_localnet(), None);
+}
+
+#[test]
+fn a_kernel_without_mangle_serves() {
+    let model = Model::default();
+    model.lose("mangle");
     let mut backend = backend(config(IpFamily::V4), &model);
     let snapshot = of(&samples(3));
-    full(&mut backend, &snapshot);
-    for flushed in [
-        "*nat\n:PREROUTING - [0:0]\nCOMMIT\n",
-        "*nat\n:KUBE-POSTROUTING - [0:0]\nCOMMIT\n",
-        "*filter\n:KUBE-FORWARD - [0:0]\nCOMMIT\n",
-        "*filter\n:FORWARD - [0:0]\nCOMMIT\n",
-        "*mangle\n-X KUBE-PROXY-CANARY\nCOMMIT\n",
-    ] {
-        model.apply(flushed).unwrap();
-        assert!(!block_on(backend.intact()).unwrap(), "{flushed}");
+    for _ in 0..2 {
         full(&mut backend, &snapshot);
-        assert!(block_on(backend.intact()).unwrap(), "{flushed}");
+        assert!(block_on(backend.intact()).unwrap());
     }
+    assert!(!model.chain("nat", "KUBE-SERVICES").unwrap().is_empty());
+    block_on(backend.cleanup()).unwrap();
+    assert_eq!(model.chain("nat", "KUBE-SERVICES"), None);
 }

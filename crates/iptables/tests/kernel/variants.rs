@@ -93,9 +93,16 @@ fn route_localnet() {
     config.localhost_node_ports = false;
     IptablesBackend::new(config.clone()).unwrap();
     assert_eq!(setting(), "0\n");
+    let mut backend = IptablesBackend::new(config.clone()).unwrap();
+    block_on(backend.sync(&Snapshot::new(IpFamily::V4), Scope::Full)).unwrap();
+    assert_eq!(setting(), "0\n");
     config.localhost_node_ports = true;
-    IptablesBackend::new(config).unwrap();
+    let mut backend = IptablesBackend::new(config).unwrap();
+    // Nothing guards loopback yet.
+    assert_eq!(setting(), "0\n");
+    block_on(backend.sync(&Snapshot::new(IpFamily::V4), Scope::Full)).unwrap();
     assert_eq!(setting(), "1\n");
+    assert_eq!(saved(Variant::Nft, IpFamily::V4)["filter KUBE-FIREWALL"].len(), 1);
 }
 
 fn odd_interface_names() {
