@@ -23,7 +23,7 @@ pub fn trials(rootless: bool) -> Vec<Trial> {
     let mut trials = Vec::new();
     for mode in Mode::ALL {
         trials.extend(packets::trials(mode));
-        for (name, test) in per_mode() {
+        for (name, test) in per_mode(mode) {
             trials.push(trial(&format!("{mode}/{name}"), move || test(mode)));
         }
     }
@@ -40,8 +40,13 @@ pub fn trials(rootless: bool) -> Vec<Trial> {
 type PerMode = (&'static str, fn(Mode) -> anyhow::Result<()>);
 type Once = (&'static str, fn() -> anyhow::Result<()>);
 
-fn per_mode() -> Vec<PerMode> {
-    [life::TESTS, conntrack::TESTS, takeover::TESTS].concat()
+fn per_mode(mode: Mode) -> Vec<PerMode> {
+    let mut tests = [life::TESTS, conntrack::TESTS].concat();
+    if mode.is_iptables() {
+        tests.extend_from_slice(life::IPTABLES_TESTS);
+        tests.extend_from_slice(takeover::TESTS);
+    }
+    tests
 }
 
 fn once() -> Vec<Once> {

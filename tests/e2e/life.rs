@@ -14,8 +14,6 @@ use crate::PerMode;
 pub(crate) const TESTS: &[PerMode] = &[
     ("life/restart-after-sigterm", restart::after_sigterm),
     ("life/restart-after-sigkill", restart::after_sigkill),
-    ("life/stop-leaves-rules", restart::leaves_rules),
-    ("life/killed-in-the-middle", restart::in_the_middle),
     ("life/endpoint-added", endpoints::added),
     ("life/endpoint-removed", endpoints::removed),
     ("life/all-endpoints-replaced", endpoints::replaced),
@@ -27,6 +25,12 @@ pub(crate) const TESTS: &[PerMode] = &[
     ("life/affinity-expires", affinity::expires),
     ("life/affinity-endpoint-removed", affinity::endpoint_removed),
     ("life/affinity-switched-off", affinity::switched_off),
+];
+
+/// Those that look at rules of iptables.
+pub(crate) const IPTABLES_TESTS: &[PerMode] = &[
+    ("life/stop-leaves-rules", restart::leaves_rules),
+    ("life/killed-in-the-middle", restart::in_the_middle),
     ("life/repairs-flushed-rules", repair::flushed),
     ("life/forward-policy-drop", policy::forward_drop),
     ("life/input-policy-drop", policy::input_drop),

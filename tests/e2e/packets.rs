@@ -42,6 +42,8 @@ pub(crate) struct Flow {
     pub(crate) expect: Expect,
     /// Only in this family.
     pub(crate) only: Option<IpFamily>,
+    /// What differs in nftables mode.
+    pub(crate) nftables: Option<Expect>,
 }
 
 /// A frontend of the Service with this number.
@@ -79,7 +81,18 @@ pub(crate) enum Source {
 
 impl Flow {
     pub(crate) fn new(from: From, to: To, expect: Expect) -> Self {
-        Self { from, to, expect, only: None }
+        Self { from, to, expect, only: None, nftables: None }
+    }
+
+    pub(crate) fn in_nftables(self, expect: Expect) -> Self {
+        Self { nftables: Some(expect), ..self }
+    }
+
+    fn expect(self, mode: Mode) -> Expect {
+        match self.nftables {
+            Some(expect) if mode == Mode::Nftables => expect,
+            _ => self.expect,
+        }
     }
 
     pub(crate) fn only(self, family: IpFamily) -> Self {
@@ -145,7 +158,7 @@ fn run(mode: Mode, group: &Group) -> anyhow::Result<()> {
                 if flow.only.is_some_and(|only| only != family) {
                     continue;
                 }
-                if let Err(error) = check(&world, *flow, family) {
+                if let Err(error) = check(&world, *flow, mode, family) {
                     failures.push(format!("{}: {family} {flow}: {error:#}", case.name));
                 }
             }
@@ -154,15 +167,18 @@ fn run(mode: Mode, group: &Group) -> anyhow::Result<()> {
     if failures.is_empty() {
         return Ok(());
     }
-    let rules = world.on_node(&mode.program(IpFamily::V4, "-save"), &[])?;
+    let rules = match mode {
+        Mode::Nftables => world.on_node("nft", &["list", "table", "ip", "kube-proxy"])?,
+        _ => world.on_node(&mode.program(IpFamily::V4, "-save"), &[])?,
+    };
     bail!("{}\n\nIPv4 rules:\n{rules}", failures.join("\n"))
 }
 
-fn check(world: &World, flow: Flow, family: IpFamily) -> anyhow::Result<()> {
+fn check(world: &World, flow: Flow, mode: Mode, family: IpFamily) -> anyhow::Result<()> {
     let to = flow.to.address(family, world);
     let probe = world.probe(flow.from);
     let send = |probe: Probe<'_>| if flow.to.is_udp() { probe.udp(to) } else { probe.tcp(to) };
-    match flow.expect {
+    match flow.expect(mode) {
         Expect::Pods(pods, source) => check_pods(|| send(probe), pods, source),
         Expect::Refused => {
             let outcome = send(probe);

@@ -40,16 +40,23 @@ pub(crate) const OTHER_TARGET: u16 = 8081;
 pub(crate) enum Mode {
     IptablesLegacy,
     IptablesNft,
+    Nftables,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 2] = [Self::IptablesLegacy, Self::IptablesNft];
+    pub(crate) const ALL: [Self; 3] = [Self::IptablesLegacy, Self::IptablesNft, Self::Nftables];
+
+    /// Whether its rules are those of the iptables programs.
+    pub(crate) fn is_iptables(self) -> bool {
+        self != Self::Nftables
+    }
 
     /// The flags that choose it.
     pub(crate) fn flags(self) -> [&'static str; 2] {
         match self {
             Self::IptablesLegacy => ["--proxy-mode=iptables", "--iptables-variant=legacy"],
             Self::IptablesNft => ["--proxy-mode=iptables", "--iptables-variant=nft"],
+            Self::Nftables => ["--proxy-mode=nftables", "--iptables-variant=nft"],
         }
     }
 
@@ -66,6 +73,7 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Self::IptablesLegacy => "iptables-legacy",
             Self::IptablesNft => "iptables-nft",
+            Self::Nftables => "nftables",
         })
     }
 }

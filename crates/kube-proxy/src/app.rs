@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use kube_proxy_core::{Intervals, IpFamily, PerFamily, Proxy, ProxyBackend, TrackerOptions};
+use kube_proxy_core::{
+    Intervals, IpFamily, PerFamily, Proxy, ProxyBackend, SyncError, TrackerOptions,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backends::{self, NodeFacts};
@@ -19,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::node_watch::{NodeNews, NodeWatch};
 use crate::router::Router;
 use crate::sources::{self, Source};
-use crate::{logging, servers};
+use crate::{logging, node_setup, servers};
 
 /// Longest time to wait for a sync under way at the end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -61,12 +63,18 @@ fn run(start: &Start<'_>) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match loaded.task {
+    let result = match loaded.task {
         Task::Run => runtime.block_on(proxy(&loaded)),
         Task::Cleanup => runtime.block_on(cleanup(&loaded.effective)),
-        Task::InitOnly => bail!("--init-only is not part of this version; nothing was set up"),
+        Task::InitOnly => {
+            node_setup::apply(&loaded.effective);
+            Ok(())
+        }
         Task::WriteConfig(_) => Ok(()),
-    }
+    };
+    // Something may be stuck in a name look-up or a file that never answers; the end does not wait for it.
+    runtime.shutdown_background();
+    result
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
@@ -108,6 +116,7 @@ async fn serve(loaded: &Loaded, threads: &mut Vec<FamilyThread>) -> anyhow::Resu
         config.mode,
         config.node_name
     );
+    node_setup::apply(config);
     // The source runs first: what it finds waits in the inboxes until the families are ready for it.
     let source = Source::new(config).await?;
     let problems = source.problems();
@@ -122,7 +131,7 @@ async fn serve(loaded: &Loaded, threads: &mut Vec<FamilyThread>) -> anyhow::Resu
         let families: Vec<IpFamily> = backends.iter().map(|(family, _)| *family).collect();
         let metrics = Arc::new(Metrics::new());
         let health = Health::new(&families, config.sync_period * 2);
-        let context = Context { config, health: &health, metrics: &metrics };
+        let context = Context { config, node: &news, health: &health, metrics: &metrics };
         context.start_families(backends, inboxes, threads)?;
         let refresh = {
             let metrics = metrics.clone();
@@ -179,6 +188,7 @@ fn create_backends(
 /// What the parts share while they are put together.
 struct Context<'a> {
     config: &'a Effective,
+    node: &'a NodeNews,
     health: &'a Arc<Health>,
     metrics: &'a Arc<Metrics>,
 }
@@ -196,6 +206,7 @@ impl Context<'_> {
             let setup = Setup {
                 family,
                 proxy,
+                node_ports: backends::node_port_scope(self.config, family, self.node),
                 check_period: self.config.sync_period,
                 health: self.health.clone(),
                 metrics: self.metrics.clone(),
@@ -262,19 +273,28 @@ async fn stop(threads: &[FamilyThread]) {
     }
 }
 
-/// Removes what this program ever writes to a node.
+/// Removes what any mode of this program ever writes to a node.
 async fn cleanup(config: &Effective) -> anyhow::Result<()> {
-    // Removing takes no preparation of the node.
-    let config = &Effective { localhost_node_ports: false, ..config.clone() };
     let mut failed = Vec::new();
-    for family in IpFamily::BOTH.into_iter().filter(|family| backends::host_has(*family)) {
-        let removed = match backends::create(config, family, &NodeFacts::default()) {
-            Ok(mut backend) => backend.cleanup().await,
-            Err(error) => Err(error),
-        };
-        match removed {
-            Ok(()) => tracing::info!("removed the {} rules of {family}", config.mode),
-            Err(error) => failed.push(format!("{family}: {error}")),
+    for mode in backends::MODES {
+        // Removing takes no preparation of the node.
+        let config = &Effective { mode, localhost_node_ports: false, ..config.clone() };
+        for family in IpFamily::BOTH.into_iter().filter(|family| backends::host_has(*family)) {
+            let mut backend = match backends::create(config, family, &NodeFacts::default()) {
+                Ok(backend) => backend,
+                Err(SyncError::Unsupported(reason)) => {
+                    tracing::warn!("nothing to remove of mode {mode}, {family}: {reason}");
+                    continue;
+                }
+                Err(error) => {
+                    failed.push(format!("{mode}, {family}: {error}"));
+                    continue;
+                }
+            };
+            match backend.cleanup().await {
+                Ok(()) => tracing::info!("removed what mode {mode} has for {family}"),
+                Err(error) => failed.push(format!("{mode}, {family}: {error}")),
+            }
         }
     }
     if failed.is_empty() {

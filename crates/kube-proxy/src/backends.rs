@@ -6,8 +6,11 @@ use std::path::Path;
 use ipnet::IpNet;
 use kube_proxy_core::{IpFamily, ProxyBackend, SyncError};
 use kube_proxy_iptables::{IptablesBackend, Variant};
+use kube_proxy_nftables::NftablesBackend;
 
 use crate::config::{Effective, IptablesVariant, Mode};
+use crate::node_watch::NodeNews;
+use crate::udp_flows::NodePortScope;
 
 /// What a backend needs to know of this node.
 #[derive(Clone, Debug, Default)]
@@ -18,19 +21,19 @@ pub struct NodeFacts {
     pub pod_cidrs: Vec<IpNet>,
 }
 
+/// The modes that this version has.
+pub const MODES: [Mode; 2] = [Mode::Iptables, Mode::Nftables];
+
 /// Says at once that a mode is not there, without waiting for anything.
 ///
 /// # Errors
 /// One sentence for the person who chose the mode.
 pub fn check_mode(mode: Mode) -> Result<(), String> {
-    match mode {
-        Mode::Iptables => Ok(()),
-        mode => Err(not_built(mode)),
-    }
+    if MODES.contains(&mode) { Ok(()) } else { Err(not_built(mode)) }
 }
 
 fn not_built(mode: Mode) -> String {
-    format!("proxy mode {mode} is not part of this version; use --proxy-mode=iptables")
+    format!("proxy mode {mode} is not part of this version; use --proxy-mode=nftables or iptables")
 }
 
 /// Makes the backend of the configured mode for one family.
@@ -44,8 +47,22 @@ pub fn create(
             let backend = IptablesBackend::new(iptables(config, family, node))?;
             Ok(Box::new(backend))
         }
+        Mode::Nftables => {
+            let backend = NftablesBackend::new(nftables(config, family, node))?;
+            Ok(Box::new(backend))
+        }
         mode => Err(SyncError::Unsupported(not_built(mode))),
     }
+}
+
+/// Where node ports of a family may be used: needed to tell whose UDP flows they are.
+pub fn node_port_scope(config: &Effective, family: IpFamily, node: &NodeNews) -> NodePortScope {
+    let addresses = config.node_port_addresses(family, node.address(config, family));
+    let loopback = config.mode == Mode::Iptables
+        && family == IpFamily::V4
+        && config.localhost_node_ports
+        && addresses.contains_loopback();
+    NodePortScope { addresses, loopback }
 }
 
 /// Whether this host has the family at all.
@@ -70,6 +87,16 @@ fn iptables(config: &Effective, family: IpFamily, node: &NodeFacts) -> kube_prox
             IptablesVariant::Legacy => Variant::Legacy,
             IptablesVariant::Nft => Variant::Nft,
         },
+    }
+}
+
+fn nftables(config: &Effective, family: IpFamily, node: &NodeFacts) -> kube_proxy_nftables::Config {
+    kube_proxy_nftables::Config {
+        family,
+        masquerade_all: config.masquerade_all,
+        masquerade_mark: config.masquerade_mark,
+        local_traffic: config.local_traffic_detector(family, &node.pod_cidrs),
+        node_ports: config.node_port_addresses(family, node.ip),
     }
 }
 

@@ -12,7 +12,7 @@ use kube_proxy_core::{Event, IpFamily, Proxy, ServicePortName, SyncReport};
 
 use crate::health::Health;
 use crate::metrics::{Changes, Frontends, Metrics};
-use crate::udp_flows;
+use crate::udp_flows::{self, NodePortScope};
 
 /// What the thread is told.
 enum Message {
@@ -49,6 +49,8 @@ pub struct Setup {
     pub family: IpFamily,
     /// Tracker, scheduler and backend, put together.
     pub proxy: Proxy,
+    /// Where node ports may be used.
+    pub node_ports: NodePortScope,
     /// How often to look whether the rules are still there.
     pub check_period: Duration,
     /// Where it reports.
@@ -234,16 +236,19 @@ impl Worker {
         let Some(check) = self.setup.proxy.take_udp_check() else { return };
         let family = self.setup.family;
         let begin = Instant::now();
-        match udp_flows::delete_stale(family, &check) {
-            Ok(deleted) => {
-                self.setup.metrics.flows_checked(family, begin.elapsed(), deleted);
-                if deleted > 0 {
-                    tracing::info!(%family, deleted, "deleted stale UDP flows");
+        match udp_flows::delete_stale(family, &check, &self.setup.node_ports) {
+            Ok(checked) => {
+                self.setup.metrics.flows_checked(family, begin.elapsed(), checked.deleted);
+                if checked.deleted > 0 {
+                    tracing::info!(%family, deleted = checked.deleted, "deleted stale UDP flows");
+                }
+                if !checked.complete {
+                    self.setup.proxy.return_udp_check(&check);
                 }
             }
             Err(error) => {
                 tracing::warn!(%family, "cannot delete stale UDP flows, will try again: {error}");
-                self.setup.proxy.return_udp_check(check);
+                self.setup.proxy.return_udp_check(&check);
             }
         }
     }

@@ -8,6 +8,7 @@ pub mod health;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod node_setup;
 pub mod node_watch;
 pub mod router;
 pub mod servers;

@@ -106,12 +106,14 @@ impl NodeWatch {
         health: &Health,
     ) -> anyhow::Result<()> {
         let mut receiver = self.0.subscribe();
+        let mut seen = at_start.node.is_some();
         loop {
             let news = receiver.borrow_and_update().clone();
-            if news.listed && news.node.is_some() {
+            if news.node.is_some() {
+                seen = true;
                 health.set_node(news.node.as_deref());
                 check_unchanged(config, at_start, &news)?;
-            } else if at_start.node.is_some() {
+            } else if seen {
                 health.set_node(None);
             }
             if receiver.changed().await.is_err() {

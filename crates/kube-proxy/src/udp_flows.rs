@@ -4,31 +4,63 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use kube_proxy_core::conntrack::{UdpCheck, UdpFlow};
-use kube_proxy_core::{IpFamily, Protocol};
+use kube_proxy_core::{IpFamily, NodePortAddresses, Protocol};
 use kube_proxy_netlink::conntrack::{Conntrack, Filter, Flow, TupleFilter};
 use kube_proxy_netlink::route::Route;
+use kube_proxy_netlink::socket::DumpEnd;
 use kube_proxy_netlink::{Error, Family};
 
-/// Looks at the flows of one family and deletes the stale ones; how many those were.
+/// Where node ports of one family may be used.
+#[derive(Clone, Debug)]
+pub struct NodePortScope {
+    /// Among the addresses of the node, these.
+    pub addresses: NodePortAddresses,
+    /// Loopback addresses as well.
+    pub loopback: bool,
+}
+
+impl NodePortScope {
+    fn contains(&self, ip: &IpAddr) -> bool {
+        self.addresses.contains(ip) && (self.loopback || !ip.is_loopback())
+    }
+}
+
+/// What became of a check.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked {
+    /// How many stale flows were deleted.
+    pub deleted: u64,
+    /// Every flow was seen, and every stale one is gone. If not, the check has to be made again.
+    pub complete: bool,
+}
+
+/// Looks at the flows of one family and deletes the stale ones.
 ///
 /// The kernel sends UDP flows only, and if all in question share one destination, only those to it.
-pub fn delete_stale(family: IpFamily, check: &UdpCheck) -> Result<u64, Error> {
+pub fn delete_stale(
+    family: IpFamily,
+    check: &UdpCheck,
+    node_ports: &NodePortScope,
+) -> Result<Checked, Error> {
     let own = if check.has_node_ports() { node_addresses()? } else { HashSet::new() };
+    let takes_node_ports = |ip: &IpAddr| own.contains(ip) && node_ports.contains(ip);
     let mut conntrack = Conntrack::open()?;
     let mut stale = Vec::new();
-    let _ = conntrack.dump(&filter(family, check), |flow| {
-        if seen(flow).is_some_and(|seen| check.is_stale(&seen, |ip| own.contains(ip))) {
+    let dump = conntrack.dump(&filter(family, check), |flow| {
+        if seen(flow).is_some_and(|seen| check.is_stale(&seen, takes_node_ports)) {
             stale.push(*flow);
         }
     })?;
+    let seen_all = dump.end == DumpEnd::Complete;
     if stale.is_empty() {
-        return Ok(0);
+        return Ok(Checked { deleted: 0, complete: seen_all });
     }
     let result = conntrack.delete_all(&stale)?;
     for refusal in &result.refused {
         tracing::warn!(%family, "cannot delete a stale UDP flow: {refusal}");
     }
-    Ok(result.deleted.try_into().unwrap_or(u64::MAX))
+    let deleted = result.deleted.try_into().unwrap_or(u64::MAX);
+    Ok(Checked { deleted, complete: seen_all && result.refused.is_empty() })
 }
 
 fn filter(family: IpFamily, check: &UdpCheck) -> Filter {
@@ -54,8 +86,11 @@ fn seen(flow: &Flow) -> Option<UdpFlow> {
     })
 }
 
-/// The addresses that node ports may be used on.
+/// All addresses of this node.
 fn node_addresses() -> Result<HashSet<IpAddr>, Error> {
     let (addresses, _) = Route::open()?.addresses()?;
     Ok(addresses.into_iter().map(|address| address.address).collect())
 }
+
+#[cfg(test)]
+mod tests;

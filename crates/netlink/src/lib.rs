@@ -16,6 +16,7 @@ mod error;
 mod family;
 pub mod message;
 pub mod netfilter;
+pub mod nf_tables;
 pub mod route;
 pub mod socket;
 mod sys;

@@ -86,7 +86,10 @@ fn everything() -> Svc {
 
 /// Rules that an earlier run wrote with the other iptables would see every packet a second time.
 pub(super) fn removes_other_variant(mode: Mode) -> anyhow::Result<()> {
-    let other = Mode::ALL.into_iter().find(|other| *other != mode).expect("there are two");
+    let other = Mode::ALL
+        .into_iter()
+        .find(|other| other.is_iptables() && *other != mode)
+        .expect("there are two");
     let mut world = World::new(other)?;
     world.serve(&everything(), &["local-1", "local-2", "remote-1"])?;
     world.settle()?;

@@ -89,11 +89,16 @@ pub(super) fn ports_changed(mode: Mode) -> anyhow::Result<()> {
     });
     world.serve(&one, &["local-1"])?;
     each_family(|family| {
-        ends(world.probe(CLIENT), second(family), Outcome::is_timed_out);
+        ends(world.probe(CLIENT), second(family), unused_port(mode));
         ends(world.probe(From::Outside), node(family), Outcome::is_refused);
     });
     traffic.stop()?;
     Ok(())
+}
+
+/// What becomes of a connection to a port of a cluster IP that its Service does not have.
+fn unused_port(mode: Mode) -> fn(&Outcome) -> bool {
+    if mode == Mode::Nftables { Outcome::is_refused } else { Outcome::is_timed_out }
 }
 
 fn each_family(check: impl Fn(IpFamily)) {

@@ -98,7 +98,7 @@ fn basic() -> Vec<Case> {
             vec![
                 flow(CLIENT, To::ClusterIpUdp(2), Pods(BOTH, Kept)),
                 flow(Outside, To::NodePortUdp(2), Pods(BOTH, Masqueraded)),
-                flow(CLIENT, To::ClusterIp(2), Dropped),
+                flow(CLIENT, To::ClusterIp(2), Dropped).in_nftables(Refused),
             ],
         ),
         case(
@@ -109,8 +109,10 @@ fn basic() -> Vec<Case> {
                 flow(Outside, To::NodePort(3), Pods(BOTH, Masqueraded)),
                 flow(CLIENT, To::NodePort(3), Pods(BOTH, Masqueraded)),
                 flow(Node, To::NodePort(3), Pods(BOTH, Any)),
-                flow(CLIENT, To::NodePortOnBridge(3), Pods(BOTH, Masqueraded)),
-                flow(Node, To::NodePortOnLoopback(3), Pods(BOTH, Masqueraded)).only(IpFamily::V4),
+                flow(CLIENT, To::NodePortOnBridge(3), Pods(BOTH, Masqueraded)).in_nftables(Refused),
+                flow(Node, To::NodePortOnLoopback(3), Pods(BOTH, Masqueraded))
+                    .only(IpFamily::V4)
+                    .in_nftables(Refused),
                 flow(Node, To::NodePortOnLoopback(3), Refused).only(IpFamily::V6),
             ],
         ),

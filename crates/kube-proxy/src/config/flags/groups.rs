@@ -38,7 +38,7 @@ pub struct GeneralFlags {
     /// OOM score adjustment of this process, -1000 to 1000 [default: -999]
     #[arg(long, value_name = "N")]
     pub oom_score_adj: Option<i32>,
-    /// Does the set-up that needs full privileges, then exits
+    /// Sets the connection tracking limits, which needs full privileges, then exits
     #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
     pub init_only: Option<bool>,
     /// Removes everything that any mode has put on the node, then exits
@@ -70,7 +70,7 @@ pub struct KubernetesFlags {
     /// Requests that may exceed the rate at once [default: 10]
     #[arg(long, value_name = "N")]
     pub kube_api_burst: Option<i32>,
-    /// Period of the full re-read of what the API server sent [default: 15m]
+    /// Accepted, without effect: nothing is re-read without a reason [default: 15m]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub config_sync_period: Option<GoDuration>,
 }

@@ -1,0 +1,29 @@
+//! What the backend is told once.
+
+use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses};
+use kube_proxy_netlink::Family;
+
+/// What the backend of one family has to know besides snapshots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The family.
+    pub family: IpFamily,
+    /// All traffic to cluster IPs is masqueraded.
+    pub masquerade_all: bool,
+    /// The packet mark that asks for masquerading; one bit.
+    pub masquerade_mark: u32,
+    /// How traffic from pods of this node is recognised.
+    pub local_traffic: LocalTrafficDetector,
+    /// Which of the node's addresses take NodePort traffic.
+    pub node_ports: NodePortAddresses,
+}
+
+impl Config {
+    /// The family, as netlink names it.
+    pub(crate) fn netlink_family(&self) -> Family {
+        match self.family {
+            IpFamily::V4 => Family::V4,
+            IpFamily::V6 => Family::V6,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+use std::net::SocketAddr;
+
+use super::*;
+use crate::element::{Key, Value};
+
+fn item(slot: u32, port: u16) -> (SetId, Item) {
+    let value = Value::Endpoint(SocketAddr::from(([10, 0, 0, 1], port)));
+    (SetId::ClusterEndpoints, Item::new(Key::new().slot(slot), value))
+}
+
+fn keys(elements: &PerSet) -> Vec<(SetId, Vec<Key>)> {
+    elements.iter().map(|(set, items)| (set, items.iter().map(|i| i.key).collect())).collect()
+}
+
+#[test]
+fn only_what_differs_is_deleted_and_added() {
+    let mut difference = Difference::default();
+    let other = |slot| (SetId::LocalEndpoints, item(slot, 1).1);
+    let before = vec![item(3, 1), item(1, 1), item(2, 1), other(1)];
+    let after = vec![item(2, 2), item(1, 1), item(4, 1)];
+    difference.compare(before, after);
+    let key = |slot| Key::new().slot(slot);
+    let cluster = SetId::ClusterEndpoints;
+    let mut deleted = keys(&difference.deleted);
+    deleted[0].1.sort_unstable();
+    assert_eq!(deleted, [(cluster, vec![key(2), key(3)]), (SetId::LocalEndpoints, vec![key(1)])]);
+    assert_eq!(keys(&difference.added), [(cluster, vec![key(2), key(4)])]);
+}
+
+#[test]
+fn equal_lists_have_no_difference() {
+    let mut difference = Difference::default();
+    difference.compare(vec![item(1, 1), item(2, 1)], vec![item(2, 1), item(1, 1)]);
+    assert!(difference.is_empty());
+}

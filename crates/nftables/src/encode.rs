@@ -1,0 +1,179 @@
+//! From changes to messages.
+
+use std::net::{IpAddr, SocketAddr};
+
+use kube_proxy_core::IpFamily;
+use kube_proxy_netlink::nf_tables::{Data, Element, Transaction, Verdict, user_data};
+use kube_proxy_netlink::writer::TooLong;
+
+use crate::Config;
+use crate::chain::Chain;
+use crate::difference::Difference;
+use crate::element::{Item, Key, SetId, Value};
+use crate::layout::{CHAINS, StaticChain, TABLE_COMMENT, set_name, set_spec};
+use crate::rules::{Rule, Rules};
+use crate::takeover::Session;
+
+/// Makes the table anew, with all that is always in it but rules. A table that was there goes with all that it held.
+pub(crate) fn new_table(transaction: &mut Transaction, family: IpFamily) -> Result<(), TooLong> {
+    let comment = user_data::comment(TABLE_COMMENT);
+    // Deleting what is not there is an error, so it is made first.
+    transaction.add_table(&comment)?;
+    transaction.delete_table()?;
+    transaction.add_table(&comment)?;
+    for set in SetId::ALL {
+        transaction.add_set(&set_spec(set, family))?;
+    }
+    for chain in &CHAINS {
+        transaction.add_chain(chain.name, chain.hook, chain.comment)?;
+    }
+    Ok(())
+}
+
+/// Gives chains that are always there their rules, and no others.
+pub(crate) fn static_rules<'a>(
+    transaction: &mut Transaction,
+    chains: impl IntoIterator<Item = &'a StaticChain>,
+    config: &Config,
+) -> Result<(), TooLong> {
+    let rules = Rules::new(config);
+    for chain in chains {
+        set_rules(transaction, chain.name, &rules.of_static(chain.name))?;
+    }
+    Ok(())
+}
+
+/// All changes but the end of stale chains.
+pub(crate) fn changes(
+    transaction: &mut Transaction,
+    difference: &Difference,
+    config: &Config,
+) -> Result<(), TooLong> {
+    let rules = Rules::new(config);
+    for chain in &difference.new_chains {
+        transaction.add_chain(&chain.to_string(), None, "")?;
+    }
+    for chain in &difference.new_chains {
+        set_rules(transaction, &chain.to_string(), &rules.of(*chain))?;
+    }
+    for (set, items) in difference.deleted.iter() {
+        transaction.delete_elements(set_name(set), items, |item, hand_on| {
+            element(item, hand_on);
+        })?;
+    }
+    for (set, items) in difference.added.iter() {
+        transaction.add_elements(set_name(set), items, |item, hand_on| element(item, hand_on))?;
+    }
+    Ok(())
+}
+
+/// The end of chains that nothing leads to. First their rules go, which may lead from one to another.
+pub(crate) fn delete_chains(
+    transaction: &mut Transaction,
+    chains: &[Chain],
+) -> Result<(), TooLong> {
+    let names: Vec<_> = chains.iter().map(Chain::to_string).collect();
+    names.iter().try_for_each(|name| transaction.flush_chain(name))?;
+    names.iter().try_for_each(|name| transaction.delete_chain(name))
+}
+
+/// Sessions that go on from another table.
+pub(crate) fn add_sessions(
+    transaction: &mut Transaction,
+    sessions: &[Session],
+) -> Result<(), TooLong> {
+    transaction.add_elements(set_name(SetId::Affinity), sessions, |session, hand_on| {
+        let (bytes, length) = endpoint(session.endpoint);
+        hand_on(&Element {
+            key: session.key.as_bytes(),
+            data: Some(Data::Value(&bytes[..length])),
+            timeout: Some(session.timeout),
+            expiration: Some(session.expiration),
+            ..Element::default()
+        });
+    })
+}
+
+/// The end of sessions.
+pub(crate) fn delete_sessions(transaction: &mut Transaction, keys: &[Key]) -> Result<(), TooLong> {
+    transaction.delete_elements(set_name(SetId::Affinity), keys, |key, hand_on| {
+        hand_on(&Element { key: key.as_bytes(), ..Element::default() });
+    })
+}
+
+fn set_rules(transaction: &mut Transaction, chain: &str, rules: &[Rule]) -> Result<(), TooLong> {
+    transaction.flush_chain(chain)?;
+    for rule in rules {
+        transaction.add_rule(chain, &rule.expressions, &rule.user_data())?;
+    }
+    Ok(())
+}
+
+/// Hands on an element as the kernel wants it.
+fn element(item: &Item, hand_on: &mut dyn FnMut(&Element<'_>)) {
+    let mut element = Element {
+        key: item.key.as_bytes(),
+        interval_end: item.key.is_interval_end(),
+        comment: item.comment.as_deref(),
+        ..Element::default()
+    };
+    match &item.value {
+        Value::None | Value::Foreign => hand_on(&element),
+        Value::Until(end) => {
+            element.key_end = Some(end.as_bytes());
+            hand_on(&element);
+        }
+        Value::Endpoint(address) => {
+            let (bytes, length) = endpoint(*address);
+            element.data = Some(Data::Value(&bytes[..length]));
+            hand_on(&element);
+        }
+        Value::Drop => {
+            element.data = Some(Data::Verdict(Verdict::Drop));
+            hand_on(&element);
+        }
+        Value::Goto(chain) => {
+            element.data = Some(Data::Verdict(Verdict::Goto(chain.to_string().into())));
+            hand_on(&element);
+        }
+    }
+}
+
+/// Address and port as data of a map, and their length in bytes.
+fn endpoint(address: SocketAddr) -> ([u8; 20], usize) {
+    let mut bytes = [0; 20];
+    let length = match address.ip() {
+        IpAddr::V4(ip) => {
+            bytes[..4].copy_from_slice(&ip.octets());
+            4
+        }
+        IpAddr::V6(ip) => {
+            bytes[..16].copy_from_slice(&ip.octets());
+            16
+        }
+    };
+    bytes[length..length + 2].copy_from_slice(&address.port().to_be_bytes());
+    (bytes, length + 4)
+}
+
+/// The whole skeleton and one chain of each kind, made and deleted again: what a kernel lacks shows as an error.
+pub(crate) fn probe(transaction: &mut Transaction, config: &Config) -> Result<(), TooLong> {
+    let rules = Rules::new(config);
+    transaction.add_table(&[])?;
+    for set in SetId::ALL {
+        transaction.add_set(&set_spec(set, config.family))?;
+    }
+    for chain in &CHAINS {
+        transaction.add_chain(chain.name, chain.hook, chain.comment)?;
+    }
+    for chain in &CHAINS {
+        for rule in rules.of_static(chain.name) {
+            transaction.add_rule(chain.name, &rule.expressions, &rule.user_data())?;
+        }
+    }
+    for chain in crate::chain::examples(config.family) {
+        transaction.add_chain(&chain.to_string(), None, "")?;
+        set_rules(transaction, &chain.to_string(), &rules.of(chain))?;
+    }
+    transaction.delete_table()
+}

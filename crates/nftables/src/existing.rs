@@ -1,0 +1,173 @@
+//! What the table on the node holds, and how that differs from what it should hold.
+
+use std::net::SocketAddr;
+
+use kube_proxy_core::IpFamily;
+use kube_proxy_netlink::Error;
+use kube_proxy_netlink::nf_tables::{NfTables, Set, Table};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::Config;
+use crate::chain::{Chain, Endpoints, Masquerade};
+use crate::difference::Difference;
+use crate::element::{Frontend, SetId};
+use crate::elements::Elements;
+use crate::layout::{CHAINS, StaticChain, TABLE, TABLE_COMMENT, set_spec, static_chain};
+use crate::rules::{Rule, Rules};
+use crate::state::{Before, State};
+use crate::verify::Counts;
+
+/// What is on the node.
+#[derive(Debug)]
+pub(crate) enum Existing {
+    /// No table of this name.
+    Nothing,
+    /// A table that somebody else wrote, or that was damaged beyond its elements and rules.
+    OtherLayout,
+    /// Our table.
+    Table(Content),
+}
+
+/// What our table holds.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pub(crate) sets: Elements,
+    /// The fingerprints of each chain's rules.
+    rules: FxHashMap<String, Vec<Option<u64>>>,
+    /// Chains that elements lead to.
+    chains: FxHashSet<Chain>,
+}
+
+/// What a full sync has to do.
+#[derive(Debug, Default)]
+pub(crate) struct Repair {
+    /// Chains that are always there, but with other rules than these.
+    pub(crate) static_chains: Vec<&'static StaticChain>,
+    /// All the rest.
+    pub(crate) difference: Difference,
+    /// How many elements there will be.
+    pub(crate) counts: Counts,
+}
+
+impl Existing {
+    /// Reads the table back. It may change meanwhile: the caller compares generations.
+    pub(crate) fn read(netlink: &mut NfTables, config: &Config) -> Result<Self, Error> {
+        let Some(table) = netlink.table(TABLE)? else { return Ok(Self::Nothing) };
+        if !is_ours(&table) {
+            return Ok(Self::OtherLayout);
+        }
+        let Some(chains) = read_chains(netlink)? else { return Ok(Self::OtherLayout) };
+        let sets = netlink.sets(TABLE)?;
+        if !are_all_sets(&sets, config.family) {
+            return Ok(Self::OtherLayout);
+        }
+        let mut content = Content { chains, ..Content::default() };
+        for rule in netlink.rules(TABLE)? {
+            content.rules.entry(rule.chain).or_default().push(rule.fingerprint);
+        }
+        content.sets = Elements::read(netlink, &sets, config.family)?;
+        Ok(Self::Table(content))
+    }
+
+    /// What turns this into what `state` asks for; also tells `state` which chains there will be.
+    pub(crate) fn repair(self, state: &mut State, config: &Config) -> Repair {
+        let rules = Rules::new(config);
+        let mut repair = Repair::default();
+        let content = match self {
+            Self::Nothing | Self::OtherLayout => Content::default(),
+            Self::Table(content) => content,
+        };
+        for chain in &CHAINS {
+            if !content.has_rules(chain.name, &rules.of_static(chain.name)) {
+                repair.static_chains.push(chain);
+            }
+        }
+        let Content { mut sets, rules: existing_rules, chains: existing_chains, .. } = content;
+        let (difference, counts) = (&mut repair.difference, &mut repair.counts);
+        let mut needed = FxHashSet::default();
+        state.elements(config, &mut |set, item| {
+            counts.add(set);
+            if let Some(chain) = item.chain() {
+                difference.need_chain(chain, &mut needed);
+            }
+            match sets.take(set, &item.key) {
+                Some(old) if old == item => {}
+                Some(old) => {
+                    difference.deleted.push(set, old);
+                    difference.added.push(set, item);
+                }
+                None => difference.added.push(set, item),
+            }
+        });
+        state.endpoint_chains().for_each(|chain| difference.need_chain(chain, &mut needed));
+        sets.rest(&mut |set, item| difference.deleted.push(set, item));
+        // What is there and right need not be made.
+        difference.new_chains.retain(|chain| {
+            let found = existing_rules.get(&chain.to_string());
+            found.is_none_or(|found| !are(found, &rules.of(*chain)))
+        });
+        difference.stale_chains =
+            existing_chains.into_iter().filter(|chain| !needed.contains(chain)).collect();
+        difference.stale_chains.sort_unstable();
+        state.set_chains(needed);
+        repair
+    }
+}
+
+impl Before for Existing {
+    fn slots(&self, frontend: &Frontend, endpoints: Endpoints) -> Vec<SocketAddr> {
+        match self {
+            Self::Table(content) => content.sets.slots(frontend, endpoints),
+            Self::Nothing | Self::OtherLayout => Vec::new(),
+        }
+    }
+}
+
+impl Content {
+    fn has_rules(&self, chain: &str, rules: &[Rule]) -> bool {
+        self.rules.get(chain).is_some_and(|found| are(found, rules))
+    }
+}
+
+/// Whether the table is of our layout, and in force.
+pub(crate) fn is_ours(table: &Table) -> bool {
+    table.comment.as_deref() == Some(TABLE_COMMENT) && table.flags == 0
+}
+
+/// Whether these are the fingerprints of these rules.
+fn are(found: &[Option<u64>], rules: &[Rule]) -> bool {
+    found.len() == rules.len()
+        && found.iter().zip(rules).all(|(found, rule)| *found == Some(rule.fingerprint()))
+}
+
+/// The chains that elements lead to; `None` if some chain is missing, is another or is unknown.
+pub(crate) fn read_chains(netlink: &mut NfTables) -> Result<Option<FxHashSet<Chain>>, Error> {
+    let mut chains = FxHashSet::default();
+    let mut found = 0;
+    for chain in netlink.chains(TABLE)? {
+        match static_chain(&chain.name) {
+            Some(known) if known.hook == chain.hook && !chain.drops => found += 1,
+            Some(_) => return Ok(None),
+            None => match Chain::parse(&chain.name) {
+                Some(known) if chain.hook.is_none() => {
+                    chains.insert(known);
+                }
+                _ => return Ok(None),
+            },
+        }
+    }
+    // An entry chain leads to the plain one, so both are there or none.
+    let whole = chains.iter().all(|chain| match chain {
+        Chain::Entry(_, balance) => chains.contains(&Chain::Entry(Masquerade::Never, *balance)),
+        Chain::Endpoint(_) | Chain::Reject => true,
+    });
+    Ok((found == CHAINS.len() && whole).then_some(chains))
+}
+
+fn are_all_sets(sets: &[Set], family: IpFamily) -> bool {
+    let is_there = |id: &SetId| {
+        let spec = set_spec(*id, family);
+        sets.iter().any(|set| set.is(&spec))
+    };
+    sets.len() == SetId::ALL.len() && SetId::ALL.iter().all(is_there)
+}

@@ -1,0 +1,41 @@
+//! The nftables mode: one table `kube-proxy` per family, of shared chains and maps, written over netlink.
+//!
+//! There is no chain per service and none per endpoint (but with session affinity). A service is a handful of map elements:
+//! its frontends lead to a chain that all services with as many endpoints share, and that chain picks one of the endpoints
+//! by a random slot number. So a change costs elements, not rules, and the ruleset stays readable at any size.
+//!
+//! ```text
+//! Snapshot + Changes ──▶ State::update ──▶ Difference ──▶ Transaction ──▶ kernel
+//!                          │ plan: the elements of one service port
+//!                          │ claims: who has a frontend that several want
+//!                          └ shares: elements and chains that several need
+//! ```
+//!
+//! A full sync first reads the table back (`existing.rs`) and sends only what differs; so a restart on a node that is up to date
+//! sends nothing. Everything left of the transaction is plain data.
+
+mod affinity;
+mod backend;
+mod chain;
+mod claims;
+mod config;
+mod difference;
+mod element;
+mod elements;
+mod encode;
+mod existing;
+mod layout;
+mod plan;
+mod range;
+mod rules;
+mod shares;
+mod slots;
+mod state;
+mod takeover;
+mod traffic;
+mod verify;
+
+pub use backend::{LastSync, NftablesBackend};
+pub use config::Config;
+pub use layout::TABLE;
+pub use traffic::Traffic;

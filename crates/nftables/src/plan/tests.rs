@@ -1,0 +1,309 @@
+use std::fmt::Write as _;
+
+use expect_test::{Expect, expect};
+use kube_proxy_core::{
+    Conditions, EndpointSlice, Event, IpFamily, LocalTrafficDetector, NodePortAddresses,
+    ObjectName, Port, Protocol, Service, SliceEndpoint, SlicePort, Tracker, TrackerOptions,
+};
+
+use super::*;
+use crate::element::text::text;
+
+fn config(family: IpFamily) -> Config {
+    Config {
+        family,
+        masquerade_all: false,
+        masquerade_mark: 0x4000,
+        local_traffic: LocalTrafficDetector::Bridge("cni0".into()),
+        node_ports: NodePortAddresses::All,
+    }
+}
+
+fn service() -> Service {
+    let mut service = Service::new(ObjectName::new("ns", "web"));
+    service.cluster_ips.v4 = Some([10, 96, 0, 1].into());
+    service.cluster_ips.v6 = Some("fd00::1".parse().unwrap());
+    service.ports = vec![Port {
+        name: "http".into(),
+        protocol: Protocol::Tcp,
+        port: 80.try_into().unwrap(),
+        node_port: None,
+    }];
+    service
+}
+
+fn everything() -> Service {
+    let mut service = service();
+    service.external_ips = vec![[198, 51, 100, 1].into()];
+    service.load_balancer_vips = vec![[203, 0, 113, 1].into()];
+    service.ports[0].node_port = Some(30_080.try_into().unwrap());
+    service
+}
+
+/// Endpoints: number of the address, and whether it is on this node.
+fn check_with(config: &Config, service: Service, endpoints: &[(u8, bool)], expected: &Expect) {
+    let family = config.family;
+    let mut tracker = Tracker::new(TrackerOptions {
+        family,
+        node_name: "here".into(),
+        node_ip: Some([10, 0, 0, 5].into()),
+        allow_external_ips: true,
+    });
+    tracker.apply(Event::ServiceApplied(Arc::new(service)));
+    let endpoints = endpoints.iter().map(|(number, local)| {
+        let ip = match family {
+            IpFamily::V4 => [10, 244, 0, *number].into(),
+            IpFamily::V6 => format!("fd00:244::{number}").parse().unwrap(),
+        };
+        let node = Some(if *local { "here" } else { "there" }.into());
+        SliceEndpoint { node, conditions: Conditions::default(), ..SliceEndpoint::ready(ip) }
+    });
+    tracker.apply(Event::EndpointSliceApplied(EndpointSlice {
+        name: ObjectName::new("ns", "web-1"),
+        service: "web".into(),
+        family,
+        ports: vec![SlicePort {
+            name: "http".into(),
+            protocol: Protocol::Tcp,
+            port: 8080.try_into().unwrap(),
+        }],
+        endpoints: endpoints.collect(),
+        trigger_time: None,
+    }));
+    tracker.fold();
+    let mut actual = String::new();
+    for (name, entry) in &tracker.snapshot().services {
+        let node_ip = tracker.snapshot().node_ip;
+        let plan = Plan::new(name, entry, node_ip, &OldSlots::default(), |_| true);
+        plan.elements(config, &mut |set, item| {
+            let _ = writeln!(actual, "{}", text(set, &item, family));
+        });
+        plan.shares(&mut |share| {
+            let _ = match (share.element(), share.chain()) {
+                (Some((set, item)), _) => writeln!(actual, "{}", text(set, &item, family)),
+                (None, chain) => writeln!(actual, "chain {}", chain.unwrap()),
+            };
+        });
+    }
+    expected.assert_eq(&actual);
+}
+
+fn check(service: Service, endpoints: &[(u8, bool)], expected: &Expect) {
+    check_with(&config(IpFamily::V4), service, endpoints, expected);
+}
+
+const BOTH: &[(u8, bool)] = &[(1, true), (2, false)];
+
+#[test]
+fn cluster_ip() {
+    check(
+        service(),
+        BOTH,
+        &expect![[r#"
+        service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-2 (ns/web:http)
+        cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
+        cluster-endpoints: 10.96.0.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
+        cluster-ips: 10.96.0.1
+        hairpin-connections: 10.244.0.1 . 10.244.0.1 . tcp . 8080
+    "#]],
+    );
+    check_with(
+        &config(IpFamily::V6),
+        service(),
+        BOTH,
+        &expect![[r#"
+        service-ips: fd00::1 . tcp . 80 : goto masq-outside-cluster-2 (ns/web:http)
+        cluster-endpoints: fd00::1 . tcp . 80 . 0 : fd00:244::1 . 8080
+        cluster-endpoints: fd00::1 . tcp . 80 . 1 : fd00:244::2 . 8080
+        cluster-ips: fd00::1
+        hairpin-connections: fd00:244::1 . fd00:244::1 . tcp . 8080
+    "#]],
+    );
+}
+
+#[test]
+fn cluster_ip_masquerading() {
+    let all = Config { masquerade_all: true, ..config(IpFamily::V4) };
+    check_with(
+        &all,
+        service(),
+        &BOTH[1..],
+        &expect![[r#"
+        service-ips: 10.96.0.1 . tcp . 80 : goto masq-cluster-1 (ns/web:http)
+        cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
+        cluster-ips: 10.96.0.1
+    "#]],
+    );
+    let unknown = Config { local_traffic: LocalTrafficDetector::None, ..config(IpFamily::V4) };
+    check_with(
+        &unknown,
+        service(),
+        &BOTH[1..],
+        &expect![[r#"
+        service-ips: 10.96.0.1 . tcp . 80 : goto cluster-1 (ns/web:http)
+        cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
+        cluster-ips: 10.96.0.1
+    "#]],
+    );
+}
+
+#[test]
+fn every_frontend() {
+    check(
+        everything(),
+        BOTH,
+        &expect![[r#"
+        service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-2 (ns/web:http)
+        cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
+        cluster-endpoints: 10.96.0.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
+        service-ips: 203.0.113.1 . tcp . 80 : goto masq-cluster-2 (ns/web:http)
+        cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
+        cluster-endpoints: 203.0.113.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
+        service-ips: 198.51.100.1 . tcp . 80 : goto masq-cluster-2 (ns/web:http)
+        cluster-endpoints: 198.51.100.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
+        cluster-endpoints: 198.51.100.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
+        service-nodeports: tcp . 30080 : goto masq-nodeport-cluster-2 (ns/web:http)
+        nodeport-cluster-endpoints: tcp . 30080 . 0 : 10.244.0.1 . 8080
+        nodeport-cluster-endpoints: tcp . 30080 . 1 : 10.244.0.2 . 8080
+        cluster-ips: 10.96.0.1
+        hairpin-connections: 10.244.0.1 . 10.244.0.1 . tcp . 8080
+    "#]],
+    );
+}
+
+#[test]
+fn local_policies() {
+    let mut service = everything();
+    service.internal_traffic_policy = TrafficPolicy::Local;
+    service.external_traffic_policy = TrafficPolicy::Local;
+    service.external_ips.clear();
+    check(
+        service.clone(),
+        BOTH,
+        &expect![[r#"
+        service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-local-1 (ns/web:http)
+        local-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
+        service-ips: 203.0.113.1 . tcp . 80 : goto local-1 (ns/web:http)
+        short-circuit-ips: 203.0.113.1 . tcp . 80 : goto masq-node-cluster-2 (ns/web:http)
+        cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
+        cluster-endpoints: 203.0.113.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
+        local-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
+        service-nodeports: tcp . 30080 : goto nodeport-local-1 (ns/web:http)
+        short-circuit-nodeports: tcp . 30080 : goto masq-node-nodeport-cluster-2 (ns/web:http)
+        nodeport-cluster-endpoints: tcp . 30080 . 0 : 10.244.0.1 . 8080
+        nodeport-cluster-endpoints: tcp . 30080 . 1 : 10.244.0.2 . 8080
+        nodeport-local-endpoints: tcp . 30080 . 0 : 10.244.0.1 . 8080
+        cluster-ips: 10.96.0.1
+        hairpin-connections: 10.244.0.1 . 10.244.0.1 . tcp . 8080
+        hairpin-connections: 10.244.0.1 . 10.244.0.1 . tcp . 8080
+    "#]],
+    );
+    // None on this node.
+    check(
+        service,
+        &BOTH[1..],
+        &expect![[r#"
+        no-endpoint-services: 10.96.0.1 . tcp . 80 : drop (ns/web:http)
+        no-endpoint-services: 203.0.113.1 . tcp . 80 : drop (ns/web:http)
+        short-circuit-ips: 203.0.113.1 . tcp . 80 : goto masq-node-cluster-1 (ns/web:http)
+        cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
+        no-endpoint-nodeports: tcp . 30080 : drop (ns/web:http)
+        short-circuit-nodeports: tcp . 30080 : goto masq-node-nodeport-cluster-1 (ns/web:http)
+        nodeport-cluster-endpoints: tcp . 30080 . 0 : 10.244.0.2 . 8080
+        cluster-ips: 10.96.0.1
+    "#]],
+    );
+}
+
+#[test]
+fn no_endpoints() {
+    check(
+        everything(),
+        &[],
+        &expect![[r#"
+        no-endpoint-services: 10.96.0.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        no-endpoint-services: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        no-endpoint-services: 198.51.100.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        no-endpoint-nodeports: tcp . 30080 : goto reject-chain (ns/web:http)
+        cluster-ips: 10.96.0.1
+    "#]],
+    );
+}
+
+#[test]
+fn session_affinity() {
+    let mut service = service();
+    service.session_affinity = Some(std::time::Duration::from_hours(3));
+    service.ports[0].node_port = Some(30_080.try_into().unwrap());
+    check(
+        service,
+        BOTH,
+        &expect![[r#"
+        service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-2-affinity-10800 (ns/web:http)
+        cluster-affinity: 10.96.0.1 . tcp . 80 . 0 : goto endpoint-10.244.0.1-8080-10800
+        cluster-affinity: 10.96.0.1 . tcp . 80 . 1 : goto endpoint-10.244.0.2-8080-10800
+        service-nodeports: tcp . 30080 : goto masq-nodeport-cluster-2-affinity-10800 (ns/web:http)
+        nodeport-cluster-affinity: tcp . 30080 . 0 : goto endpoint-10.244.0.1-8080-10800
+        nodeport-cluster-affinity: tcp . 30080 . 1 : goto endpoint-10.244.0.2-8080-10800
+        cluster-ips: 10.96.0.1
+        hairpin-connections: 10.244.0.1 . 10.244.0.1 . tcp . 8080
+        chain endpoint-10.244.0.1-8080-10800
+        chain endpoint-10.244.0.2-8080-10800
+    "#]],
+    );
+}
+
+#[test]
+fn source_ranges() {
+    let mut service = everything();
+    service.ports[0].node_port = None;
+    service.external_ips.clear();
+    service.load_balancer_source_ranges =
+        ["192.0.2.0/24", "192.0.3.0/24", "192.0.2.128/25"].map(|net| net.parse().unwrap()).into();
+    check(
+        service.clone(),
+        &[],
+        &expect![[r#"
+        no-endpoint-services: 10.96.0.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        no-endpoint-services: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        firewall-ips: 203.0.113.1 . tcp . 80 (ns/web:http)
+        firewall-sources: 203.0.113.1 . tcp . 80 . 192.0.2.0 to 203.0.113.1 . tcp . 80 . 192.0.3.255
+        cluster-ips: 10.96.0.1
+    "#]],
+    );
+    // This node is a source: then the address itself is one.
+    service.load_balancer_source_ranges = vec!["10.0.0.0/24".parse().unwrap()];
+    check(
+        service,
+        &[],
+        &expect![[r#"
+        no-endpoint-services: 10.96.0.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        no-endpoint-services: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        firewall-ips: 203.0.113.1 . tcp . 80 (ns/web:http)
+        firewall-sources: 203.0.113.1 . tcp . 80 . 10.0.0.0 to 203.0.113.1 . tcp . 80 . 10.0.0.255
+        firewall-sources: 203.0.113.1 . tcp . 80 . 203.0.113.1 to 203.0.113.1 . tcp . 80 . 203.0.113.1
+        cluster-ips: 10.96.0.1
+    "#]],
+    );
+}
+
+#[test]
+fn an_address_that_is_named_twice_is_one_frontend() {
+    let mut service = everything();
+    service.external_ips = vec![[10, 96, 0, 1].into(), [203, 0, 113, 1].into()];
+    service.ports[0].node_port = None;
+    service.load_balancer_source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
+    check(
+        service,
+        &BOTH[1..],
+        &expect![[r#"
+        service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-1 (ns/web:http)
+        cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
+        service-ips: 203.0.113.1 . tcp . 80 : goto masq-cluster-1 (ns/web:http)
+        cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
+        firewall-ips: 203.0.113.1 . tcp . 80 (ns/web:http)
+        firewall-sources: 203.0.113.1 . tcp . 80 . 192.0.2.0 to 203.0.113.1 . tcp . 80 . 192.0.2.255
+        cluster-ips: 10.96.0.1
+    "#]],
+    );
+}

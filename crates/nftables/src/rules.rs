@@ -1,0 +1,457 @@
+//! The rules of each chain, as expressions. `docs/nftables.md` shows them as `nft list` prints them.
+
+use std::hash::{Hash as _, Hasher as _};
+
+use ipnet::IpNet;
+use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses};
+use kube_proxy_netlink::nf_tables::{
+    ADDRESS_TYPE_LOCAL, Comparison, CtKey, Expression, FibAddress, MetaKey, PayloadBase, Register,
+    SetUpdate, Verdict, ct_state, ct_status, user_data,
+};
+
+use crate::Config;
+use crate::chain::{AffinityEndpoint, Balance, Chain, KeyKind, Masquerade, REJECT};
+use crate::element::SetId;
+use crate::layout::set_name;
+
+/// A rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// What it does.
+    pub(crate) expressions: Vec<Expression>,
+    /// What for.
+    pub(crate) comment: Option<&'static str>,
+}
+
+impl Rule {
+    /// A number that another rule hardly has: rules on the node are known again by it.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        // The text of the expressions holds all there is to them.
+        let mut hasher = rustc_hash::FxHasher::default();
+        format!("{:?}", self.expressions).hash(&mut hasher);
+        self.comment.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Comment and fingerprint as the kernel keeps them.
+    pub(crate) fn user_data(&self) -> Vec<u8> {
+        user_data::rule(self.comment, self.fingerprint())
+    }
+}
+
+/// Rules of one chain of one family.
+pub(crate) struct Rules<'a> {
+    config: &'a Config,
+}
+
+impl<'a> Rules<'a> {
+    /// Rules as configured.
+    pub(crate) fn new(config: &'a Config) -> Self {
+        Self { config }
+    }
+
+    /// The rules of a chain that is always there.
+    pub(crate) fn of_static(&self, name: &str) -> Vec<Rule> {
+        match name {
+            "filter-prerouting-pre-dnat" | "filter-output-pre-dnat" => {
+                vec![self.new_connection().jump("firewall-check")]
+            }
+            "filter-input" => vec![
+                self.new_connection().jump("nodeport-endpoints-check"),
+                self.new_connection().jump("service-endpoints-check"),
+            ],
+            "filter-forward" | "filter-output" => vec![
+                self.new_connection().jump("service-endpoints-check"),
+                self.new_connection().jump("cluster-ips-check"),
+            ],
+            "nat-prerouting" | "nat-output" => vec![self.rule().jump("services")],
+            "nat-postrouting" => vec![self.rule().jump("masquerading")],
+            "services" => self.services(),
+            "short-circuit" => vec![
+                self.rule().key(KeyKind::Address, 0).verdict_from(SetId::ShortCircuitIps),
+                self.node_port().verdict_from(SetId::ShortCircuitNodeports),
+            ],
+            "firewall-check" => vec![self.firewall()],
+            "service-endpoints-check" => {
+                vec![self.rule().key(KeyKind::Address, 0).verdict_from(SetId::NoEndpointServices)]
+            }
+            "nodeport-endpoints-check" => {
+                vec![self.node_port().verdict_from(SetId::NoEndpointNodeports)]
+            }
+            "cluster-ips-check" => vec![
+                self.rule()
+                    .destination(0)
+                    .within(SetId::ClusterIps)
+                    .comment("no service has this port")
+                    .verdict(Verdict::Goto(REJECT.into())),
+                self.rule()
+                    .destination(0)
+                    .within(SetId::ServiceCidrs)
+                    .comment("no service has this address")
+                    .verdict(Verdict::Drop),
+            ],
+            "masquerading" => self.masquerading(),
+            _ => vec![self.reject()],
+        }
+    }
+
+    /// The rules of a chain that elements lead to.
+    pub(crate) fn of(&self, chain: Chain) -> Vec<Rule> {
+        match chain {
+            Chain::Reject => vec![self.reject()],
+            Chain::Entry(Masquerade::Never, balance) => self.balance(balance),
+            Chain::Entry(masquerade, balance) => vec![
+                self.mark_if(masquerade),
+                self.rule().verdict(Verdict::Goto(
+                    Chain::Entry(Masquerade::Never, balance).to_string().into(),
+                )),
+            ],
+            Chain::Endpoint(endpoint) => self.endpoint(endpoint),
+        }
+    }
+
+    fn services(&self) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        if self.config.local_traffic.is_known() {
+            rules.push(self.rule().sent_by_local_pod(true).jump("short-circuit"));
+        }
+        rules.push(self.rule().address_is_local(FibAddress::Source).jump("short-circuit"));
+        rules.push(self.rule().key(KeyKind::Address, 0).verdict_from(SetId::ServiceIps));
+        rules.push(self.node_port().verdict_from(SetId::ServiceNodeports));
+        rules
+    }
+
+    fn firewall(&self) -> Rule {
+        let key = KeyKind::Address;
+        let rule = self.rule().key(key, 0).within(SetId::FirewallIps).key(key, 0);
+        let end = rule.key_words(key);
+        rule.source(end).not_within(SetId::FirewallSources).verdict(Verdict::Drop)
+    }
+
+    fn masquerading(&self) -> Vec<Rule> {
+        let mark = self.config.masquerade_mark;
+        let marked = self.rule().meta(MetaKey::Mark, 0).bits(mark, Comparison::NotEqual, 0);
+        let marked = marked.meta(MetaKey::Mark, 0).bitwise(u32::MAX, mark).set_mark();
+        let hairpin = self
+            .rule()
+            .expression(Expression::Ct { key: CtKey::Status, to: Register::word(0) })
+            .bits(ct_status::DESTINATION_NAT, Comparison::NotEqual, 0)
+            .pair_key()
+            .within(SetId::HairpinConnections);
+        vec![
+            marked.expression(Expression::Masquerade).build(),
+            hairpin
+                .expression(Expression::Masquerade)
+                .comment("from an endpoint to itself")
+                .build(),
+        ]
+    }
+
+    fn reject(&self) -> Rule {
+        let family = self.config.netlink_family();
+        self.rule().expression(Expression::RejectPortUnreachable { family }).build()
+    }
+
+    /// Sets the masquerade mark, if the packet is one of those.
+    fn mark_if(&self, masquerade: Masquerade) -> Rule {
+        let rule = match masquerade {
+            Masquerade::Never | Masquerade::Always => self.rule(),
+            Masquerade::Outside => self.rule().sent_by_local_pod(false),
+            Masquerade::Node => {
+                self.rule().sent_by_local_pod(false).address_is_local(FibAddress::Source)
+            }
+        };
+        let mark = self.config.masquerade_mark;
+        rule.meta(MetaKey::Mark, 0).bitwise(!mark, mark).set_mark().build()
+    }
+
+    fn balance(&self, balance: Balance) -> Vec<Rule> {
+        let Balance { key, endpoints, count, affinity } = balance;
+        let pick = self.rule().key(key, 0);
+        let slot = pick.key_words(key);
+        let pick = pick.random(count, slot);
+        match affinity {
+            None => vec![pick.dnat_from(SetId::endpoints(key, endpoints))],
+            Some(seconds) => {
+                vec![self.remembered(seconds), pick.verdict_from(SetId::affinity(key, endpoints))]
+            }
+        }
+    }
+
+    /// To the endpoint that `affinity` holds for the client, whose time starts anew. The element keeps its data:
+    /// what the update gives (the service's own address, for want of registers) is only for an element that is not there,
+    /// and then the lookup has ended the rule.
+    fn remembered(&self, seconds: u32) -> Rule {
+        let words = self.address_words();
+        let (own, endpoint) = (words, 2 * words + 2);
+        let rule = self.rule().pair_key().lookup(SetId::Affinity, endpoint);
+        rule.remember(SetUpdate::Refresh, own, seconds).dnat(endpoint).build()
+    }
+
+    fn endpoint(&self, endpoint: AffinityEndpoint) -> Vec<Rule> {
+        let words = self.address_words();
+        let data = 2 * words + 2;
+        let load = |rule: Builder<'a>, at: u32| {
+            let rule = match endpoint.ip {
+                std::net::IpAddr::V4(ip) => rule.constant(&ip.octets(), at),
+                std::net::IpAddr::V6(ip) => rule.constant(&ip.octets(), at),
+            };
+            rule.constant(&endpoint.port.to_be_bytes(), at + words)
+        };
+        let remember = load(self.rule().pair_key(), data);
+        vec![
+            remember.remember(SetUpdate::Refresh, data, endpoint.timeout).build(),
+            load(self.rule(), 0).dnat(0).build(),
+        ]
+    }
+
+    fn new_connection(&self) -> Builder<'a> {
+        let state = Expression::Ct { key: CtKey::State, to: Register::word(0) };
+        self.rule().expression(state).bits(ct_state::NEW, Comparison::NotEqual, 0)
+    }
+
+    /// Traffic to a node port, up to its key.
+    fn node_port(&self) -> Builder<'a> {
+        let loopback = match self.config.family {
+            IpFamily::V4 => IpNet::V4(ipnet::Ipv4Net::new_assert([127, 0, 0, 0].into(), 8)),
+            IpFamily::V6 => IpNet::V6(std::net::Ipv6Addr::LOCALHOST.into()),
+        };
+        let rule = self.rule().address_is_local(FibAddress::Destination);
+        let rule = rule.destination(0).in_net(&loopback, Comparison::NotEqual);
+        let rule = match self.config.node_ports {
+            NodePortAddresses::All => rule,
+            NodePortAddresses::Within(_) => rule.destination(0).within(SetId::NodeportIps),
+        };
+        rule.key(KeyKind::NodePort, 0)
+    }
+
+    fn rule(&self) -> Builder<'a> {
+        Builder { config: self.config, rule: Rule::default() }
+    }
+
+    /// Registers that an address takes.
+    fn address_words(&self) -> u32 {
+        u32::from(self.config.family.bits()) / 32
+    }
+}
+
+/// A rule that grows from left to right, as `nft` would write it. Keys begin in register 0.
+struct Builder<'a> {
+    config: &'a Config,
+    rule: Rule,
+}
+
+impl Builder<'_> {
+    fn build(self) -> Rule {
+        self.rule
+    }
+
+    fn expression(mut self, expression: Expression) -> Self {
+        self.rule.expressions.push(expression);
+        self
+    }
+
+    fn comment(mut self, comment: &'static str) -> Self {
+        self.rule.comment = Some(comment);
+        self
+    }
+
+    fn verdict(self, verdict: Verdict<'static>) -> Rule {
+        self.expression(Expression::Verdict(verdict)).build()
+    }
+
+    fn jump(self, chain: &'static str) -> Rule {
+        self.verdict(Verdict::Jump(chain.into()))
+    }
+
+    fn address_words(&self) -> u32 {
+        u32::from(self.config.family.bits()) / 32
+    }
+
+    /// Registers that a frontend's key takes.
+    fn key_words(&self, kind: KeyKind) -> u32 {
+        match kind {
+            KeyKind::Address => self.address_words() + 2,
+            KeyKind::NodePort => 2,
+        }
+    }
+
+    fn payload(self, base: PayloadBase, offset: u32, length: u32, to: u32) -> Self {
+        self.expression(Expression::Payload { base, offset, length, to: Register::word(to) })
+    }
+
+    fn source(self, to: u32) -> Self {
+        let (offset, length) = match self.config.family {
+            IpFamily::V4 => (12, 4),
+            IpFamily::V6 => (8, 16),
+        };
+        self.payload(PayloadBase::Network, offset, length, to)
+    }
+
+    fn destination(self, to: u32) -> Self {
+        let (offset, length) = match self.config.family {
+            IpFamily::V4 => (16, 4),
+            IpFamily::V6 => (24, 16),
+        };
+        self.payload(PayloadBase::Network, offset, length, to)
+    }
+
+    /// Protocol and destination port.
+    fn port_key(self, to: u32) -> Self {
+        let protocol = self.meta(MetaKey::TransportProtocol, to);
+        // All protocols that services have keep the ports where TCP does.
+        protocol.payload(PayloadBase::Transport, 2, 2, to + 1)
+    }
+
+    /// The key of a frontend.
+    fn key(self, kind: KeyKind, to: u32) -> Self {
+        match kind {
+            KeyKind::Address => {
+                let words = self.address_words();
+                self.destination(to).port_key(to + words)
+            }
+            KeyKind::NodePort => self.port_key(to),
+        }
+    }
+
+    /// Source, destination, protocol and destination port.
+    fn pair_key(self) -> Self {
+        let words = self.address_words();
+        self.source(0).key(KeyKind::Address, words)
+    }
+
+    fn meta(self, key: MetaKey, to: u32) -> Self {
+        self.expression(Expression::Meta { key, to: Register::word(to) })
+    }
+
+    fn compare(self, comparison: Comparison, value: &[u8]) -> Self {
+        let (register, value) = (Register::word(0), value.to_vec());
+        self.expression(Expression::Compare { comparison, register, value })
+    }
+
+    fn mask(self, mask: &[u8]) -> Self {
+        let (from, to, xor) = (Register::word(0), Register::word(0), vec![0; mask.len()]);
+        self.expression(Expression::Bitwise { from, to, mask: mask.to_vec(), xor })
+    }
+
+    /// Compares some bits of a number in register 0.
+    fn bits(self, mask: u32, comparison: Comparison, value: u32) -> Self {
+        self.mask(&mask.to_ne_bytes()).compare(comparison, &value.to_ne_bytes())
+    }
+
+    fn bitwise(self, mask: u32, xor: u32) -> Self {
+        self.expression(Expression::Bitwise {
+            from: Register::word(0),
+            to: Register::word(0),
+            mask: mask.to_ne_bytes().to_vec(),
+            xor: xor.to_ne_bytes().to_vec(),
+        })
+    }
+
+    fn set_mark(self) -> Self {
+        self.expression(Expression::SetMeta { key: MetaKey::Mark, from: Register::word(0) })
+    }
+
+    /// Whether the address in register 0 is in a network.
+    fn in_net(self, net: &IpNet, comparison: Comparison) -> Self {
+        match net {
+            IpNet::V4(net) => self.masked(
+                &net.netmask().octets(),
+                net.prefix_len() == 32,
+                comparison,
+                &net.network().octets(),
+            ),
+            IpNet::V6(net) => self.masked(
+                &net.netmask().octets(),
+                net.prefix_len() == 128,
+                comparison,
+                &net.network().octets(),
+            ),
+        }
+    }
+
+    fn masked(self, mask: &[u8], whole: bool, comparison: Comparison, value: &[u8]) -> Self {
+        let rule = if whole { self } else { self.mask(mask) };
+        rule.compare(comparison, value)
+    }
+
+    fn address_is_local(self, of: FibAddress) -> Self {
+        let lookup = Expression::FibAddressType { of, to: Register::word(0) };
+        self.expression(lookup).compare(Comparison::Equal, &ADDRESS_TYPE_LOCAL.to_ne_bytes())
+    }
+
+    /// Whether the packet comes from a pod of this node (or does not). Nothing if that is not known.
+    fn sent_by_local_pod(self, is: bool) -> Self {
+        let comparison = if is { Comparison::Equal } else { Comparison::NotEqual };
+        match &self.config.local_traffic {
+            LocalTrafficDetector::None => self,
+            LocalTrafficDetector::Cidr(net) => self.source(0).in_net(net, comparison),
+            LocalTrafficDetector::Bridge(name) => {
+                // The whole name, with its NULs: a shorter comparison would be one of prefixes.
+                let mut padded = [0; 16];
+                let length = name.len().min(15);
+                padded[..length].copy_from_slice(&name.as_bytes()[..length]);
+                self.meta(MetaKey::InputInterfaceName, 0).compare(comparison, &padded)
+            }
+            LocalTrafficDetector::InterfacePrefix(prefix) => {
+                let prefix = &prefix.as_bytes()[..prefix.len().min(15)];
+                self.meta(MetaKey::InputInterfaceName, 0).compare(comparison, prefix)
+            }
+        }
+    }
+
+    fn within(self, set: SetId) -> Self {
+        self.lookup_set(set, None, false)
+    }
+
+    fn not_within(self, set: SetId) -> Self {
+        self.lookup_set(set, None, true)
+    }
+
+    /// Loads what the key in register 0 maps to.
+    fn lookup(self, map: SetId, to: u32) -> Self {
+        self.lookup_set(map, Some(Register::word(to)), false)
+    }
+
+    fn lookup_set(self, set: SetId, to: Option<Register>, invert: bool) -> Self {
+        let (set, key) = (set_name(set).to_owned(), Register::word(0));
+        self.expression(Expression::Lookup { set, key, to, invert })
+    }
+
+    fn verdict_from(self, map: SetId) -> Rule {
+        let map = set_name(map).to_owned();
+        self.expression(Expression::LookupVerdict { map, key: Register::word(0) }).build()
+    }
+
+    fn random(self, modulus: u32, to: u32) -> Self {
+        self.expression(Expression::Random { modulus, to: Register::word(to) })
+    }
+
+    fn constant(self, value: &[u8], to: u32) -> Self {
+        let (value, to) = (value.to_vec(), Register::word(to));
+        self.expression(Expression::Immediate { value, to })
+    }
+
+    /// To the endpoint that the key in register 0 maps to.
+    fn dnat_from(self, map: SetId) -> Rule {
+        self.lookup(map, 0).dnat(0).build()
+    }
+
+    /// To the address and port in registers.
+    fn dnat(self, at: u32) -> Self {
+        let port = Register::word(at + self.address_words());
+        let (family, address) = (self.config.netlink_family(), Register::word(at));
+        self.expression(Expression::DestinationNat { family, address, port })
+    }
+
+    /// Puts the key in register 0 into `affinity`.
+    fn remember(self, update: SetUpdate, data: u32, seconds: u32) -> Self {
+        self.expression(Expression::UpdateSet {
+            update,
+            set: set_name(SetId::Affinity).to_owned(),
+            key: Register::word(0),
+            data: Some(Register::word(data)),
+            timeout: u64::from(seconds) * 1000,
+        })
+    }
+}

@@ -1,0 +1,61 @@
+use std::num::NonZeroU16;
+
+use kube_proxy_core::Conditions;
+use kube_proxy_core::endpoint::NodeHint;
+use proptest::prelude::*;
+
+use super::*;
+
+fn endpoint(number: u8) -> Endpoint {
+    Endpoint {
+        ip: [10, 0, 0, number].into(),
+        port: NonZeroU16::new(80).unwrap(),
+        conditions: Conditions::default(),
+        local: number.is_multiple_of(2),
+        node_known: true,
+        node_hint: NodeHint::Absent,
+        zone_hints: None,
+    }
+}
+
+fn check(before: &[u8], endpoints: &[u8], expected: &[u8]) {
+    let before: Vec<_> = before.iter().map(|n| endpoint(*n).socket_address()).collect();
+    let endpoints: Vec<_> = endpoints.iter().map(|n| endpoint(*n)).collect();
+    let expected: Vec<_> = expected.iter().map(|n| Slot::from(&endpoint(*n))).collect();
+    assert_eq!(*assign(&before, &endpoints), *expected);
+}
+
+#[test]
+fn endpoints_keep_their_slots() {
+    check(&[], &[1, 2, 3], &[1, 2, 3]);
+    check(&[3, 1, 2], &[1, 2, 3], &[3, 1, 2]);
+    // One comes: at the end. One goes: the last moves into the hole. One for another: in its place.
+    check(&[3, 1, 2], &[1, 2, 3, 4], &[3, 1, 2, 4]);
+    check(&[3, 1, 2], &[1, 2], &[2, 1]);
+    check(&[3, 1, 2], &[1, 3], &[3, 1]);
+    check(&[3, 1, 2], &[0, 2, 3], &[3, 0, 2]);
+    check(&[3, 1, 2], &[], &[]);
+    // What was read back may be nonsense.
+    check(&[1, 1, 9], &[1, 2], &[1, 2]);
+}
+
+proptest! {
+    #[test]
+    fn as_few_slots_change_as_possible(
+        before in Just((0..12_u8).collect::<Vec<_>>()).prop_shuffle(),
+        length in 0_usize..12,
+        wanted in prop::collection::btree_set(0..16_u8, 0..12),
+    ) {
+        let before: Vec<_> = before[..length].iter().map(|n| endpoint(*n).socket_address()).collect();
+        let endpoints: Vec<_> = wanted.iter().map(|n| endpoint(*n)).collect();
+        let slots = assign(&before, &endpoints);
+        let mut sorted: Vec<_> = slots.iter().map(Slot::address).collect();
+        let kept = sorted.iter().zip(&before).filter(|(new, old)| new == old).count();
+        sorted.sort_unstable();
+        let all: Vec<_> = endpoints.iter().map(Endpoint::socket_address).collect();
+        prop_assert_eq!(sorted, all, "each endpoint once");
+        let could = before.iter().take(slots.len());
+        let could = could.filter(|old| endpoints.iter().any(|e| e.socket_address() == **old)).count();
+        prop_assert_eq!(kept, could);
+    }
+}

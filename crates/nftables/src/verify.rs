@@ -1,0 +1,95 @@
+//! Whether the table is still what we wrote, without reading all of it.
+
+use kube_proxy_netlink::Error;
+use kube_proxy_netlink::nf_tables::NfTables;
+
+use crate::Config;
+use crate::chain::Chain;
+use crate::difference::Difference;
+use crate::element::SetId;
+use crate::existing::{is_ours, read_chains};
+use crate::layout::{CHAINS, TABLE, set_name, static_chain};
+use crate::rules::Rules;
+use crate::state::State;
+
+/// How many elements each set has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts([usize; SetId::ALL.len()]);
+
+impl Counts {
+    /// One more.
+    pub(crate) fn add(&mut self, set: SetId) {
+        self.0[set as usize] += 1;
+    }
+
+    /// After some changes.
+    pub(crate) fn change(&mut self, difference: &Difference) {
+        for (set, items) in difference.added.iter() {
+            self.0[set as usize] += items.len();
+        }
+        for (set, items) in difference.deleted.iter() {
+            self.0[set as usize] = self.0[set as usize].saturating_sub(items.len());
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn elements(&self) -> usize {
+        self.0.iter().sum()
+    }
+}
+
+/// What must be in the table.
+pub(crate) struct Expected<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) state: &'a State,
+    pub(crate) counts: &'a Counts,
+    /// Chains that may or may not be there still.
+    pub(crate) left_over: &'a [Chain],
+}
+
+impl Expected<'_> {
+    /// Whether the table is there, with all chains and sets, all rules and as many elements.
+    pub(crate) fn is_there(&self, netlink: &mut NfTables) -> Result<bool, Error> {
+        let Some(table) = netlink.table(TABLE)? else { return Ok(false) };
+        let objects = CHAINS.len() + self.state.chains().len() + SetId::ALL.len();
+        let uses = usize::try_from(table.uses).unwrap_or(usize::MAX);
+        Ok(is_ours(&table)
+            && uses == objects + self.left_over.len()
+            && self.chains_are_there(netlink)?
+            && self.rules_are_there(netlink)?
+            && self.sizes_are_right(netlink)?)
+    }
+
+    fn chains_are_there(&self, netlink: &mut NfTables) -> Result<bool, Error> {
+        let chains = read_chains(netlink)?;
+        Ok(chains.is_some_and(|found| self.state.chains().is_subset(&found)))
+    }
+
+    fn rules_are_there(&self, netlink: &mut NfTables) -> Result<bool, Error> {
+        let rules = Rules::new(self.config);
+        let mut missing: usize = CHAINS.iter().map(|c| rules.of_static(c.name).len()).sum();
+        missing += self.state.chains().iter().map(|c| rules.of(*c).len()).sum::<usize>();
+        for rule in netlink.rules(TABLE)? {
+            let own = static_chain(&rule.chain).is_some()
+                || Chain::parse(&rule.chain).is_some_and(|c| self.state.chains().contains(&c));
+            if rule.fingerprint.is_none() && own {
+                return Ok(false);
+            }
+            missing = missing.wrapping_sub(usize::from(own));
+        }
+        Ok(missing == 0)
+    }
+
+    /// Where the kernel tells sizes. Those of plain intervals it counts in ways of its own.
+    fn sizes_are_right(&self, netlink: &mut NfTables) -> Result<bool, Error> {
+        let unknown = [SetId::Affinity, SetId::ServiceCidrs, SetId::NodeportIps];
+        let sets = netlink.sets(TABLE)?;
+        Ok(SetId::ALL.iter().filter(|id| !unknown.contains(id)).all(|id| {
+            let set = sets.iter().find(|set| set.name == set_name(*id));
+            set.is_some_and(|set| {
+                let expected = self.counts.0[*id as usize];
+                set.count.is_none_or(|count| usize::try_from(count) == Ok(expected))
+            })
+        }))
+    }
+}

@@ -1,0 +1,186 @@
+//! Session affinity.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::ensure;
+use kube_proxy_core::{Conditions, Event, IpFamily, Service, TrafficPolicy};
+use kube_proxy_testkit::probe::Probe;
+use libtest_mimic::Trial;
+
+use crate::trial;
+use crate::world::{Svc, World, ensure_nothing_sent};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("affinity::client_stays", client_stays),
+        trial("affinity::ends_and_is_refreshed", ends_and_is_refreshed),
+        trial("affinity::survives_restart", survives_restart),
+        trial("affinity::ends_with_its_endpoint", ends_with_its_endpoint),
+        trial("affinity::ends_with_the_policy", ends_with_the_policy),
+        trial("affinity::ends_with_the_service", ends_with_the_service),
+    ]
+}
+
+const ONE: Svc = Svc(1);
+const PODS: [&str; 3] = ["a", "b", "c"];
+
+fn service(seconds: u64) -> Service {
+    let mut service = ONE.everything();
+    service.session_affinity = Some(Duration::from_secs(seconds));
+    service
+}
+
+fn world(seconds: u64) -> anyhow::Result<World> {
+    let mut world = World::new(&[(0, "a"), (1, "b"), (1, "c"), (0, "other")])?;
+    world.set(service(seconds));
+    world.endpoints(ONE, &PODS);
+    world.sync()?;
+    Ok(world)
+}
+
+/// The pods that answer 20 connections and 5 datagrams.
+fn answering(probe: Probe<'_>, address: SocketAddr) -> anyhow::Result<BTreeSet<String>> {
+    let tcp = probe.spread(address, 20);
+    ensure!(tcp.failures.is_empty(), "{tcp}");
+    Ok(tcp.pods.into_keys().collect())
+}
+
+fn only(probe: Probe<'_>, address: SocketAddr) -> anyhow::Result<String> {
+    let mut pods = answering(probe, address)?;
+    ensure!(pods.len() == 1, "{address}: {pods:?}");
+    Ok(pods.pop_first().unwrap_or_default())
+}
+
+fn client_stays() -> anyhow::Result<()> {
+    let world = world(10_800)?;
+    for family in IpFamily::BOTH {
+        let client = world.cluster.client().probe();
+        let all = [vec![ONE.cluster_ip(family)], ONE.external(family).to_vec()].concat();
+        for address in all {
+            only(client, address)?;
+            only(world.pod("other").probe(), address)?;
+            only(world.cluster.node(0).probe(), address)?;
+            let udp = client.spread_udp(address, 10);
+            ensure!(udp.pods.len() == 1 && udp.failures.is_empty(), "{udp}");
+        }
+        // Other clients are free to be sent elsewhere: 30 of them do not all meet the same pod.
+        let mut pods = BTreeSet::new();
+        for host in 100..130_u8 {
+            let address: IpAddr = match family {
+                IpFamily::V4 => [172, 18, 0, host].into(),
+                IpFamily::V6 => format!("fd00:18::{host:x}").parse()?,
+            };
+            world.cluster.client().add_address(address)?;
+            pods.insert(only(client.source(address), ONE.cluster_ip(family))?);
+        }
+        ensure!(pods.len() == 3, "{pods:?}");
+    }
+    Ok(())
+}
+
+fn ends_and_is_refreshed() -> anyhow::Result<()> {
+    let world = world(2)?;
+    let (client, address) = (world.cluster.client().probe(), ONE.cluster_ip(IpFamily::V4));
+    let first = only(client, address)?;
+    // Each connection gives it another 2 seconds; without that it would end within these 3.
+    for _ in 0..6 {
+        thread::sleep(Duration::from_millis(500));
+        let now = only(client, address)?;
+        ensure!(now == first, "{now} after {first}");
+    }
+    // Then it ends: with a third of a chance to meet the same pod again, not 20 times in a row.
+    let mut pods = BTreeSet::new();
+    for _ in 0..20 {
+        thread::sleep(Duration::from_millis(2_100));
+        pods.insert(only(client, address)?);
+        if pods.len() > 1 {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("always {pods:?}")
+}
+
+fn survives_restart() -> anyhow::Result<()> {
+    let mut world = world(10_800)?;
+    let mut before = Vec::new();
+    for family in IpFamily::BOTH {
+        before.push(only(world.cluster.client().probe(), ONE.cluster_ip(family))?);
+    }
+    world.restart()?;
+    ensure_nothing_sent(world.sync()?)?;
+    for (family, before) in IpFamily::BOTH.into_iter().zip(before) {
+        let after = only(world.cluster.client().probe(), ONE.cluster_ip(family))?;
+        ensure!(after == before, "{after} after {before}");
+    }
+    Ok(())
+}
+
+fn ends_with_its_endpoint() -> anyhow::Result<()> {
+    let mut world = world(10_800)?;
+    let family = IpFamily::V4;
+    let (cluster_ip, node_port) = (ONE.cluster_ip(family), ONE.node_port(family));
+    let old = only(world.cluster.client().probe(), cluster_ip)?;
+    let far = only(world.pod("other").probe(), node_port)?;
+    // The endpoint is there still, but takes no new connections.
+    let draining = Conditions { ready: false, serving: true, terminating: true };
+    let state = |pod: &&str| if *pod == old { draining } else { Conditions::default() };
+    let states: Vec<_> = PODS.iter().map(|pod| (*pod, state(pod))).collect();
+    world.endpoints_in(ONE, &states);
+    world.sync()?;
+    let new = only(world.cluster.client().probe(), cluster_ip)?;
+    ensure!(new != old, "still {new}");
+    if far != old {
+        ensure!(only(world.pod("other").probe(), node_port)? == far, "no session of others ends");
+    }
+    // Sessions with it ended on all frontends, and in both families.
+    for prefix in ["ip", "ip6"] {
+        let sessions = world.nft(&format!("list map {prefix} kube-proxy affinity"))?;
+        let gone = world.pod(&old).ip(family).to_string();
+        ensure!(!sessions.contains(&format!(": {gone} . ")), "{sessions}");
+        let chains = world.nft(&format!("list table {prefix} kube-proxy"))?;
+        ensure!(!chains.contains(&format!("chain endpoint-{gone}-")), "{chains}");
+    }
+    Ok(())
+}
+
+fn ends_with_the_policy() -> anyhow::Result<()> {
+    let mut world = world(10_800)?;
+    let address = ONE.node_port(IpFamily::V4);
+    // Until some client is with an endpoint that is not of this node.
+    let mut host = 100;
+    let client = loop {
+        let source = IpAddr::from([172, 18, 0, host]);
+        world.cluster.client().add_address(source)?;
+        if only(world.cluster.client().probe().source(source), address)? != "a" {
+            break source;
+        }
+        host += 1;
+        ensure!(host < 160, "always the local endpoint");
+    };
+    let mut local = service(10_800);
+    local.external_traffic_policy = TrafficPolicy::Local;
+    world.set(local);
+    world.sync()?;
+    let now = only(world.cluster.client().probe().source(client), address)?;
+    ensure!(now == "a", "{now} is not of this node");
+    Ok(())
+}
+
+fn ends_with_the_service() -> anyhow::Result<()> {
+    let mut world = world(10_800)?;
+    for family in IpFamily::BOTH {
+        only(world.cluster.client().probe(), ONE.cluster_ip(family))?;
+    }
+    world.apply(&Event::ServiceDeleted(ONE.name()));
+    world.sync()?;
+    for prefix in ["ip", "ip6"] {
+        let sessions = world.nft(&format!("list map {prefix} kube-proxy affinity"))?;
+        ensure!(!sessions.contains("elements"), "{sessions}");
+        let chains = world.nft(&format!("list chains {prefix}"))?;
+        ensure!(!chains.contains("endpoint-"), "{chains}");
+    }
+    Ok(())
+}
