@@ -206,6 +206,7 @@ impl Context<'_> {
             let setup = Setup {
                 family,
                 proxy,
+                mode: self.config.mode,
                 node_ports: backends::node_port_scope(self.config, family, self.node),
                 check_period: self.config.sync_period,
                 health: self.health.clone(),

@@ -10,6 +10,7 @@ use kube_proxy_core::proxy::Outcome;
 use kube_proxy_core::tracker::ChangeCounts;
 use kube_proxy_core::{Event, IpFamily, Proxy, ServicePortName, SyncReport};
 
+use crate::config::Mode;
 use crate::health::Health;
 use crate::metrics::{Changes, Frontends, Metrics};
 use crate::udp_flows::{self, NodePortScope};
@@ -49,6 +50,8 @@ pub struct Setup {
     pub family: IpFamily,
     /// Tracker, scheduler and backend, put together.
     pub proxy: Proxy,
+    /// The mode of its backend.
+    pub mode: Mode,
     /// Where node ports may be used.
     pub node_ports: NodePortScope,
     /// How often to look whether the rules are still there.
@@ -196,7 +199,7 @@ impl Worker {
                 self.check_udp_flows();
             }
             Err(error) => {
-                self.setup.metrics.failed(family, outcome.full);
+                self.setup.metrics.failed(self.setup.mode, family, outcome.full);
                 let kind = kind(outcome.full);
                 let retry = self.setup.proxy.due().map(|due| due.saturating_duration_since(begin));
                 tracing::error!(
@@ -213,7 +216,7 @@ impl Worker {
     fn succeeded(&mut self, outcome: &Outcome, report: &SyncReport) {
         let family = self.setup.family;
         let metrics = &self.setup.metrics;
-        metrics.succeeded(family, report, since_epoch());
+        metrics.succeeded(self.setup.mode, family, report, since_epoch());
         let now = SystemTime::now();
         for changed in &outcome.trigger_times {
             // What happened before this process started says nothing about its speed.

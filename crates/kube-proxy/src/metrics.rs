@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::config::Mode;
+
 /// Seconds, fractions included.
 type Seconds = Gauge<f64, AtomicU64>;
 type PerFamilyHistogram = Family<FamilyLabel, Histogram, fn() -> Histogram>;
@@ -74,6 +76,7 @@ pub struct Metrics {
     rules_last: Family<TableLabels, Gauge>,
     restore_failures: Family<FamilyLabel, Counter>,
     partial_restore_failures: Family<FamilyLabel, Counter>,
+    nftables_failures: Family<FamilyLabel, Counter>,
     conntrack_duration: PerFamilyHistogram,
     conntrack_deleted: Family<FamilyLabel, Counter>,
     healthz: Family<CodeLabel, Counter>,
@@ -122,6 +125,7 @@ impl Metrics {
             rules_last: Family::default(),
             restore_failures: Family::default(),
             partial_restore_failures: Family::default(),
+            nftables_failures: Family::default(),
             conntrack_duration: histograms(),
             conntrack_deleted: Family::default(),
             healthz: Family::default(),
@@ -152,6 +156,7 @@ impl Metrics {
         r.register("sync_proxy_rules_iptables_last", "iptables rules written by the last sync", self.rules_last.clone());
         r.register("sync_proxy_rules_iptables_restore_failures", "Failed runs of iptables-restore", self.restore_failures.clone());
         r.register("sync_proxy_rules_iptables_partial_restore_failures", "Failed runs of iptables-restore in partial syncs", self.partial_restore_failures.clone());
+        r.register("sync_proxy_rules_nftables_sync_failures", "Failed nftables syncs", self.nftables_failures.clone());
         r.register("conntrack_reconciler_sync_duration_seconds", "Time one check of the UDP flows took", self.conntrack_duration.clone());
         r.register("conntrack_reconciler_deleted_entries", "Stale UDP flows deleted", self.conntrack_deleted.clone());
         r.register("proxy_healthz", "Answers of /healthz by status code", self.healthz.clone());
@@ -212,9 +217,11 @@ impl Metrics {
     }
 
     /// A sync ended well, at this time since the epoch.
-    pub fn succeeded(&self, family: IpFamily, report: &SyncReport, at: Duration) {
+    pub fn succeeded(&self, mode: Mode, family: IpFamily, report: &SyncReport, at: Duration) {
         self.last_sync.get_or_create(&family.into()).set(at.as_secs_f64());
-        for count in &report.counts {
+        // The metrics are about rules of iptables tables; other modes count other things, which are in the log.
+        let counts = report.counts.iter().filter(|_| mode == Mode::Iptables);
+        for count in counts {
             let labels =
                 TableLabels { table: count.kind.to_owned(), ip_family: family.to_string() };
             self.rules_total.get_or_create(&labels).set(gauge(count.total));
@@ -224,7 +231,11 @@ impl Metrics {
     }
 
     /// A sync failed.
-    pub fn failed(&self, family: IpFamily, full: bool) {
+    pub fn failed(&self, mode: Mode, family: IpFamily, full: bool) {
+        if mode == Mode::Nftables {
+            self.nftables_failures.get_or_create(&family.into()).inc();
+            return;
+        }
         self.restore_failures.get_or_create(&family.into()).inc();
         if !full {
             self.partial_restore_failures.get_or_create(&family.into()).inc();

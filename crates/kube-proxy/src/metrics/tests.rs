@@ -4,6 +4,7 @@ use expect_test::expect;
 use kube_proxy_core::{Count, IpFamily, SyncReport};
 
 use super::{Metrics, plain};
+use crate::config::Mode;
 
 #[test]
 fn the_plain_format_names_counters_by_their_samples() {
@@ -21,8 +22,9 @@ fn names_are_those_of_the_go_version() {
         SyncReport { counts: vec![Count { kind: "nat", written: 3, total: 10 }], refused: 0 };
     metrics.queued(IpFamily::V4, Duration::from_secs(1));
     metrics.synced(IpFamily::V4, true, Duration::from_millis(5));
-    metrics.succeeded(IpFamily::V4, &report, Duration::from_secs(2));
-    metrics.failed(IpFamily::V4, false);
+    metrics.succeeded(Mode::Iptables, IpFamily::V4, &report, Duration::from_secs(2));
+    metrics.failed(Mode::Iptables, IpFamily::V4, false);
+    metrics.failed(Mode::Nftables, IpFamily::V4, false);
     metrics.programmed(IpFamily::V4, Duration::from_secs(2));
     metrics.flows_checked(IpFamily::V4, Duration::from_millis(1), 7);
     metrics.healthz_answered(200);
@@ -47,6 +49,7 @@ fn names_are_those_of_the_go_version() {
         kubeproxy_sync_proxy_rules_iptables_last{table="nat",ip_family="IPv4"} 3
         kubeproxy_sync_proxy_rules_iptables_restore_failures_total{ip_family="IPv4"} 1
         kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total{ip_family="IPv4"} 1
+        kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family="IPv4"} 1
         kubeproxy_conntrack_reconciler_sync_duration_seconds_count{ip_family="IPv4"} 1
         kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv4"} 7
         kubeproxy_proxy_healthz_total{code="200"} 1
