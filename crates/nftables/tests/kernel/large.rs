@@ -45,7 +45,13 @@ fn tracker() -> Tracker {
             service: name.name,
             family: IpFamily::V4,
             ports: vec![SlicePort { name: "".into(), protocol, port }],
-            endpoints: addresses.map(|ip| SliceEndpoint::ready(ip.into())).collect(),
+            // On another node: no hairpin traffic is possible.
+            endpoints: addresses
+                .map(|ip| SliceEndpoint {
+                    node: Some("elsewhere".into()),
+                    ..SliceEndpoint::ready(ip.into())
+                })
+                .collect(),
             trigger_time: None,
         }));
     }
