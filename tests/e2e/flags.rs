@@ -98,7 +98,7 @@ fn wrong() -> anyhow::Result<()> {
 
 /// Modes that this build does not have, with an API server that is not there: no reason to wait for it.
 fn missing_modes() -> anyhow::Result<()> {
-    for mode in ["ipvs", "nftables", "userspace"] {
+    for mode in ["ipvs", "userspace"] {
         let flag = format!("--proxy-mode={mode}");
         let arguments = [&flag, "--master=http://127.0.0.1:1"];
         let run = run(&arguments, &[])?;
