@@ -1,8 +1,12 @@
 //! The one trait that a mode implements.
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
-use crate::{Changes, Snapshot};
+use crate::{Changes, ServicePortName, Snapshot};
 
 /// Makes one node match snapshots of one IP family.
 ///
@@ -27,8 +31,63 @@ pub trait ProxyBackend: Send {
     /// Looks whether what the last sync wrote is still on the node, at small cost. `false` asks for a full sync.
     async fn intact(&mut self) -> Result<bool, SyncError>;
 
+    /// Hands over what a backend calls when it wants [`intact`](Self::intact) to be called before its turn: when it learned that somebody
+    /// else touched its rules, or when something it waits for is due. A backend that never wants that ignores it.
+    fn set_waker(&mut self, _waker: Waker) {}
+
+    /// What went through each service port, as counted on the node, in no particular order. Empty where the mode does not count.
+    ///
+    /// The counters are the kernel's: they may start anew when rules are written, so who keeps totals adds up what they rise by.
+    async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
+        Ok(Vec::new())
+    }
+
     /// Removes everything this backend ever writes, of its family, whoever wrote it, and nothing else. Idempotent.
     async fn cleanup(&mut self) -> Result<(), SyncError>;
+}
+
+/// Asks for [`ProxyBackend::intact`] to be called soon; cheap, callable from any thread, any number of times.
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+
+impl Waker {
+    /// A waker that calls `wake`, which must not block.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// Asks.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waker")
+    }
+}
+
+/// What went through a service port, or to one of its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// The service port.
+    pub service: ServicePortName,
+    /// The endpoint; `None` if the numbers are of all endpoints together.
+    pub endpoint: Option<SocketAddr>,
+    /// New connections; for UDP, new flows.
+    pub connections: u64,
+    /// Bytes, where the mode counts them.
+    pub bytes: Option<Bytes>,
+}
+
+/// Bytes in both directions, IP headers included where the kernel counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// From clients to endpoints.
+    pub sent: u64,
+    /// From endpoints to clients.
+    pub received: u64,
 }
 
 /// How much of the snapshot a sync has to look at.

@@ -34,7 +34,7 @@ pub mod tracker;
 #[cfg(test)]
 mod testing;
 
-pub use backend::{Count, ProxyBackend, Scope, SyncError, SyncReport};
+pub use backend::{Bytes, Count, ProxyBackend, Scope, SyncError, SyncReport, Traffic, Waker};
 pub use endpoint::{Conditions, Endpoint, EndpointSlice, SliceEndpoint, SlicePort};
 pub use event::{Event, Kind};
 pub use family::{IpFamily, PerFamily, Protocol};

@@ -6,7 +6,7 @@ use crate::conntrack::UdpCheck;
 use crate::tracker::{ChangeCounts, TrackerOptions};
 use crate::{
     Changes, Event, Intervals, ProxyBackend, Scheduler, Scope, Snapshot, SyncError, SyncReport,
-    Tracker,
+    Tracker, Traffic, Waker,
 };
 
 /// Keeps one family of one node in sync. It does nothing by itself: its owner hands in events and the time, and calls
@@ -148,6 +148,16 @@ impl Proxy {
             self.require_full(now);
         }
         Ok(intact)
+    }
+
+    /// Hands the backend what it calls when [`check`](Self::check) should come before its turn.
+    pub fn set_waker(&mut self, waker: Waker) {
+        self.backend.set_waker(waker);
+    }
+
+    /// What went through each service port, see [`ProxyBackend::traffic`].
+    pub async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
+        self.backend.traffic().await
     }
 
     /// Takes what has to be checked about UDP flows; `None` while a sync is missing, as old rules would create the deleted flows anew.

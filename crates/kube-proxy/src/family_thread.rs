@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kube_proxy_core::proxy::Outcome;
 use kube_proxy_core::tracker::ChangeCounts;
-use kube_proxy_core::{Event, IpFamily, Proxy, ServicePortName, SyncReport};
+use kube_proxy_core::{Event, IpFamily, Proxy, ServicePortName, SyncReport, Waker};
 
 use crate::config::Mode;
 use crate::health::Health;
@@ -18,8 +18,13 @@ use crate::udp_flows::{self, NodePortScope};
 /// What the thread is told.
 enum Message {
     Event(Event),
+    /// The backend asks to be looked at.
+    Check,
     Stop,
 }
+
+/// Least time between two looks at the rules: whoever changes them all the time must not keep this thread busy.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The events of one family, from before its thread runs: they wait.
 pub struct Inbox {
@@ -78,8 +83,12 @@ impl Inbox {
 
 impl FamilyThread {
     /// Starts the thread.
-    pub fn start(setup: Setup, inbox: Inbox) -> std::io::Result<Self> {
+    pub fn start(mut setup: Setup, inbox: Inbox) -> std::io::Result<Self> {
         let Inbox { sender, receiver } = inbox;
+        let waking = sender.clone();
+        setup.proxy.set_waker(Waker::new(move || {
+            let _ = waking.send(Message::Check);
+        }));
         let name = format!("sync-{}", setup.family);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -105,6 +114,7 @@ impl FamilyThread {
 struct Worker {
     setup: Setup,
     next_check: Instant,
+    last_check: Option<Instant>,
     reported: ChangeCounts,
     no_local: NoLocalEndpoints,
     start: SystemTime,
@@ -114,6 +124,7 @@ impl Worker {
     fn new(setup: Setup) -> Self {
         Self {
             next_check: Instant::now() + setup.check_period,
+            last_check: None,
             reported: ChangeCounts::default(),
             no_local: NoLocalEndpoints::default(),
             start: SystemTime::now(),
@@ -128,6 +139,7 @@ impl Worker {
             let wait = due.saturating_duration_since(Instant::now());
             match receiver.recv_timeout(wait) {
                 Ok(Message::Event(event)) => self.apply(event),
+                Ok(Message::Check) => self.check_soon(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -135,6 +147,7 @@ impl Worker {
             for message in receiver.try_iter() {
                 match message {
                     Message::Event(event) => self.apply(event),
+                    Message::Check => self.check_soon(),
                     Message::Stop => return,
                 }
             }
@@ -156,6 +169,11 @@ impl Worker {
             self.setup.metrics.queued(self.setup.family, since_epoch());
             self.report_waiting();
         }
+    }
+
+    fn check_soon(&mut self) {
+        let earliest = self.last_check.map_or_else(Instant::now, |last| last + MIN_CHECK_INTERVAL);
+        self.next_check = self.next_check.min(earliest);
     }
 
     fn report_waiting(&self) {
@@ -266,7 +284,9 @@ impl Worker {
             }
             Err(error) => tracing::warn!(%family, "cannot look at the rules on this node: {error}"),
         }
-        self.next_check = Instant::now() + self.setup.check_period;
+        let now = Instant::now();
+        self.last_check = Some(now);
+        self.next_check = now + self.setup.check_period;
     }
 }
 

@@ -1,7 +1,9 @@
 //! The backend: from snapshots to transactions.
 
 use async_trait::async_trait;
-use kube_proxy_core::{Changes, Count, ProxyBackend, Scope, Snapshot, SyncError, SyncReport};
+use kube_proxy_core::{
+    Changes, Count, ProxyBackend, Scope, Snapshot, SyncError, SyncReport, Traffic,
+};
 use kube_proxy_netlink::nf_tables::{NfTables, Transaction};
 use kube_proxy_netlink::writer::TooLong;
 use kube_proxy_netlink::{Errno, Error};
@@ -13,7 +15,7 @@ use crate::layout::{CHAINS, TABLE};
 use crate::state::{EndedSessions, State};
 use crate::takeover::Session;
 use crate::verify::{Counts, Expected};
-use crate::{Config, Traffic, affinity, encode, takeover, traffic};
+use crate::{Config, affinity, encode, takeover, traffic};
 
 /// How often a full sync reads the table again because somebody else changed the ruleset meanwhile.
 const ATTEMPTS: usize = 8;
@@ -81,16 +83,6 @@ impl NftablesBackend {
     /// What the last sync sent to the kernel.
     pub fn last_sync(&self) -> LastSync {
         self.last
-    }
-
-    /// How many connections each service port has had, in the order of names; empty before the first sync.
-    ///
-    /// The kernel counts at the frontends, from the moment when a frontend is written. It is written anew when the number of its
-    /// endpoints or its policy changes, so numbers may fall: who keeps totals adds up what they rise by.
-    pub fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
-        let Some(synced) = &self.synced else { return Ok(Vec::new()) };
-        let family = self.config.family;
-        traffic::read(&mut self.netlink, family, &synced.state).map_err(|error| sync_error(&error))
     }
 
     /// Reads the table back and sends what differs, again if somebody else came in between.
@@ -292,6 +284,16 @@ impl ProxyBackend for NftablesBackend {
     /// at all its rules and (from Linux 6.17 on) at the sizes of its sets.
     async fn intact(&mut self) -> Result<bool, SyncError> {
         self.verify().map_err(|error| sync_error(&error))
+    }
+
+    /// Connections of each service port in the order of names; empty before the first sync.
+    ///
+    /// The kernel counts at the frontends, from the moment when a frontend is written. It is written anew when the number of its
+    /// endpoints or its policy changes.
+    async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
+        let Some(synced) = &self.synced else { return Ok(Vec::new()) };
+        let family = self.config.family;
+        traffic::read(&mut self.netlink, family, &synced.state).map_err(|error| sync_error(&error))
     }
 
     async fn cleanup(&mut self) -> Result<(), SyncError> {

@@ -38,4 +38,3 @@ mod verify;
 pub use backend::{LastSync, NftablesBackend};
 pub use config::Config;
 pub use layout::TABLE;
-pub use traffic::Traffic;

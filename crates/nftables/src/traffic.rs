@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kube_proxy_core::{IpFamily, ServicePortName};
+use kube_proxy_core::{IpFamily, ServicePortName, Traffic};
 use kube_proxy_netlink::Error;
 use kube_proxy_netlink::nf_tables::NfTables;
 
@@ -10,15 +10,6 @@ use crate::chain::KeyKind;
 use crate::element::{Frontend, SetId};
 use crate::layout::{TABLE, set_name};
 use crate::state::State;
-
-/// What one service port has had, over all its frontends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Traffic {
-    /// The service port.
-    pub name: ServicePortName,
-    /// New connections: the kernel looks a frontend up once for each.
-    pub connections: u64,
-}
 
 /// Reads the counters of all frontends.
 pub(crate) fn read(
@@ -44,6 +35,11 @@ pub(crate) fn read(
             *services.entry(name).or_default() += count;
         }
     }
-    let all = services.into_iter();
-    Ok(all.map(|(name, connections)| Traffic { name: name.clone(), connections }).collect())
+    let traffic = services.into_iter().map(|(service, connections)| Traffic {
+        service: service.clone(),
+        endpoint: None,
+        connections,
+        bytes: None,
+    });
+    Ok(traffic.collect())
 }

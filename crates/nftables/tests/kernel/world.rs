@@ -9,9 +9,9 @@ use anyhow::{Context as _, ensure};
 use kube_proxy_core::{
     Conditions, EndpointSlice, Event, IpFamily, LocalTrafficDetector, NodePortAddresses,
     ObjectName, PerFamily, Port, Protocol, ProxyBackend as _, Scope, Service, SliceEndpoint,
-    SlicePort, Tracker, TrackerOptions,
+    SlicePort, Tracker, TrackerOptions, Traffic,
 };
-use kube_proxy_nftables::{Config, LastSync, NftablesBackend, Traffic};
+use kube_proxy_nftables::{Config, LastSync, NftablesBackend};
 use kube_proxy_testkit::cluster::{Cluster, plan};
 use kube_proxy_testkit::pod::Pod;
 use kube_proxy_testkit::probe::Probe;
@@ -262,7 +262,7 @@ impl World {
     }
 
     pub(crate) fn traffic(&mut self, family: IpFamily) -> anyhow::Result<Vec<Traffic>> {
-        Ok(self.side_mut(family).backend.traffic()?)
+        Ok(futures::executor::block_on(self.side_mut(family).backend.traffic())?)
     }
 
     pub(crate) fn cleanup(&mut self) -> anyhow::Result<()> {
