@@ -327,7 +327,7 @@ fn connections_are_counted() -> anyhow::Result<()> {
         let counts: Vec<_> = world
             .traffic(family)?
             .into_iter()
-            .map(|traffic| (traffic.name.to_string(), traffic.connections))
+            .map(|traffic| (traffic.service.to_string(), traffic.connections))
             .filter(|(_, connections)| *connections > 0)
             .collect();
         let expected = [("test/svc-1:tcp".to_owned(), 8), ("test/svc-2:tcp".to_owned(), 6)];
