@@ -8,6 +8,7 @@ mod manifests;
 mod objects;
 mod packets;
 mod servers;
+mod service_metrics;
 mod takeover;
 mod traffic;
 mod watch;
@@ -45,6 +46,9 @@ fn per_mode(mode: Mode) -> Vec<PerMode> {
     if mode.is_iptables() {
         tests.extend_from_slice(life::IPTABLES_TESTS);
         tests.extend_from_slice(takeover::TESTS);
+    }
+    if mode.counts_traffic() {
+        tests.extend_from_slice(service_metrics::TESTS);
     }
     tests
 }

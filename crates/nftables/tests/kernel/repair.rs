@@ -324,14 +324,51 @@ fn connections_are_counted() -> anyhow::Result<()> {
         // Traffic from a pod takes the short way to the same service.
         client.spread(TWO.node_port(family), 2);
         world.pod("b").probe().spread(TWO.external_ip(family), 4);
-        let counts: Vec<_> = world
-            .traffic(family)?
-            .into_iter()
-            .map(|traffic| (traffic.service.to_string(), traffic.connections))
-            .filter(|(_, connections)| *connections > 0)
-            .collect();
-        let expected = [("test/svc-1:tcp".to_owned(), 8), ("test/svc-2:tcp".to_owned(), 6)];
-        ensure!(counts == expected, "{family}: {counts:?}");
+        ensure_counts(&mut world, family, [8, 6])?;
     }
+    // Fewer endpoints lead to another chain, and connections that nobody read meanwhile count too.
+    for family in IpFamily::BOTH {
+        world.cluster.client().probe().spread(ONE.cluster_ip(family), 2);
+    }
+    world.endpoints(ONE, &["a"]);
+    world.sync()?;
+    for family in IpFamily::BOTH {
+        ensure_counts(&mut world, family, [10, 6])?;
+        world.cluster.client().probe().spread(ONE.node_port(family), 3);
+        ensure_counts(&mut world, family, [13, 6])?;
+    }
+    // No endpoints and some again.
+    world.endpoints(ONE, &[]);
+    world.sync()?;
+    for family in IpFamily::BOTH {
+        ensure_counts(&mut world, family, [13, 6])?;
+    }
+    world.endpoints(ONE, &["a", "b"]);
+    world.sync()?;
+    for family in IpFamily::BOTH {
+        world.cluster.client().probe().spread(ONE.cluster_ip(family), 1);
+        ensure_counts(&mut world, family, [14, 6])?;
+    }
+    // Written anew by somebody else's doing, and by a full sync.
+    world.nft("flush ruleset")?;
+    ensure!(!world.intact(IpFamily::V4)? && !world.intact(IpFamily::V6)?, "flushed");
+    world.full_sync()?;
+    for family in IpFamily::BOTH {
+        world.cluster.client().probe().spread(ONE.cluster_ip(family), 2);
+        ensure_counts(&mut world, family, [16, 6])?;
+    }
+    Ok(())
+}
+
+fn ensure_counts(world: &mut World, family: IpFamily, expected: [u64; 2]) -> anyhow::Result<()> {
+    let counts: Vec<_> = world
+        .traffic(family)?
+        .into_iter()
+        .map(|traffic| (traffic.service.to_string(), traffic.connections))
+        .filter(|(_, connections)| *connections > 0)
+        .collect();
+    let [one, two] = expected;
+    let expected = [("test/svc-1:tcp".to_owned(), one), ("test/svc-2:tcp".to_owned(), two)];
+    ensure!(counts == expected, "{family}: {counts:?}, not {expected:?}");
     Ok(())
 }
