@@ -9,6 +9,7 @@ mod objects;
 mod packets;
 mod servers;
 mod service_metrics;
+mod soak;
 mod takeover;
 mod traffic;
 mod watch;
@@ -42,7 +43,7 @@ type PerMode = (&'static str, fn(Mode) -> anyhow::Result<()>);
 type Once = (&'static str, fn() -> anyhow::Result<()>);
 
 fn per_mode(mode: Mode) -> Vec<PerMode> {
-    let mut tests = [life::TESTS, conntrack::TESTS].concat();
+    let mut tests = [life::TESTS, conntrack::TESTS, soak::TESTS].concat();
     if mode.is_iptables() {
         tests.extend_from_slice(life::IPTABLES_TESTS);
         tests.extend_from_slice(takeover::TESTS);

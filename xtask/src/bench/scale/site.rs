@@ -52,9 +52,9 @@ impl Site {
         let endpoints = cluster.add_pod(0, "endpoints")?;
         route(&cluster, &client, &endpoints, &scale)?;
         let responder = Responder::start(endpoints.netns(), "endpoints")?;
-        for any in [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()] {
-            responder.serve(Serve::Tcp, SocketAddr::new(any, ENDPOINT_PORT))?;
-        }
+        // It takes connections of both families.
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), ENDPOINT_PORT);
+        responder.serve(Serve::Tcp, any)?;
 
         let address = SocketAddr::new(plan::fabric_gateway().v4, API_PORT);
         let api = cluster
