@@ -1,4 +1,4 @@
-//! All automation of this workspace: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//! All automation of this workspace: `cargo xtask demo`, `test`, `bench`, `soak`, `kernels`.
 //!
 //! `demo` and `bench` build with cargo outside and then run themselves again inside the sandbox of
 //! the testkit, where namespaces, links and rules are made; nothing of it outlives the program.

@@ -24,6 +24,12 @@ const PROGRAMS: [(&str, &str); 6] = [
 /// Parts of the kernel whose modules go along.
 const MODULES: [&str; 5] = ["net", "drivers/net", "lib", "crypto", "arch"];
 
+/// The names of protocols that `nft` prints, as `/etc/protocols`.
+const PROTOCOLS: &str = "tcp 6\nudp 17\nicmp 1\nicmpv6 58\nsctp 132\n";
+
+/// Files of the workspace that tests compare with.
+const EXPECTED: [&str; 1] = ["crates/nftables/tests/kernel/skeleton.txt"];
+
 /// Directories that are there and empty.
 const DIRECTORIES: [&str; 7] = ["proc", "sys", "dev", "tmp", "run", "var", "etc"];
 
@@ -49,6 +55,10 @@ pub(super) fn build(
         let copy = image.0.join("tests").join(name);
         workspace::run(Command::new("strip").arg("--strip-debug").arg(copy))?;
     }
+    for file in EXPECTED {
+        image.copy(&workspace::root().join(file), &format!("workspace/{file}"))?;
+    }
+    fs::write(image.0.join("etc/protocols"), PROTOCOLS)?;
     image.modules(kernel)?;
     let init = image.0.join("init");
     fs::write(&init, include_str!("init.sh"))?;

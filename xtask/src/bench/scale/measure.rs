@@ -215,9 +215,9 @@ fn change(site: &Site, pid: u32, count: u32, figures: &mut Figures) -> anyhow::R
     if count == 0 {
         return Ok(());
     }
-    let before = usage::cpu(pid)?;
     let partial = || metrics::partial_syncs(&site.node().probe());
     let earlier = partial()?.unwrap_or_default();
+    let before = usage::cpu(pid)?;
     let latencies = in_unit(&changes::latencies(site, count)?, MILLISECOND);
     usage::wait_until_idle(pid, IDLE_GUARD)?;
     let cpu = usage::cpu(pid)?.saturating_sub(before) / count;
