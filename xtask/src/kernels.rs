@@ -123,7 +123,8 @@ fn test_program(suite: &Suite) -> anyhow::Result<PathBuf> {
             message["reason"] == "compiler-artifact" && message["target"]["name"] == suite.test
         })
     });
-    let mut program = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    let mut program =
+        messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
     program.next_back().with_context(|| format!("cargo did not build the test {}", suite.test))
 }
 
