@@ -9,6 +9,8 @@ mod repair;
 mod restart;
 mod services;
 
+pub(crate) use cleanup::run as remove_everything;
+
 use crate::PerMode;
 
 pub(crate) const TESTS: &[PerMode] = &[

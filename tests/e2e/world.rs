@@ -51,6 +51,11 @@ impl Mode {
         self != Self::Nftables
     }
 
+    /// Whether it counts the connections of services.
+    pub(crate) fn counts_traffic(self) -> bool {
+        self == Self::Nftables
+    }
+
     /// The flags that choose it.
     pub(crate) fn flags(self) -> [&'static str; 2] {
         match self {

@@ -29,6 +29,18 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("nsenter", "util-linux"),
 ];
 
+/// Programs that boot kernels under emulation.
+pub(crate) const EMULATION: [(&str, &str); 8] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("cpio", "cpio"),
+    ("depmod", "kmod"),
+    ("strip", "binutils"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("unshare", "util-linux"),
+];
+
 /// Where system programs are; ordinary users on Debian do not have these on their path.
 const SYSTEM_DIRECTORIES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
@@ -77,7 +89,15 @@ pub(crate) fn check() -> anyhow::Result<()> {
 /// # Errors
 /// When something is missing and cannot be installed.
 pub(crate) fn install_missing() -> anyhow::Result<()> {
-    let (programs, packages) = missing();
+    install(&PROGRAMS)
+}
+
+/// The same for some programs, each with its package.
+///
+/// # Errors
+/// When something is missing and cannot be installed.
+pub(crate) fn install(wanted: &[(&'static str, &'static str)]) -> anyhow::Result<()> {
+    let (programs, packages) = missing(wanted);
     if packages.is_empty() {
         return Ok(());
     }
@@ -92,7 +112,7 @@ pub(crate) fn install_missing() -> anyhow::Result<()> {
     say!("Installing {} (for {what}) ...", packages.join(", "));
     quietly("apt-get update --quiet")?;
     quietly(&install)?;
-    let (programs, _) = missing();
+    let (programs, _) = missing(wanted);
     if programs.is_empty() {
         Ok(())
     } else {
@@ -101,8 +121,8 @@ pub(crate) fn install_missing() -> anyhow::Result<()> {
 }
 
 /// Programs that are not on the path, and the packages with them, each once.
-fn missing() -> (Vec<&'static str>, Vec<&'static str>) {
-    let missing = PROGRAMS.iter().filter(|(program, _)| !is_on_path(program));
+fn missing(wanted: &[(&'static str, &'static str)]) -> (Vec<&'static str>, Vec<&'static str>) {
+    let missing = wanted.iter().filter(|(program, _)| !is_on_path(program));
     let (programs, mut packages): (Vec<_>, Vec<_>) = missing.copied().unzip();
     packages.sort_unstable();
     packages.dedup();

@@ -1,4 +1,4 @@
-//! All automation of this workspace: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//! All automation of this workspace: `cargo xtask demo`, `test`, `bench`, `soak`, `kernels`.
 //!
 //! `demo` and `bench` build with cargo outside and then run themselves again inside the sandbox of
 //! the testkit, where namespaces, links and rules are made; nothing of it outlives the program.
@@ -8,7 +8,9 @@ mod binary;
 mod demo;
 mod host;
 mod kernel;
+mod kernels;
 mod output;
+mod soak;
 mod test;
 mod variant;
 mod workspace;
@@ -35,6 +37,10 @@ enum Task {
     Test(test::Arguments),
     /// Measures
     Bench(bench::Arguments),
+    /// Makes random changes for minutes, then compares the node with what a fresh process writes
+    Soak(soak::Arguments),
+    /// Tests the nftables mode on older kernels of Debian, under emulation; takes some minutes for each
+    Kernels(kernels::Arguments),
     /// Installs what the host lacks and checks what the kernel can do
     CheckHost,
 }
@@ -45,6 +51,8 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Soak(arguments) => soak::run(&arguments),
+        Task::Kernels(arguments) => kernels::run(&arguments),
         Task::CheckHost => host::check(),
     });
     match result {

@@ -38,6 +38,7 @@ pub trait ProxyBackend: Send {
     /// What went through each service port, as counted on the node, in no particular order. Empty where the mode does not count.
     ///
     /// The counters are the kernel's: they may start anew when rules are written, so who keeps totals adds up what they rise by.
+    /// A service port that had traffic is in the answer as long as it is in the snapshot: its totals end when it is left out.
     async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
         Ok(Vec::new())
     }

@@ -155,9 +155,12 @@ impl Proxy {
         self.backend.set_waker(waker);
     }
 
-    /// What went through each service port, see [`ProxyBackend::traffic`].
-    pub async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
-        self.backend.traffic().await
+    /// What went through each service port, see [`ProxyBackend::traffic`]; `None` while a full sync is missing, as the backend may not know.
+    pub async fn traffic(&mut self) -> Result<Option<Vec<Traffic>>, SyncError> {
+        if self.need_full {
+            return Ok(None);
+        }
+        self.backend.traffic().await.map(Some)
     }
 
     /// Takes what has to be checked about UDP flows; `None` while a sync is missing, as old rules would create the deleted flows anew.

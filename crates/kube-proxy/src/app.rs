@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backends::{self, NodeFacts};
 use crate::config::{self, Command, Effective, Loaded, Start, Task, VersionFormat};
-use crate::family_thread::{FamilyThread, Inbox, Setup};
+use crate::family_thread::{FamilyThread, Inbox, Setup, TrafficReader};
 use crate::health::Health;
 use crate::http::{self, Handler};
 use crate::metrics::Metrics;
@@ -129,13 +129,27 @@ async fn serve(loaded: &Loaded, threads: &mut Vec<FamilyThread>) -> anyhow::Resu
         let news = node.wait(config).await?;
         let backends = create_backends(config, &news)?;
         let families: Vec<IpFamily> = backends.iter().map(|(family, _)| *family).collect();
-        let metrics = Arc::new(Metrics::new());
+        let limit = usize::try_from(config.service_metrics_limit).unwrap_or(usize::MAX);
+        let metrics = Arc::new(Metrics::counting_traffic(limit));
         let health = Health::new(&families, config.sync_period * 2);
         let context = Context { config, node: &news, health: &health, metrics: &metrics };
         context.start_families(backends, inboxes, threads)?;
         let refresh = {
             let metrics = metrics.clone();
-            move || problems.report(&metrics)
+            let readers: Vec<_> = threads.iter().map(FamilyThread::traffic).collect();
+            move || {
+                problems.report(&metrics);
+                let (metrics, readers) = (metrics.clone(), readers.clone());
+                async move {
+                    if metrics.traffic().is_on() {
+                        // All are asked before the first is waited for.
+                        let readings: Vec<_> = readers.iter().map(TrafficReader::read).collect();
+                        for reading in readings {
+                            reading.await;
+                        }
+                    }
+                }
+            }
         };
         tokio::try_join!(
             context.server("health", config.healthz_address, {

@@ -1,6 +1,7 @@
 //! One IP family on a thread of its own: events in, syncs when due. Kernel work blocks this thread and nobody else.
 
 use std::collections::BTreeSet;
+use std::iter;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use kube_proxy_core::proxy::Outcome;
 use kube_proxy_core::tracker::ChangeCounts;
 use kube_proxy_core::{Event, IpFamily, Proxy, ServicePortName, SyncReport, Waker};
+use tokio::sync::oneshot;
 
 use crate::config::Mode;
 use crate::health::Health;
@@ -20,8 +22,13 @@ enum Message {
     Event(Event),
     /// The backend asks to be looked at.
     Check,
+    /// Somebody wants to know the traffic; dropping the sender tells that it was read.
+    ReadTraffic(oneshot::Sender<()>),
     Stop,
 }
+
+/// How long to wait for a family to read its traffic: it may be in the middle of a sync.
+const TRAFFIC_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Least time between two looks at the rules: whoever changes them all the time must not keep this thread busy.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -46,6 +53,22 @@ impl EventSender {
     /// Hands an event over. After the family has stopped, events go nowhere.
     pub fn send(&self, event: Event) {
         let _ = self.0.send(Message::Event(event));
+    }
+}
+
+/// Asks a family to read its traffic.
+#[derive(Clone)]
+pub struct TrafficReader(Sender<Message>);
+
+impl TrafficReader {
+    /// Asks now; the future ends when the metrics tell the traffic up to then, or after a while.
+    pub fn read(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        let _ = self.0.send(Message::ReadTraffic(sender));
+        async move {
+            // Whatever the outcome: what was read before is still true of an earlier time.
+            let _ = tokio::time::timeout(TRAFFIC_PATIENCE, receiver).await;
+        }
     }
 }
 
@@ -105,6 +128,11 @@ impl FamilyThread {
         self.thread.is_finished()
     }
 
+    /// Asks for its traffic.
+    pub fn traffic(&self) -> TrafficReader {
+        TrafficReader(self.sender.clone())
+    }
+
     /// Asks the thread to stop after the sync it may be in.
     pub fn stop(&self) {
         let _ = self.sender.send(Message::Stop);
@@ -117,6 +145,8 @@ struct Worker {
     last_check: Option<Instant>,
     reported: ChangeCounts,
     no_local: NoLocalEndpoints,
+    /// Who waits for the traffic to be read.
+    traffic_wanted: Vec<oneshot::Sender<()>>,
     start: SystemTime,
 }
 
@@ -127,6 +157,7 @@ impl Worker {
             last_check: None,
             reported: ChangeCounts::default(),
             no_local: NoLocalEndpoints::default(),
+            traffic_wanted: Vec::new(),
             start: SystemTime::now(),
             setup,
         }
@@ -138,20 +169,28 @@ impl Worker {
                 self.setup.proxy.due().map_or(self.next_check, |due| due.min(self.next_check));
             let wait = due.saturating_duration_since(Instant::now());
             match receiver.recv_timeout(wait) {
-                Ok(Message::Event(event)) => self.apply(event),
-                Ok(Message::Check) => self.check_soon(),
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            }
-            // Everything that is already here belongs into the same sync.
-            for message in receiver.try_iter() {
-                match message {
-                    Message::Event(event) => self.apply(event),
-                    Message::Check => self.check_soon(),
-                    Message::Stop => return,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(message) => {
+                    // Everything that is already here belongs into the same sync.
+                    for message in iter::once(message).chain(receiver.try_iter()) {
+                        match message {
+                            Message::Event(event) => self.apply(event),
+                            Message::Check => self.check_soon(),
+                            Message::ReadTraffic(wanted) => self.traffic_wanted.push(wanted),
+                            Message::Stop => return,
+                        }
+                    }
                 }
             }
             self.report_changes();
+            if !self.traffic_wanted.is_empty() {
+                // Without a reading at the start, what an earlier process let pass would count.
+                if self.setup.metrics.traffic().has_begun(self.setup.family) {
+                    self.read_traffic().await;
+                }
+                self.traffic_wanted.clear();
+            }
             let now = Instant::now();
             if self.setup.proxy.due().is_some_and(|due| due <= now) {
                 self.sync().await;
@@ -212,6 +251,10 @@ impl Worker {
         self.setup.metrics.synced(family, outcome.full, took);
         match &outcome.result {
             Ok(report) => {
+                if !self.setup.metrics.traffic().has_begun(family) {
+                    // From now on.
+                    self.read_traffic().await;
+                }
                 self.succeeded(&outcome, report);
                 log_sync(family, &outcome, report, took);
                 self.check_udp_flows();
@@ -249,6 +292,18 @@ impl Worker {
         metrics.no_local_endpoints(family, Frontends::External, self.no_local.external.len());
         if let Some(health) = self.setup.health.family(family) {
             health.set_updated(now);
+        }
+    }
+
+    async fn read_traffic(&mut self) {
+        let Setup { family, metrics, proxy, .. } = &mut self.setup;
+        if !metrics.traffic().is_on() {
+            return;
+        }
+        match proxy.traffic().await {
+            Ok(None) => {}
+            Ok(Some(read)) => metrics.traffic().update(*family, read),
+            Err(error) => tracing::warn!(%family, "cannot read the traffic of services: {error}"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A small HTTP/1.1 server for the health and metrics endpoints: `GET` and `HEAD`, bounded in time and number of connections.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +53,18 @@ impl Answer {
     }
 }
 
+/// An answer that may take a while.
+pub type Reply = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
 /// Answers a path; the second argument is the `Accept` header.
-pub type Handler = dyn Fn(&str, &str) -> Answer + Send + Sync;
+pub type Handler = dyn Fn(&str, &str) -> Reply + Send + Sync;
+
+/// A reply that is there at once.
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Box::pin(std::future::ready(answer))
+    }
+}
 
 /// Opens the listening socket, trying again for ever unless `hard_fail`; `what` names the server in messages.
 pub async fn bind(
@@ -92,8 +103,8 @@ pub async fn serve(listener: TcpListener, handler: Arc<Handler>) {
         let handler = handler.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let response = respond(&request, &handler);
-                async move { Ok::<_, std::convert::Infallible>(response) }
+                let handler = handler.clone();
+                async move { Ok::<_, std::convert::Infallible>(respond(&request, &handler).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -107,7 +118,7 @@ pub async fn serve(listener: TcpListener, handler: Arc<Handler>) {
     }
 }
 
-fn respond(request: &Request<Incoming>, handler: &Arc<Handler>) -> Response<Full<Bytes>> {
+async fn respond(request: &Request<Incoming>, handler: &Arc<Handler>) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
@@ -116,7 +127,7 @@ fn respond(request: &Request<Incoming>, handler: &Arc<Handler>) -> Response<Full
     }
     let accept = request.headers().get(hyper::header::ACCEPT);
     let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let answer = handler(request.uri().path(), accept);
+    let answer = handler(request.uri().path(), accept).await;
     let mut response = Response::new(Full::from(answer.body));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();

@@ -13,4 +13,5 @@ pub mod node_watch;
 pub mod router;
 pub mod servers;
 pub mod sources;
+pub mod traffic;
 pub mod udp_flows;

@@ -1,6 +1,7 @@
 //! Metrics, by the names of the Go kube-proxy.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::config::Mode;
+use crate::traffic::TrafficTotals;
 
 /// Seconds, fractions included.
 type Seconds = Gauge<f64, AtomicU64>;
@@ -83,6 +85,7 @@ pub struct Metrics {
     livez: Family<CodeLabel, Counter>,
     invalid_objects: Family<KindLabel, Gauge>,
     refused: Family<FamilyLabel, Gauge>,
+    traffic: Arc<TrafficTotals>,
 }
 
 /// 1 ms, 2 ms, 4 ms … 16 s.
@@ -103,8 +106,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All metrics at zero.
+    /// All metrics at zero, and none about traffic.
     pub fn new() -> Self {
+        Self::counting_traffic(0)
+    }
+
+    /// All metrics at zero, with the traffic of so many service ports of each family.
+    pub fn counting_traffic(limit: usize) -> Self {
         let histograms = || PerFamilyHistogram::new_with_constructor(sync_buckets);
         let mut metrics = Self {
             registry: Registry::with_prefix("kubeproxy"),
@@ -132,6 +140,7 @@ impl Metrics {
             livez: Family::default(),
             invalid_objects: Family::default(),
             refused: Family::default(),
+            traffic: Arc::new(TrafficTotals::new(limit)),
         };
         metrics.register();
         metrics
@@ -163,6 +172,12 @@ impl Metrics {
         r.register("proxy_livez", "Answers of /livez by status code", self.livez.clone());
         r.register("refused_service_ports", "Service ports that the kernel refused and that are not on this node (see the log)", self.refused.clone());
         r.register("invalid_objects", "Objects with a field that could not be used (see the log)", self.invalid_objects.clone());
+        r.register_collector(Box::new(self.traffic.clone()));
+    }
+
+    /// Where the traffic of service ports is counted.
+    pub fn traffic(&self) -> &TrafficTotals {
+        &self.traffic
     }
 
     /// The exposition text: `OpenMetrics` if asked for, else the older format that every scraper reads.

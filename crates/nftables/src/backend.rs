@@ -14,8 +14,9 @@ use crate::existing::{Existing, Repair};
 use crate::layout::{CHAINS, TABLE};
 use crate::state::{EndedSessions, State};
 use crate::takeover::Session;
+use crate::traffic::{Counters, Totals, carried_over};
 use crate::verify::{Counts, Expected};
-use crate::{Config, affinity, encode, takeover, traffic};
+use crate::{Config, affinity, encode, takeover};
 
 /// How often a full sync reads the table again because somebody else changed the ruleset meanwhile.
 const ATTEMPTS: usize = 8;
@@ -31,6 +32,7 @@ pub struct NftablesBackend {
     /// Chains that nothing leads to, and that the kernel still held on to.
     stale_chains: Vec<Chain>,
     last: LastSync,
+    traffic: Totals,
 }
 
 /// What was sent to the kernel in the last sync, over all its transactions.
@@ -77,6 +79,7 @@ impl NftablesBackend {
             synced: None,
             stale_chains: Vec::new(),
             last: LastSync::default(),
+            traffic: Totals::default(),
         })
     }
 
@@ -116,10 +119,12 @@ impl NftablesBackend {
         let repair = existing.repair(&mut state, &self.config);
         let chains = repair.static_chains.len() + repair.difference.new_chains.len();
         let sessions = takeover::carry_over(&old_sessions, &state, snapshot.node_ip);
-        self.encode_full(generation, new, &repair, &sessions).map_err(too_long)?;
+        let counters = carried_over(&mut self.netlink, &repair.difference)?;
+        self.encode_full(generation, new, &repair, &sessions, &counters).map_err(too_long)?;
         let counts = repair.counts;
         let mut synced = Synced { state, counts, generation };
         self.commit(&mut synced)?;
+        self.traffic.written(&repair.difference, &counters);
         self.last.chains = chains;
         if has_sessions {
             self.end_sessions(&mut synced, &EndedSessions::unknown())?;
@@ -137,6 +142,7 @@ impl NftablesBackend {
         new: bool,
         repair: &Repair,
         sessions: &[Session],
+        counters: &Counters,
     ) -> Result<(), TooLong> {
         self.transaction.clear(Some(generation));
         if new {
@@ -144,7 +150,7 @@ impl NftablesBackend {
         }
         let static_chains = repair.static_chains.iter().copied();
         encode::static_rules(&mut self.transaction, static_chains, &self.config)?;
-        encode::changes(&mut self.transaction, &repair.difference, &self.config)?;
+        encode::changes(&mut self.transaction, &repair.difference, &self.config, counters)?;
         encode::add_sessions(&mut self.transaction, sessions)
     }
 
@@ -158,9 +164,12 @@ impl NftablesBackend {
         let (difference, sessions) = synced.state.update(snapshot, changes, &self.config);
         if !difference.is_empty() {
             synced.counts.change(&difference);
+            let counters = carried_over(&mut self.netlink, &difference)?;
             self.transaction.clear(None);
-            encode::changes(&mut self.transaction, &difference, &self.config).map_err(too_long)?;
+            encode::changes(&mut self.transaction, &difference, &self.config, &counters)
+                .map_err(too_long)?;
             self.commit(&mut synced)?;
+            self.traffic.written(&difference, &counters);
             self.last.chains = difference.new_chains.len();
         }
         if sessions.any {
@@ -288,12 +297,14 @@ impl ProxyBackend for NftablesBackend {
 
     /// Connections of each service port in the order of names; empty before the first sync.
     ///
-    /// The kernel counts at the frontends, from the moment when a frontend is written. It is written anew when the number of its
-    /// endpoints or its policy changes.
+    /// The kernel counts at the frontends, from the moment when a frontend is written. Where it is written anew, because the number of its
+    /// endpoints or its policy changed, it counts on.
     async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
         let Some(synced) = &self.synced else { return Ok(Vec::new()) };
         let family = self.config.family;
-        traffic::read(&mut self.netlink, family, &synced.state).map_err(|error| sync_error(&error))
+        self.traffic
+            .read(&mut self.netlink, family, &synced.state)
+            .map_err(|error| sync_error(&error))
     }
 
     async fn cleanup(&mut self) -> Result<(), SyncError> {

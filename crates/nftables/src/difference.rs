@@ -102,6 +102,11 @@ impl PerSet {
         self.0.iter().all(Vec::is_empty)
     }
 
+    /// Those of one set.
+    pub(crate) fn of(&self, set: SetId) -> &[Item] {
+        &self.0[set as usize]
+    }
+
     /// The sets that have any, with what they have.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SetId, &[Item])> {
         let all = SetId::ALL.iter().zip(&self.0);

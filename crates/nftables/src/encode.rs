@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_core::IpFamily;
-use kube_proxy_netlink::nf_tables::{Data, Element, Transaction, Verdict, user_data};
+use kube_proxy_netlink::nf_tables::{Count, Data, Element, Transaction, Verdict, user_data};
 use kube_proxy_netlink::writer::TooLong;
 
 use crate::Config;
@@ -13,6 +13,7 @@ use crate::element::{Item, Key, SetId, Value};
 use crate::layout::{CHAINS, StaticChain, TABLE_COMMENT, set_name, set_spec};
 use crate::rules::{Rule, Rules};
 use crate::takeover::Session;
+use crate::traffic::Counters;
 
 /// Makes the table anew, with all that is always in it but rules. A table that was there goes with all that it held.
 pub(crate) fn new_table(transaction: &mut Transaction, family: IpFamily) -> Result<(), TooLong> {
@@ -43,11 +44,12 @@ pub(crate) fn static_rules<'a>(
     Ok(())
 }
 
-/// All changes but the end of stale chains.
+/// All changes but the end of stale chains. Elements count on from `counters`.
 pub(crate) fn changes(
     transaction: &mut Transaction,
     difference: &Difference,
     config: &Config,
+    counters: &Counters,
 ) -> Result<(), TooLong> {
     let rules = Rules::new(config);
     for chain in &difference.new_chains {
@@ -58,11 +60,13 @@ pub(crate) fn changes(
     }
     for (set, items) in difference.deleted.iter() {
         transaction.delete_elements(set_name(set), items, |item, hand_on| {
-            element(item, hand_on);
+            element(item, None, hand_on);
         })?;
     }
     for (set, items) in difference.added.iter() {
-        transaction.add_elements(set_name(set), items, |item, hand_on| element(item, hand_on))?;
+        transaction.add_elements(set_name(set), items, |item, hand_on| {
+            element(item, counters.get(&(set, item.key)).copied(), hand_on);
+        })?;
     }
     Ok(())
 }
@@ -110,8 +114,9 @@ fn set_rules(transaction: &mut Transaction, chain: &str, rules: &[Rule]) -> Resu
 }
 
 /// Hands on an element as the kernel wants it.
-fn element(item: &Item, hand_on: &mut dyn FnMut(&Element<'_>)) {
+fn element(item: &Item, counter: Option<Count>, hand_on: &mut dyn FnMut(&Element<'_>)) {
     let mut element = Element {
+        counter,
         key: item.key.as_bytes(),
         interval_end: item.key.is_interval_end(),
         comment: item.comment.as_deref(),

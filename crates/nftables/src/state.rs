@@ -89,6 +89,11 @@ impl State {
         self.plans.iter()
     }
 
+    /// Whether there is such a service port.
+    pub(crate) fn has(&self, name: &ServicePortName) -> bool {
+        self.plans.contains_key(name)
+    }
+
     /// Chains that are there, besides those that always are.
     pub(crate) fn chains(&self) -> &FxHashSet<Chain> {
         &self.chains

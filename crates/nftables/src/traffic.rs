@@ -1,45 +1,135 @@
 //! How many connections each service has had: what the kernel counts at the frontends.
 
-use std::collections::BTreeMap;
-
 use kube_proxy_core::{IpFamily, ServicePortName, Traffic};
 use kube_proxy_netlink::Error;
-use kube_proxy_netlink::nf_tables::NfTables;
+use kube_proxy_netlink::nf_tables::{Count, NfTables};
+use rustc_hash::FxHashMap;
 
 use crate::chain::KeyKind;
-use crate::element::{Frontend, SetId};
+use crate::difference::Difference;
+use crate::element::{Frontend, Key, SetId};
 use crate::layout::{TABLE, set_name};
 use crate::state::State;
 
-/// Reads the counters of all frontends.
-pub(crate) fn read(
-    netlink: &mut NfTables,
-    family: IpFamily,
-    state: &State,
-) -> Result<Vec<Traffic>, Error> {
-    let mut frontends: BTreeMap<(SetId, Frontend), u64> = BTreeMap::new();
-    for kind in KeyKind::ALL {
-        for set in [SetId::dispatch(kind), SetId::short_circuit(kind)] {
+/// What elements that are about to be written start to count from.
+pub(crate) type Counters = FxHashMap<(SetId, Key), Count>;
+
+/// Sets whose elements count.
+fn counting() -> impl Iterator<Item = (KeyKind, SetId)> {
+    KeyKind::ALL
+        .into_iter()
+        .flat_map(|kind| [SetId::dispatch(kind), SetId::short_circuit(kind)].map(|set| (kind, set)))
+}
+
+/// The connections of each service port, added up over its frontends. They never fall while the service port is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals {
+    /// What each frontend's counter showed last.
+    shown: FxHashMap<(SetId, Key), u64>,
+    connections: FxHashMap<ServicePortName, u64>,
+}
+
+impl Totals {
+    /// Reads the counters of all frontends.
+    pub(crate) fn read(
+        &mut self,
+        netlink: &mut NfTables,
+        family: IpFamily,
+        state: &State,
+    ) -> Result<Vec<Traffic>, Error> {
+        let mut shown = FxHashMap::default();
+        for (_, set) in counting() {
             // An element may come twice when others change the ruleset; one that is missing is there next time.
             let _ = netlink.elements(TABLE, set_name(set), |element| {
-                if let Some(frontend) = Frontend::read(kind, element.key, family) {
+                if let Some(key) = Key::read(element.key, false) {
                     let count = element.counter.unwrap_or_default();
-                    frontends.insert((set, frontend), count.packets);
+                    shown.insert((set, key), count.packets);
                 }
             })?;
         }
+        self.add_up(shown, family, state);
+        Ok(self.list(state))
     }
-    let mut services: BTreeMap<&ServicePortName, u64> = BTreeMap::new();
-    for ((_, frontend), count) in frontends {
-        if let Some(name) = state.owner(&frontend) {
-            *services.entry(name).or_default() += count;
+
+    /// Notes that frontends were written: those without a counter to go on from started at zero.
+    pub(crate) fn written(&mut self, difference: &Difference, counters: &Counters) {
+        for (_, set) in counting() {
+            for item in difference.added.of(set) {
+                let frontend = (set, item.key);
+                if !counters.contains_key(&frontend) {
+                    self.shown.remove(&frontend);
+                }
+            }
         }
     }
-    let traffic = services.into_iter().map(|(service, connections)| Traffic {
-        service: service.clone(),
-        endpoint: None,
-        connections,
-        bytes: None,
-    });
-    Ok(traffic.collect())
+
+    fn add_up(&mut self, shown: FxHashMap<(SetId, Key), u64>, family: IpFamily, state: &State) {
+        for (kind, set) in counting() {
+            for (frontend, count) in shown.iter().filter(|((of, _), _)| *of == set) {
+                let owner = Frontend::read(kind, frontend.1.as_bytes(), family)
+                    .and_then(|frontend| state.owner(&frontend));
+                let Some(name) = owner else { continue };
+                let before = self.shown.get(frontend).copied().unwrap_or_default();
+                // One that fell started anew.
+                let rise = count.checked_sub(before).unwrap_or(*count);
+                if let Some(total) = self.connections.get_mut(name) {
+                    *total += rise;
+                } else {
+                    self.connections.insert(name.clone(), rise);
+                }
+            }
+        }
+        self.shown = shown;
+        self.connections.retain(|name, _| state.has(name));
+    }
+
+    fn list(&self, state: &State) -> Vec<Traffic> {
+        let mut traffic: Vec<_> = state
+            .plans()
+            .map(|(service, _)| Traffic {
+                service: service.clone(),
+                endpoint: None,
+                connections: self.connections.get(service).copied().unwrap_or_default(),
+                bytes: None,
+            })
+            .collect();
+        traffic.sort_unstable_by(|a, b| a.service.cmp(&b.service));
+        traffic
+    }
+}
+
+/// What the counters show of frontends that are written anew for the same service port, such as for another number of endpoints.
+/// What comes in between reading and writing is not counted.
+pub(crate) fn carried_over(
+    netlink: &mut NfTables,
+    difference: &Difference,
+) -> Result<Counters, Error> {
+    let mut counters = Counters::default();
+    for (_, set) in counting() {
+        let (added, deleted) = (difference.added.of(set), difference.deleted.of(set));
+        if added.is_empty() || deleted.is_empty() {
+            continue;
+        }
+        let written: FxHashMap<_, _> =
+            added.iter().map(|item| (item.key, item.comment.as_ref())).collect();
+        let anew = deleted.iter().filter(|item| {
+            item.comment.is_some() && written.get(&item.key) == Some(&item.comment.as_ref())
+        });
+        let result = netlink.elements_with_keys(
+            TABLE,
+            set_name(set),
+            anew.map(|item| item.key.as_bytes()),
+            |element| {
+                if let (Some(key), Some(count)) = (Key::read(element.key, false), element.counter) {
+                    counters.insert((set, key), count);
+                }
+            },
+        );
+        match result {
+            // Somebody deleted one: the transaction will tell.
+            Err(error) if error.is_not_found() => {}
+            result => result?,
+        }
+    }
+    Ok(counters)
 }

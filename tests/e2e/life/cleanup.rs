@@ -24,7 +24,7 @@ const FOREIGN: &[&str] = &[
 ];
 
 /// Runs `--cleanup` on the node to a good end.
-pub(super) fn run(world: &World) -> anyhow::Result<()> {
+pub(crate) fn run(world: &World) -> anyhow::Result<()> {
     let command = world.command()?;
     let mut arguments: Vec<&str> = command.get_args().filter_map(|a| a.to_str()).collect();
     arguments.push("--cleanup");

@@ -12,6 +12,7 @@ mod figures;
 mod measure;
 mod metrics;
 mod report;
+mod restart;
 mod rules;
 mod site;
 mod usage;
@@ -26,7 +27,6 @@ use kube_proxy_testkit::sandbox::{self, Entry};
 use self::contender::Contender;
 use self::rules::Dataplane;
 use crate::output::say;
-use crate::variant::Variant;
 use crate::{binary, host, kernel, workspace};
 
 /// Set in the copy of this program that was built with the profile asked for.
@@ -35,12 +35,9 @@ const BUILT_VARIABLE: &str = "XTASK_BENCH_BUILT";
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Proxy mode
-    #[arg(long, value_name = "MODE", default_value = "iptables")]
-    mode: String,
-    /// Which iptables
+    /// What is measured: iptables mode with one of the two iptables, or nftables mode
     #[arg(long, value_enum, value_name = "VARIANT", default_value = "nft")]
-    variant: Variant,
+    variant: Dataplane,
     /// Number of Services
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     services: u32,
@@ -50,6 +47,9 @@ pub(crate) struct Arguments {
     /// Endpoints of each Service
     #[arg(long, value_name = "E", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     endpoints: u32,
+    /// Services of both IP families instead of IPv4 alone
+    #[arg(long)]
+    dual_stack: bool,
     /// Another kube-proxy to compare with, measured in turn; may be repeated
     #[arg(long, value_name = "PATH")]
     peer: Vec<PathBuf>,
@@ -92,25 +92,12 @@ impl Arguments {
                 .context("cannot find the path of this program")?
                 .with_file_name("bench"),
         };
-        Ok(directory.join(format!("scale-{}", self.label())))
-    }
-
-    /// Mode, and variant where the mode has one.
-    fn label(&self) -> String {
-        match self.dataplane() {
-            Ok(Dataplane::Iptables(variant)) => format!("{}-{variant}", self.mode),
-            _ => self.mode.clone(),
-        }
-    }
-
-    fn dataplane(&self) -> anyhow::Result<Dataplane> {
-        Dataplane::of(&self.mode, self.variant)
+        Ok(directory.join(format!("scale-{}", self.variant.label())))
     }
 }
 
 /// Builds outside, then measures inside the sandbox.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let dataplane = arguments.dataplane()?;
     if !sandbox::is_inside() {
         host::install_missing()?;
         build(arguments)?;
@@ -119,10 +106,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Entry::Finished(0) => Ok(()),
         Entry::Finished(_) => bail!("the benchmark did not finish, see above"),
         Entry::Inside(_) => {
-            if let Dataplane::Iptables(variant) = dataplane {
+            if let Some(variant) = arguments.variant.iptables() {
                 kernel::check_iptables(variant)?;
             }
-            measure_all(arguments, dataplane)
+            measure_all(arguments)
         }
     }
 }
@@ -153,8 +140,8 @@ fn build(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Measures everything in turn: for each size A B A B, so that a drift of the machine hits all.
-fn measure_all(arguments: &Arguments, dataplane: Dataplane) -> anyhow::Result<()> {
-    let contenders = contender::all(arguments, dataplane)?;
+fn measure_all(arguments: &Arguments) -> anyhow::Result<()> {
+    let contenders = contender::all(arguments)?;
     let sizes = arguments.sizes();
     let total = sizes.len() * arguments.rounds() as usize * contenders.len();
     let mut runs = Vec::new();
@@ -167,7 +154,7 @@ fn measure_all(arguments: &Arguments, dataplane: Dataplane) -> anyhow::Result<()
                     contender.name,
                     arguments.endpoints
                 );
-                runs.push(measure::run(arguments, dataplane, contender, services)?);
+                runs.push(measure::run(arguments, contender, services)?);
                 // A run that was cut short still leaves what was measured before it.
                 report::write_json(arguments, &runs)?;
             }

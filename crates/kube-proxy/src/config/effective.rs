@@ -39,6 +39,8 @@ pub struct Effective {
     pub profiling: bool,
     /// Show metrics hidden since the previous minor version.
     pub show_hidden_metrics: bool,
+    /// Service ports of each family with traffic metrics of their own; 0 for none.
+    pub service_metrics_limit: u32,
     /// `syncPeriod` of the active mode.
     pub sync_period: Duration,
     /// `minSyncPeriod` of the active mode.
@@ -190,6 +192,7 @@ pub(crate) struct Beside {
     pub(crate) master: Option<String>,
     pub(crate) iptables_variant: IptablesVariant,
     pub(crate) ipvs_local_fallback: bool,
+    pub(crate) service_metrics_limit: u32,
 }
 
 impl Effective {
@@ -215,6 +218,7 @@ impl Effective {
             bind_address_hard_fail: config.bind_address_hard_fail,
             profiling: config.enable_profiling,
             show_hidden_metrics: !config.show_hidden_metrics_for_version.is_empty(),
+            service_metrics_limit: beside.service_metrics_limit,
             sync_period: sync.to_std(),
             min_sync_period: min_sync_period(min.to_std()),
             masquerade_all,

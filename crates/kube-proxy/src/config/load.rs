@@ -17,6 +17,9 @@ use super::mode::{DISABLED, Mode, PRIMARY, detect_local};
 use super::types::KubeProxyConfiguration;
 use super::validate::{FieldError, validate};
 
+/// Enough for the services of a small cluster, and a cost that a large one does not notice.
+const SERVICE_METRICS_LIMIT: u32 = 100;
+
 /// What the process was started with. A struct so that tests can say it.
 pub struct Start<'a> {
     /// The command line, with the program's name first.
@@ -332,6 +335,11 @@ impl Loader {
                 .ipvs_local_fallback
                 .or(env.ipvs.ipvs_local_fallback)
                 .unwrap_or(false),
+            service_metrics_limit: cli
+                .health
+                .service_metrics_limit
+                .or(env.health.service_metrics_limit)
+                .unwrap_or(SERVICE_METRICS_LIMIT),
         }
     }
 

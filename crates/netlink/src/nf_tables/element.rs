@@ -26,7 +26,7 @@ pub struct Element<'a> {
     pub expiration: Option<u64>,
     /// A comment.
     pub comment: Option<&'a str>,
-    /// What its counter shows; only read, never written.
+    /// What its counter shows; when the element is made, what it starts from: `None` is what the set says, from zero on.
     pub counter: Option<Count>,
 }
 
@@ -78,6 +78,15 @@ impl Element<'_> {
         }
         if let Some(comment) = self.comment {
             writer.bytes(element::USER_DATA, &user_data::comment(comment));
+        }
+        if let Some(count) = self.counter {
+            writer.nest(element::EXPRESSION, |writer| {
+                writer.text(expression::NAME, "counter");
+                writer.nest(expression::DATA, |writer| {
+                    writer.u64_be(counter::BYTES, count.bytes);
+                    writer.u64_be(counter::PACKETS, count.packets);
+                });
+            });
         }
     }
 }

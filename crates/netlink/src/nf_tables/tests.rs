@@ -21,6 +21,7 @@ struct Owned {
     timeout: Option<u64>,
     expiration: Option<u64>,
     comment: Option<String>,
+    counter: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ impl Owned {
             timeout: self.timeout,
             expiration: self.expiration,
             comment: self.comment.as_deref(),
-            counter: None,
+            counter: self.counter.map(|(packets, bytes)| Count { packets, bytes }),
         }
     }
 }
@@ -66,8 +67,9 @@ fn element() -> impl Strategy<Value = Owned> {
     let comment = prop::option::of("[a-z/:]{0,100}");
     let times = (prop::option::of(any::<u64>()), prop::option::of(any::<u64>()));
     let rest = (any::<bool>(), prop::option::of(data()), times, comment);
-    (bytes(), prop::option::of(bytes()), rest).prop_map(
-        |(key, key_end, (interval_end, data, (timeout, expiration), comment))| Owned {
+    let counter = prop::option::of(any::<(u64, u64)>());
+    (bytes(), prop::option::of(bytes()), rest, counter).prop_map(
+        |(key, key_end, (interval_end, data, (timeout, expiration), comment), counter)| Owned {
             key,
             key_end,
             interval_end,
@@ -75,6 +77,7 @@ fn element() -> impl Strategy<Value = Owned> {
             timeout,
             expiration,
             comment,
+            counter,
         },
     )
 }

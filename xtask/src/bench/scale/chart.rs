@@ -7,10 +7,12 @@ use super::figures::{Run, median_of};
 use super::report::number;
 
 /// What is drawn: key of the figure, and title.
-const PANELS: [(&str, &str); 6] = [
+const PANELS: [(&str, &str); 8] = [
     ("complete_s", "exec to dataplane complete (s)"),
+    ("full_sync_s", "first syncs, all families together (s)"),
     ("load_cpu_s", "CPU to load (s)"),
     ("change_median_ms", "change to first packet, median (ms)"),
+    ("change_sync_ms", "sync of a change, mean (ms)"),
     ("change_cpu_ms", "CPU per change (ms)"),
     ("peak_rss_mb", "peak resident memory (MB)"),
     ("handshake_last_us", "handshake with the last service (us)"),
@@ -53,7 +55,7 @@ pub(super) fn draw(arguments: &Arguments, runs: &[Run], contenders: &[&str]) -> 
          width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
          <text x=\"16\" y=\"24\" font-size=\"15\">kube-proxy, {} mode, {} endpoints per service</text>\n",
-        escaped(&arguments.label()),
+        escaped(&arguments.variant.label()),
         arguments.endpoints
     );
     legend(&mut svg, contenders);

@@ -71,7 +71,7 @@ pub(super) fn until(
 /// The address in the `local=` of a greeting.
 fn endpoint_in(greeting: &str) -> Option<IpAddr> {
     let local = greeting.split_whitespace().find_map(|field| field.strip_prefix("local="))?;
-    local.parse::<SocketAddr>().ok().map(|address| address.ip())
+    local.parse::<SocketAddr>().ok().map(|address| address.ip().to_canonical())
 }
 
 #[cfg(test)]

@@ -25,9 +25,10 @@ pub(super) struct Contender {
 }
 
 /// Ours first, then the peers.
-pub(super) fn all(arguments: &Arguments, dataplane: Dataplane) -> anyhow::Result<Vec<Contender>> {
+pub(super) fn all(arguments: &Arguments) -> anyhow::Result<Vec<Contender>> {
     let mut further = arguments.further.clone();
-    if let Dataplane::Iptables(variant) = dataplane {
+    let variant = arguments.variant.iptables();
+    if let Some(variant) = variant {
         further.extend(["--iptables-variant".to_owned(), variant.to_string()]);
     }
     let program = binary::path()?;
@@ -37,10 +38,7 @@ pub(super) fn all(arguments: &Arguments, dataplane: Dataplane) -> anyhow::Result
         ensure!(path.is_file(), "--peer: there is no file {}", path.display());
         let program = path.canonicalize().with_context(|| path.display().to_string())?;
         let name = if arguments.peer.len() == 1 { "peer".into() } else { format!("peer-{number}") };
-        let programs = match dataplane {
-            Dataplane::Iptables(variant) => Some(programs_of(variant.name())?),
-            Dataplane::Nftables => None,
-        };
+        let programs = variant.map(|variant| programs_of(variant.name())).transpose()?;
         contenders.push(Contender { name, program, further: arguments.further.clone(), programs });
     }
     Ok(contenders)
@@ -53,13 +51,13 @@ impl Contender {
     }
 
     /// The command line, of flags that the Go kube-proxy has had for long.
-    pub(super) fn command(&self, mode: &str, kubeconfig: &Path, node: &str) -> Command {
+    pub(super) fn command(&self, variant: Dataplane, kubeconfig: &Path, node: &str) -> Command {
         let mut command = Command::new(&self.program);
         command
-            .arg(format!("--proxy-mode={mode}"))
+            .arg(format!("--proxy-mode={}", variant.mode()))
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--hostname-override={node}"))
-            .arg(format!("--cluster-cidr={}", plan::cluster_net().v4))
+            .arg(format!("--cluster-cidr={},{}", plan::cluster_net().v4, plan::cluster_net().v6))
             // Limits of the whole host, which a namespace cannot change.
             .arg("--conntrack-max-per-core=0")
             .args(&self.further);

@@ -7,17 +7,16 @@ use anyhow::{Context as _, bail};
 use kube_proxy_testkit::kube_proxy::KubeProxy;
 
 use super::figures::{Figure, Run, in_unit, quantile};
-use super::rules::Dataplane;
 use super::site::Site;
 use super::usage::{self, ChildWatch};
-use super::{Arguments, Contender, changes, connect, metrics};
+use super::{Arguments, Contender, changes, connect, metrics, restart};
 use crate::output::say;
 
 /// How long loading may take; the Go version needs minutes for some sizes.
-const LOAD_GUARD: Duration = Duration::from_mins(30);
+pub(super) const LOAD_GUARD: Duration = Duration::from_mins(30);
 
 /// How long a process may be busy after it has loaded.
-const IDLE_GUARD: Duration = Duration::from_mins(15);
+pub(super) const IDLE_GUARD: Duration = Duration::from_mins(15);
 
 /// Services at the end that must answer before the node counts as complete.
 const LAST_SERVICES: usize = 10;
@@ -31,24 +30,27 @@ const LOG_LINES_SHOWN: usize = 40;
 /// How often a slow program is reported to be at work.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(10);
 
+/// Scrapes of the metrics, for their duration.
+const SCRAPES: usize = 9;
+
 const MILLISECOND: Duration = Duration::from_millis(1);
 const MICROSECOND: Duration = Duration::from_micros(1);
 
 /// Makes a node, runs the program on it and measures.
 pub(super) fn run(
     arguments: &Arguments,
-    dataplane: Dataplane,
     contender: &Contender,
     services: u32,
 ) -> anyhow::Result<Run> {
-    let site = Site::set_up(services, arguments.endpoints)?;
+    let site = Site::set_up(services, arguments.endpoints, arguments.dual_stack)?;
     let objects = ["Service", "EndpointSlice"].map(|kind| site.api.objects(kind).len());
     say!("   the API server holds {} Services and {} EndpointSlices", objects[0], objects[1]);
-    let command = contender.command(&arguments.mode, site.kubeconfig(), site.node().name());
+    let command = || contender.command(arguments.variant, site.kubeconfig(), site.node().name());
     let begun = Instant::now();
-    let mut proxy = KubeProxy::start(site.node().netns(), command)?;
+    let mut proxy = KubeProxy::start(site.node().netns(), command())?;
     let mut figures = Figures::default();
-    let measured = all(arguments, dataplane, &site, &mut proxy, begun, &mut figures);
+    let measured = all(arguments, &site, &mut proxy, begun, &mut figures)
+        .and_then(|()| restart::measure(arguments, &site, &mut proxy, command(), &mut figures));
     if let Err(error) = measured {
         let lines = proxy.lines();
         for line in &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..] {
@@ -66,17 +68,22 @@ pub(super) fn run(
 }
 
 #[derive(Default)]
-struct Figures(Vec<Figure>);
+pub(super) struct Figures(Vec<Figure>);
 
 impl Figures {
-    fn add(&mut self, key: &'static str, label: &'static str, unit: &'static str, value: f64) {
+    pub(super) fn add(
+        &mut self,
+        key: &'static str,
+        label: &'static str,
+        unit: &'static str,
+        value: f64,
+    ) {
         self.0.push(Figure { key, label, unit, value });
     }
 }
 
 fn all(
     arguments: &Arguments,
-    dataplane: Dataplane,
     site: &Site,
     proxy: &mut KubeProxy,
     begun: Instant,
@@ -85,18 +92,18 @@ fn all(
     let pid = proxy.pid();
     let children = ChildWatch::start(pid);
     load(site, proxy, begun, figures)?;
-    let counts = dataplane.count(site.node().netns())?;
+    let counts = arguments.variant.count(site.node().netns())?;
     figures.add("rules", "IPv4 rules", "", as_f64(counts.rules));
     figures.add("chains", "IPv4 chains", "", as_f64(counts.chains));
     say!("   {} rules in {} chains", counts.rules, counts.chains);
     first_packets(site, figures)?;
+    scrape(site, figures)?;
     change(site, pid, arguments.changes, figures)?;
     let (own, child) = (usage::peak_memory(pid)?, children.peak());
     figures.add("peak_rss_mb", "peak resident memory", "MB", megabytes(own));
     figures.add("child_peak_rss_mb", "the same, largest child", "MB", megabytes(child));
     say!("   peak memory {:.0} MB, of a child {:.0} MB", megabytes(own), megabytes(child));
-    proxy.terminate()?;
-    proxy.wait(Duration::from_mins(1)).map(|_| ())
+    Ok(())
 }
 
 /// From the start of the program to the last service that answers, and what that cost.
@@ -128,9 +135,10 @@ fn load(
 /// Connects to the last services, one after the other, until each has answered.
 fn wait_until_complete(site: &Site, proxy: &mut KubeProxy) -> anyhow::Result<Instant> {
     let count = site.scale.services;
-    let mut addresses: Vec<SocketAddr> =
-        (count.saturating_sub(LAST_SERVICES)..count).map(|n| site.service_address(n)).collect();
-    addresses.extend([site.service_address(0), site.service_address(count / 2)]);
+    let mut addresses: Vec<SocketAddr> = (count.saturating_sub(LAST_SERVICES)..count)
+        .chain([0, count / 2])
+        .flat_map(|service| site.service_addresses(service))
+        .collect();
     addresses.push(site.probed_address());
     let start = Instant::now();
     let (mut complete, mut shown) = (start, start);
@@ -190,10 +198,25 @@ fn first_packets(site: &Site, figures: &mut Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How long the metrics take, with whatever is read for them.
+fn scrape(site: &Site, figures: &mut Figures) -> anyhow::Result<()> {
+    let mut durations = Vec::new();
+    for _ in 0..SCRAPES {
+        let begun = Instant::now();
+        metrics::scrape(&site.node().probe())?;
+        durations.push(begun.elapsed());
+    }
+    let median = quantile(&in_unit(&durations, MILLISECOND), 0.5);
+    figures.add("scrape_ms", "one scrape of the metrics", "ms", median);
+    Ok(())
+}
+
 fn change(site: &Site, pid: u32, count: u32, figures: &mut Figures) -> anyhow::Result<()> {
     if count == 0 {
         return Ok(());
     }
+    let partial = || metrics::partial_syncs(&site.node().probe());
+    let earlier = partial()?.unwrap_or_default();
     let before = usage::cpu(pid)?;
     let latencies = in_unit(&changes::latencies(site, count)?, MILLISECOND);
     usage::wait_until_idle(pid, IDLE_GUARD)?;
@@ -203,6 +226,10 @@ fn change(site: &Site, pid: u32, count: u32, figures: &mut Figures) -> anyhow::R
     figures.add("change_p90_ms", "90th percentile", "ms", p90);
     figures.add("change_max_ms", "largest", "ms", max);
     let cpu = cpu.div_duration_f64(MILLISECOND);
+    if let Some(syncs) = partial()?.filter(|syncs| syncs.count > earlier.count) {
+        let mean = 1e3 * (syncs.seconds - earlier.seconds) / (syncs.count - earlier.count);
+        figures.add("change_sync_ms", "sync of a change, mean", "ms", mean);
+    }
     figures.add("change_cpu_ms", "CPU per change", "ms", cpu);
     say!(
         "   {count} changes: median {median:.1}, p90 {p90:.1}, max {max:.1} ms; CPU {cpu:.1} ms each"
@@ -210,13 +237,13 @@ fn change(site: &Site, pid: u32, count: u32, figures: &mut Figures) -> anyhow::R
     Ok(())
 }
 
-fn megabytes(bytes: u64) -> f64 {
+pub(super) fn megabytes(bytes: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "no process has 2^52 bytes")]
     let bytes = bytes as f64;
     bytes / 1e6
 }
 
-fn as_f64(count: usize) -> f64 {
+pub(super) fn as_f64(count: usize) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^52 rules")]
     let count = count as f64;
     count

@@ -8,15 +8,15 @@ use serde_json::{Map, Value, json};
 
 use super::Arguments;
 use super::figures::{Figure, Run, median_of};
-use super::rules::Dataplane;
 use crate::output::say;
+use crate::variant::Variant;
 
 /// Prints one table for each size: medians over the rounds, and ratios to ours.
 pub(super) fn print(arguments: &Arguments, runs: &[Run], contenders: &[&str]) {
     for services in arguments.sizes() {
         say!(
             "\n{}, {services} services x {} endpoints, median of {}",
-            arguments.label(),
+            arguments.variant.label(),
             arguments.endpoints,
             if arguments.rounds() == 1 {
                 "1 round".to_owned()
@@ -91,15 +91,12 @@ pub(super) fn number(value: f64) -> String {
 /// Writes all runs so far.
 pub(super) fn write_json(arguments: &Arguments, runs: &[Run]) -> anyhow::Result<()> {
     let runs: Vec<Value> = runs.iter().map(of_run).collect();
-    let variant = match arguments.dataplane()? {
-        Dataplane::Iptables(variant) => Some(variant.name()),
-        Dataplane::Nftables => None,
-    };
     let document = json!({
         "benchmark": "scale",
-        "mode": arguments.mode,
-        "variant": variant,
+        "mode": arguments.variant.mode(),
+        "variant": arguments.variant.iptables().map(Variant::name),
         "endpoints": arguments.endpoints,
+        "dual_stack": arguments.dual_stack,
         "changes": arguments.changes,
         "profile": arguments.profile,
         "host": {

@@ -1,16 +1,18 @@
 //! What a mode puts on the node, counted.
 
-use anyhow::bail;
+use clap::ValueEnum;
 use kube_proxy_testkit::netns::Netns;
 
 use crate::variant::Variant;
 
 /// Where the rules of a mode are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Dataplane {
-    /// Tables of iptables.
-    Iptables(Variant),
-    /// A table of nftables.
+    /// iptables mode with iptables-legacy
+    Legacy,
+    /// iptables mode with iptables-nft
+    Nft,
+    /// nftables mode
     Nftables,
 }
 
@@ -24,24 +26,36 @@ pub(super) struct Counts {
 }
 
 impl Dataplane {
-    /// That of a mode.
-    pub(super) fn of(mode: &str, variant: Variant) -> anyhow::Result<Self> {
-        match mode {
-            "iptables" => Ok(Self::Iptables(variant)),
-            "nftables" => Ok(Self::Nftables),
-            other => bail!("the mode {other:?} cannot be measured, only iptables and nftables can"),
+    /// The proxy mode.
+    pub(super) fn mode(self) -> &'static str {
+        match self {
+            Self::Legacy | Self::Nft => "iptables",
+            Self::Nftables => "nftables",
+        }
+    }
+
+    /// Which iptables, in that mode.
+    pub(super) fn iptables(self) -> Option<Variant> {
+        match self {
+            Self::Legacy => Some(Variant::Legacy),
+            Self::Nft => Some(Variant::Nft),
+            Self::Nftables => None,
+        }
+    }
+
+    /// Mode, and variant where the mode has one.
+    pub(super) fn label(self) -> String {
+        match self.iptables() {
+            Some(variant) => format!("{}-{variant}", self.mode()),
+            None => self.mode().to_owned(),
         }
     }
 
     /// Counts the IPv4 rules and chains of a node.
     pub(super) fn count(self, node: &Netns) -> anyhow::Result<Counts> {
-        match self {
-            Self::Iptables(variant) => {
-                Ok(in_iptables_save(&node.output(&variant.program("-save"), &[])?))
-            }
-            Self::Nftables => {
-                Ok(in_nft_list(&node.output("nft", &["list", "table", "ip", "kube-proxy"])?))
-            }
+        match self.iptables() {
+            Some(variant) => Ok(in_iptables_save(&node.output(&variant.program("-save"), &[])?)),
+            None => Ok(in_nft_list(&node.output("nft", &["list", "table", "ip", "kube-proxy"])?)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use kube_proxy_core::IpFamily;
 use kube_proxy_testkit::api::ApiServer;
 use kube_proxy_testkit::cluster::{Cluster, Node, plan};
-use kube_proxy_testkit::generate::Scale;
+use kube_proxy_testkit::generate::{Families, Scale};
 use kube_proxy_testkit::pod::{Pod, Responder, Serve};
 use serde_json::{Value, json};
 
@@ -41,15 +41,19 @@ pub(super) struct Site {
 
 impl Site {
     /// Makes the namespaces and fills the API server.
-    pub(super) fn set_up(services: u32, endpoints: u32) -> anyhow::Result<Self> {
-        let scale =
-            Scale { pod_v4: ENDPOINT_NET, ..Scale::new(services as usize, endpoints as usize) };
+    pub(super) fn set_up(services: u32, endpoints: u32, dual_stack: bool) -> anyhow::Result<Self> {
+        let scale = Scale {
+            pod_v4: ENDPOINT_NET,
+            families: if dual_stack { Families::Dual } else { Families::V4 },
+            ..Scale::new(services as usize, endpoints as usize)
+        };
         let cluster = Cluster::builder().nodes(1).build()?;
         let client = cluster.add_pod(0, "client")?;
         let endpoints = cluster.add_pod(0, "endpoints")?;
         route(&cluster, &client, &endpoints, &scale)?;
         let responder = Responder::start(endpoints.netns(), "endpoints")?;
-        let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), ENDPOINT_PORT);
+        // It takes connections of both families.
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), ENDPOINT_PORT);
         responder.serve(Serve::Tcp, any)?;
 
         let address = SocketAddr::new(plan::fabric_gateway().v4, API_PORT);
@@ -102,6 +106,11 @@ impl Site {
         SocketAddr::new(self.scale.cluster_ips(service)[0], 80)
     }
 
+    /// The same in every family it has.
+    pub(super) fn service_addresses(&self, service: usize) -> Vec<SocketAddr> {
+        self.scale.cluster_ips(service).into_iter().map(|ip| SocketAddr::new(ip, 80)).collect()
+    }
+
     /// An endpoint of a generated Service, reached directly.
     pub(super) fn endpoint_address(&self, service: usize) -> SocketAddr {
         SocketAddr::new(self.scale.endpoint_ips(service, 0)[0], ENDPOINT_PORT)
@@ -131,13 +140,18 @@ fn route(cluster: &Cluster, client: &Pod, endpoints: &Pod, scale: &Scale) -> any
     let mut commands = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(commands, "route add {} via {}", scale.pod_v4, endpoints.ip(IpFamily::V4));
+    let _ = writeln!(commands, "route add {} via {}", scale.pod_v6, endpoints.ip(IpFamily::V6));
     let _ = writeln!(commands, "route add unreachable {}", scale.service_v4);
+    let _ = writeln!(commands, "route add unreachable {}", scale.service_v6);
     node.ip(&commands)?;
     // Refusals must come at once, however many there are.
     node.sysctl(&[("ipv4/icmp_ratelimit", "0")])?;
     // Newer kernels limit them for each namespace; older ones have no such file here.
     let _ = node.sysctl(&[("ipv4/icmp_msgs_per_sec", "1000000")]);
-    endpoints.netns().ip(&format!("route add local {} dev lo", scale.pod_v4))?;
+    endpoints.netns().ip(&format!(
+        "route add local {} dev lo\nroute add local {} dev lo",
+        scale.pod_v4, scale.pod_v6
+    ))?;
     // Thousands of connections to one address and port.
     client.netns().sysctl(&[("ipv4/tcp_tw_reuse", "1"), ("ipv4/ip_local_port_range", "1024 65000")])
 }

@@ -205,6 +205,9 @@ pub struct HealthFlags {
     /// Shows metrics that were hidden since this, the previous, minor version
     #[arg(long, value_name = "X.Y")]
     pub show_hidden_metrics_for_version: Option<String>,
+    /// Service ports of each IP family with traffic metrics of their own, the rest is summed up; 0 for none [default: 100]
+    #[arg(long, value_name = "N")]
+    pub service_metrics_limit: Option<u32>,
 }
 
 /// Logging.

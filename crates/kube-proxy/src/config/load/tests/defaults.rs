@@ -113,6 +113,7 @@ fn defaults_as_the_program_sees_them() {
             bind_address_hard_fail: false,
             profiling: false,
             show_hidden_metrics: false,
+            service_metrics_limit: 100,
             sync_period: 30s,
             min_sync_period: 1s,
             masquerade_all: false,

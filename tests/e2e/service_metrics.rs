@@ -1,0 +1,141 @@
+//! The metrics that tell the traffic of services, in modes that count it.
+
+use anyhow::{Context as _, ensure};
+use kube_proxy_core::IpFamily;
+use kube_proxy_testkit::cluster::plan;
+use kube_proxy_testkit::eventually::eventually;
+
+use crate::PerMode;
+use crate::objects::{NAMESPACE, Svc};
+use crate::world::{From, GUARD, Mode, World, cluster_address};
+
+pub(crate) const TESTS: &[PerMode] = &[
+    ("metrics/connections-of-services", connections),
+    ("metrics/services-beyond-the-limit", beyond_the_limit),
+    ("metrics/no-services", none),
+];
+
+const CLIENT: From = From::Pod("client");
+const NAME: &str = "kubeproxy_service_connections_total";
+
+fn world(mode: Mode, limit: u32) -> anyhow::Result<World> {
+    let nets = plan::cluster_net();
+    let limit = format!("--service-metrics-limit={limit}");
+    World::with_flags(mode, &[&format!("--cluster-cidr={},{}", nets.v4, nets.v6), &limit])
+}
+
+fn scrape(world: &World) -> anyhow::Result<String> {
+    let answer = world.cluster.node(0).probe().http_get("127.0.0.1:10249".parse()?, "/metrics")?;
+    ensure!(answer.status == 200, "{answer:?}");
+    Ok(answer.body)
+}
+
+/// The number in a series of the connections of a service.
+fn counted(text: &str, service: &str, family: IpFamily) -> Option<u64> {
+    let start = format!("{NAME}{{ip_family=\"{family}\",namespace=");
+    let label = format!("service=\"{service}\"");
+    let line = text.lines().find(|line| line.starts_with(&start) && line.contains(&label))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+fn ensure_counted(world: &World, service: &str, expected: u64) -> anyhow::Result<()> {
+    let text = scrape(world)?;
+    for family in IpFamily::BOTH {
+        let found = counted(&text, service, family);
+        ensure!(found == Some(expected), "{service}, {family}: {found:?}, not {expected}");
+    }
+    Ok(())
+}
+
+fn connect(world: &World, from: From, service: u8, times: usize) -> anyhow::Result<()> {
+    for family in IpFamily::BOTH {
+        let to = match from {
+            From::Outside => world.node_port(service, family),
+            _ => cluster_address(service, family),
+        };
+        for _ in 0..times {
+            world.probe(from).tcp(to).answer().with_context(|| format!("{from:?} to {to}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Exact numbers, over frontends, other numbers of endpoints, a restart and the end.
+fn connections(mode: Mode) -> anyhow::Result<()> {
+    let mut world = world(mode, 100)?;
+    let service = Svc::new("web", 1).node_port();
+    world.serve(&service, &["local-1"])?;
+    world.settle()?;
+    ensure_counted(&world, "web", 0)?;
+    connect(&world, CLIENT, 1, 5)?;
+    connect(&world, From::Outside, 1, 3)?;
+    ensure_counted(&world, "web", 8)?;
+    // These are read by nobody before the service looks different.
+    connect(&world, CLIENT, 1, 2)?;
+    world.serve(&service, &["local-1", "remote-1"])?;
+    world.settle()?;
+    ensure_counted(&world, "web", 10)?;
+    connect(&world, From::Outside, 1, 1)?;
+    ensure_counted(&world, "web", 11)?;
+    world.serve(&service, &[])?;
+    world.settle()?;
+    ensure_counted(&world, "web", 11)?;
+    world.serve(&service, &["remote-1"])?;
+    world.settle()?;
+    connect(&world, CLIENT, 1, 1)?;
+    ensure_counted(&world, "web", 12)?;
+    // Counters of processes start at zero, whatever the kernel counted before.
+    world.stop()?;
+    connect(&world, CLIENT, 1, 1)?;
+    world.start()?;
+    ensure_counted(&world, "web", 0)?;
+    connect(&world, CLIENT, 1, 2)?;
+    ensure_counted(&world, "web", 2)?;
+    world.delete("Service", "web")?;
+    let no_series = |text: &str| {
+        let left =
+            IpFamily::BOTH.into_iter().find(|family| counted(text, "web", *family).is_some());
+        left.map_or(Ok(()), |family| Err(anyhow::anyhow!("{family} still has a series")))
+    };
+    eventually(GUARD, || scrape(&world).and_then(|text| no_series(&text)));
+    Ok(())
+}
+
+/// One service is told apart; the connections of the other are in the sum.
+fn beyond_the_limit(mode: Mode) -> anyhow::Result<()> {
+    let world = world(mode, 1)?;
+    world.serve(&Svc::new("first", 1).node_port(), &["local-1"])?;
+    world.settle()?;
+    let others = "(others)";
+    let before = scrape(&world)?;
+    world.serve(&Svc::new("second", 2).node_port(), &["local-1"])?;
+    world.settle()?;
+    let settled = scrape(&world)?;
+    connect(&world, From::Outside, 1, 4)?;
+    connect(&world, From::Outside, 2, 3)?;
+    let after = scrape(&world)?;
+    for family in IpFamily::BOTH {
+        let total = |text: &str| -> u64 {
+            let start = format!("{NAME}{{ip_family=\"{family}\"");
+            let series = text.lines().filter(|line| line.starts_with(&start));
+            series.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+        };
+        let series = after.lines().filter(|line| line.starts_with(NAME)).count();
+        ensure!(series == 2 * 2, "{series} series:\n{after}");
+        ensure!(total(&after) == total(&settled) + 7, "{family}: {settled}\n{after}");
+        let (old, new) = (counted(&before, others, family), counted(&after, others, family));
+        ensure!(new >= old, "{family}: {old:?}, then {new:?}");
+    }
+    ensure!(!after.contains(&format!("namespace=\"{NAMESPACE}\",service=\"second\"")), "{after}");
+    Ok(())
+}
+
+fn none(mode: Mode) -> anyhow::Result<()> {
+    let world = world(mode, 0)?;
+    world.serve(&Svc::new("web", 1).node_port(), &["local-1"])?;
+    world.settle()?;
+    connect(&world, CLIENT, 1, 1)?;
+    let text = scrape(&world)?;
+    ensure!(!text.contains("kubeproxy_service_"), "{text}");
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! Random changes for a while, and then: is the node as a fresh process would make it?
+//!
+//! `SOAK_SECONDS` says for how long, `SOAK_SEED` which changes; `cargo xtask soak` sets both.
+
+mod changes;
+mod state;
+
+use std::io::Write as _;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+
+use self::changes::Changes;
+use crate::PerMode;
+use crate::world::{Mode, World};
+
+pub(crate) const TESTS: &[PerMode] = &[("soak/random-changes", random_changes)];
+
+/// How long it takes when nobody says.
+const SECONDS: u64 = 5;
+/// Longest pause between two changes: some meet in one sync, others do not.
+const MAX_PAUSE_MS: u64 = 20;
+/// One in so many changes is followed by a restart.
+const RESTART_EVERY: u64 = 150;
+
+fn variable(name: &str) -> anyhow::Result<Option<u64>> {
+    let value = std::env::var(name).ok();
+    value.map(|value| value.parse().with_context(|| format!("{name}={value}"))).transpose()
+}
+
+/// Ends the proxy, which must not have met anything unexpected.
+fn stop(world: &mut World) -> anyhow::Result<()> {
+    let lines = world.proxy().lines();
+    let unexpected = |line: &&String| line.contains(" ERROR ") || line.contains("not what was");
+    if let Some(line) = lines.iter().find(unexpected) {
+        bail!("the proxy said: {line}");
+    }
+    world.stop()
+}
+
+fn random_changes(mode: Mode) -> anyhow::Result<()> {
+    let seconds = variable("SOAK_SECONDS")?.unwrap_or(SECONDS);
+    let seed = variable("SOAK_SEED")?.unwrap_or(1);
+    let mut world = World::new(mode)?;
+    let mut changes = Changes::new(seed);
+    let (end, mut count, mut restarts) =
+        (Instant::now() + Duration::from_secs(seconds), 0_u64, 0_u64);
+    while Instant::now() < end {
+        changes.next(&world).with_context(|| format!("change {count}"))?;
+        count += 1;
+        if changes.below(RESTART_EVERY) == 0 {
+            restarts += 1;
+            stop(&mut world)?;
+            world.start()?;
+        }
+        // A pace, nothing that anybody waits for.
+        thread::sleep(Duration::from_millis(changes.below(MAX_PAUSE_MS)));
+    }
+    world.settle()?;
+    let after = state::read(&world, mode)?;
+    stop(&mut world)?;
+    if mode == Mode::Nftables {
+        // One rule less, to be sure that it would show.
+        world.on_node("nft", &["flush", "chain", "ip6", "kube-proxy", "masquerading"])?;
+        ensure!(!state::differences(&after, &state::read(&world, mode)?).is_empty(), "damage");
+    }
+    state::wipe(&world, mode)?;
+    world.start()?;
+    let fresh = state::read(&world, mode)?;
+    let differences = state::differences(&after, &fresh);
+    ensure!(
+        differences.is_empty(),
+        "seed {seed}, after {count} changes: {} facts differ from what a fresh process writes: {:#?}",
+        differences.len(),
+        &differences[..differences.len().min(20)]
+    );
+    // For those who watch a long one.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{mode}: seed {seed}, {count} changes and {restarts} restarts in {seconds} s; {} facts as in a fresh build",
+        fresh.len()
+    );
+    Ok(())
+}
