@@ -1,5 +1,6 @@
 //! End-to-end tests. The packet cases (`packets/cases.rs`) are one table that every mode has to pass; the other modules look at one property each.
 
+mod cleanup;
 mod conntrack;
 mod flags;
 mod input;
@@ -8,6 +9,7 @@ mod manifests;
 mod objects;
 mod packets;
 mod servers;
+mod switch;
 mod takeover;
 mod traffic;
 mod watch;
@@ -27,6 +29,7 @@ pub fn trials(rootless: bool) -> Vec<Trial> {
             trials.push(trial(&format!("{mode}/{name}"), move || test(mode)));
         }
     }
+    trials.extend(switch::trials());
     for (name, test) in once() {
         trials.push(trial(name, test));
     }
@@ -50,7 +53,16 @@ fn per_mode(mode: Mode) -> Vec<PerMode> {
 }
 
 fn once() -> Vec<Once> {
-    [watch::TESTS, manifests::TESTS, input::TESTS, flags::TESTS, servers::TESTS].concat()
+    [
+        watch::TESTS,
+        manifests::TESTS,
+        input::TESTS,
+        flags::TESTS,
+        servers::TESTS,
+        switch::TESTS,
+        cleanup::TESTS,
+    ]
+    .concat()
 }
 
 /// A test whose error is printed with its causes.

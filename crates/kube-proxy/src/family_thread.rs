@@ -12,6 +12,7 @@ use kube_proxy_core::{Event, IpFamily, Proxy, ServicePortName, SyncReport, Waker
 
 use crate::config::Mode;
 use crate::health::Health;
+use crate::leftovers::Leftovers;
 use crate::metrics::{Changes, Frontends, Metrics};
 use crate::udp_flows::{self, NodePortScope};
 
@@ -61,6 +62,8 @@ pub struct Setup {
     pub node_ports: NodePortScope,
     /// How often to look whether the rules are still there.
     pub check_period: Duration,
+    /// What to remove once this mode serves.
+    pub leftovers: Leftovers,
     /// Where it reports.
     pub health: Arc<Health>,
     /// Where it counts.
@@ -118,6 +121,8 @@ struct Worker {
     reported: ChangeCounts,
     no_local: NoLocalEndpoints,
     start: SystemTime,
+    /// Whether a sync has succeeded.
+    serves: bool,
 }
 
 impl Worker {
@@ -128,6 +133,7 @@ impl Worker {
             reported: ChangeCounts::default(),
             no_local: NoLocalEndpoints::default(),
             start: SystemTime::now(),
+            serves: false,
             setup,
         }
     }
@@ -249,6 +255,9 @@ impl Worker {
         metrics.no_local_endpoints(family, Frontends::External, self.no_local.external.len());
         if let Some(health) = self.setup.health.family(family) {
             health.set_updated(now);
+        }
+        if !std::mem::replace(&mut self.serves, true) {
+            self.setup.leftovers.start();
         }
     }
 
