@@ -153,7 +153,7 @@ fn talk(
     let mut rounds = 0;
     loop {
         // A last round after the end.
-        let last = stop.load(Ordering::Relaxed);
+        let is_end = stop.load(Ordering::Relaxed);
         for (to, connection) in &mut connections {
             let pod = connection.greeting().pod.clone();
             let lost = || format!("a connection to {to} was lost in round {rounds}");
@@ -166,7 +166,7 @@ fn talk(
             ensure!(answer.pod == *pod, "{to}: {} answers, not {pod}", answer.pod);
         }
         rounds += 1;
-        if last {
+        if is_end {
             let (tcp, udp) = (connections.len(), flows.len());
             return Ok(format!("{tcp} TCP and {udp} UDP flows answered in all of {rounds} rounds"));
         }
