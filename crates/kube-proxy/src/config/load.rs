@@ -332,6 +332,7 @@ impl Loader {
                 .ipvs_local_fallback
                 .or(env.ipvs.ipvs_local_fallback)
                 .unwrap_or(false),
+            trust: cli.safety.over(&env.safety),
         }
     }
 
