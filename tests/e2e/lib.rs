@@ -8,6 +8,7 @@ mod life;
 mod manifests;
 mod objects;
 mod packets;
+mod safety;
 mod servers;
 mod switch;
 mod takeover;
@@ -44,7 +45,7 @@ type PerMode = (&'static str, fn(Mode) -> anyhow::Result<()>);
 type Once = (&'static str, fn() -> anyhow::Result<()>);
 
 fn per_mode(mode: Mode) -> Vec<PerMode> {
-    let mut tests = [life::TESTS, conntrack::TESTS].concat();
+    let mut tests = [life::TESTS, conntrack::TESTS, safety::PER_MODE].concat();
     if mode.is_iptables() {
         tests.extend_from_slice(life::IPTABLES_TESTS);
         tests.extend_from_slice(takeover::TESTS);
@@ -61,6 +62,7 @@ fn once() -> Vec<Once> {
         servers::TESTS,
         switch::TESTS,
         cleanup::TESTS,
+        safety::TESTS,
     ]
     .concat()
 }
