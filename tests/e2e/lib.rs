@@ -1,5 +1,6 @@
 //! End-to-end tests. The packet cases (`packets/cases.rs`) are one table that every mode has to pass; the other modules look at one property each.
 
+mod cleanup;
 mod conntrack;
 mod flags;
 mod input;
@@ -7,9 +8,11 @@ mod life;
 mod manifests;
 mod objects;
 mod packets;
+mod safety;
 mod servers;
 mod service_metrics;
 mod soak;
+mod switch;
 mod takeover;
 mod traffic;
 mod watch;
@@ -29,6 +32,7 @@ pub fn trials(rootless: bool) -> Vec<Trial> {
             trials.push(trial(&format!("{mode}/{name}"), move || test(mode)));
         }
     }
+    trials.extend(switch::trials());
     for (name, test) in once() {
         trials.push(trial(name, test));
     }
@@ -43,7 +47,7 @@ type PerMode = (&'static str, fn(Mode) -> anyhow::Result<()>);
 type Once = (&'static str, fn() -> anyhow::Result<()>);
 
 fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
-    let mut tests = [life::TESTS, conntrack::TESTS].concat();
+    let mut tests = [life::TESTS, conntrack::TESTS, safety::PER_MODE].concat();
     // Rootless, its program has too small a buffer for that many rules, see docs/iptables.md.
     if mode != Mode::IptablesNft || !rootless {
         tests.extend_from_slice(soak::TESTS);
@@ -59,7 +63,17 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
 }
 
 fn once() -> Vec<Once> {
-    [watch::TESTS, manifests::TESTS, input::TESTS, flags::TESTS, servers::TESTS].concat()
+    [
+        watch::TESTS,
+        manifests::TESTS,
+        input::TESTS,
+        flags::TESTS,
+        servers::TESTS,
+        switch::TESTS,
+        cleanup::TESTS,
+        safety::TESTS,
+    ]
+    .concat()
 }
 
 /// A test whose error is printed with its causes.

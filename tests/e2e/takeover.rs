@@ -82,7 +82,7 @@ fn foreign_rules(world: &World, mode: Mode) -> anyhow::Result<Vec<String>> {
 }
 
 /// Loads the rules of a Go kube-proxy for the Service and one that is gone.
-fn load(world: &World, mode: Mode, family: IpFamily) -> anyhow::Result<()> {
+pub(crate) fn load(world: &World, mode: Mode, family: IpFamily) -> anyhow::Result<()> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), go_rules(world, family))?;
     let path = file.path().to_str().context("a path of text")?;

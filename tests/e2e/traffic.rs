@@ -58,14 +58,18 @@ impl Traffic {
 
     /// Ends it, and fails if any connection did.
     pub(crate) fn stop(self) -> anyhow::Result<Vec<Report>> {
-        self.go_on();
         let mut reports = Vec::new();
-        for (to, prober) in self.0 {
-            let report = prober.stop();
+        for (to, report) in self.end() {
             report.check_no_failure().with_context(|| format!("connections to {to}"))?;
             reports.push(report);
         }
         Ok(reports)
+    }
+
+    /// Ends it, and tells what became of the connections to each address.
+    pub(crate) fn end(self) -> Vec<(String, Report)> {
+        self.go_on();
+        self.0.into_iter().map(|(to, prober)| (to, prober.stop())).collect()
     }
 }
 

@@ -39,6 +39,8 @@ mod sync;
 mod tree;
 mod variant;
 
+pub use cleanup::{InUse, remove};
+
 use fixed::{ANTI_MARTIAN, Masquerade};
 use layout::{CANARY, HOOKS, Hook, MANGLE, SHARED_FIREWALL, Table};
 use programs::{Check, Kernel, Programs};
@@ -107,6 +109,8 @@ impl Config {
 pub struct IptablesBackend {
     options: Options,
     kernel: Box<dyn Kernel>,
+    /// The variant of the programs.
+    variant: Option<Variant>,
     /// The other variant, which is only ever cleaned up.
     other_variant: Option<Programs>,
     /// What the kernel accepted; `None` before the first sync and after a failure.
@@ -181,7 +185,9 @@ impl IptablesBackend {
         tracing::info!("{}: using {} {major}.{minor}.{patch}", config.family, programs.name());
         let other_variant = programs.other_variant(config.family);
         let random_fully = programs.knows_random_fully();
-        Ok(Self::with_kernel(config, Box::new(programs), random_fully, other_variant))
+        let variant = Some(programs.variant());
+        let kernel = Box::new(programs);
+        Ok(Self { variant, ..Self::with_kernel(config, kernel, random_fully, other_variant) })
     }
 
     fn with_kernel(
@@ -201,11 +207,17 @@ impl IptablesBackend {
                 config,
             },
             kernel,
+            variant: None,
             other_variant,
             applied: None,
             clashes: Clashes::default(),
             mangle_refused: false,
         }
+    }
+
+    /// What this backend has on the node, for [`remove`].
+    pub fn in_use(&self) -> InUse {
+        InUse { variant: self.variant, localhost: self.options.config.serves_localhost() }
     }
 
     /// What must be there: the canaries, the hooks, and one rule of each chain that always exists and holds any.
@@ -285,11 +297,11 @@ impl ProxyBackend for IptablesBackend {
 
     async fn cleanup(&mut self) -> Result<(), SyncError> {
         self.applied = None;
-        cleanup::cleanup(&*self.kernel)?;
-        match &self.other_variant {
-            Some(other) => cleanup::cleanup_if_used(other),
-            None => Ok(()),
+        cleanup::cleanup(&*self.kernel, false)?;
+        if let Some(other) = &self.other_variant {
+            cleanup::cleanup_if_used(other, false)?;
         }
+        Ok(())
     }
 }
 

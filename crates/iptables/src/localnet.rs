@@ -27,6 +27,20 @@ pub(crate) fn enable() -> Result<(), SyncError> {
     fs::write(PATH, "1").map_err(failure)
 }
 
+/// Turns it off, unless it is off already.
+pub(crate) fn disable() -> Result<(), SyncError> {
+    if !is_on() {
+        return Ok(());
+    }
+    tracing::info!("clearing net.ipv4.conf.all.route_localnet: NodePorts on localhost are gone");
+    fs::write(PATH, "0").map_err(|source| SyncError::Io {
+        what: format!(
+            "writing 0 to {PATH}; the rule that keeps neighbours away from loopback stays"
+        ),
+        source,
+    })
+}
+
 fn is_on() -> bool {
     fs::read_to_string(PATH).is_ok_and(|value| value.trim() == "1")
 }

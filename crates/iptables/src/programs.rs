@@ -25,6 +25,9 @@ pub(crate) trait Kernel: Send {
 
     /// Has the kernel route packets to and from loopback addresses.
     fn route_localnet(&self) -> Result<(), SyncError>;
+
+    /// Has it do so no more.
+    fn unroute_localnet(&self) -> Result<(), SyncError>;
 }
 
 /// Something that must be there.
@@ -132,9 +135,20 @@ impl Programs {
         if self.variant != Variant::Legacy {
             return false;
         }
-        let family = if self.main.starts_with("ip6") { "ip6" } else { "ip" };
+        let family = if self.main.starts_with("ip6") { IpFamily::V6 } else { IpFamily::V4 };
+        !Self::has_legacy_table(family, table)
+    }
+
+    /// Whether the kernel has a table of the legacy variant, as it says without making one.
+    pub(crate) fn has_legacy_table(family: IpFamily, table: &str) -> bool {
+        let family = if family == IpFamily::V6 { "ip6" } else { "ip" };
         let path = format!("/proc/thread-self/net/{family}_tables_names");
-        std::fs::read_to_string(path).map_or(true, |names| names.lines().all(|name| name != table))
+        std::fs::read_to_string(path).is_ok_and(|names| names.lines().any(|name| name == table))
+    }
+
+    /// The variant.
+    pub(crate) fn variant(&self) -> Variant {
+        self.variant
     }
 
     /// Whether `table` works here.
@@ -278,6 +292,10 @@ impl Kernel for Programs {
 
     fn route_localnet(&self) -> Result<(), SyncError> {
         localnet::enable()
+    }
+
+    fn unroute_localnet(&self) -> Result<(), SyncError> {
+        localnet::disable()
     }
 }
 

@@ -209,15 +209,15 @@ impl TableText {
     /// Empties and deletes chains that no rule leads to any more but their own.
     pub(crate) fn delete(&mut self, mut names: Vec<ChainName>) {
         names.sort_unstable_by(|a, b| b.cmp(a));
-        // Endpoint chains, by far the most in what a Go kube-proxy leaves, jump to none of the others.
+        // Endpoint chains, by far the most in what a Go kube-proxy leaves, jump to no other than KUBE-MARK-MASQ, so they go first.
         let (endpoints, others): (Vec<_>, Vec<_>) =
             names.into_iter().partition(|name| name.as_str().starts_with("KUBE-SEP-"));
-        for name in &others {
-            self.parts[Part::Emptied as usize].declare(*name);
-            self.parts[Part::Deleted as usize].delete(*name);
-        }
         for name in &endpoints {
             self.parts[Part::Deleted as usize].declare(*name);
+            self.parts[Part::Deleted as usize].delete(*name);
+        }
+        for name in &others {
+            self.parts[Part::Emptied as usize].declare(*name);
             self.parts[Part::Deleted as usize].delete(*name);
         }
     }

@@ -7,21 +7,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use kube_proxy_core::{
-    Intervals, IpFamily, PerFamily, Proxy, ProxyBackend, SyncError, TrackerOptions,
-};
+use kube_proxy_core::{Intervals, IpFamily, PerFamily, Proxy, TrackerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::backends::{self, NodeFacts};
+use crate::backends::{self, Created, NodeFacts};
 use crate::config::{self, Command, Effective, Loaded, Start, Task, VersionFormat};
 use crate::family_thread::{FamilyThread, Inbox, Setup, TrafficReader};
 use crate::health::Health;
 use crate::http::{self, Handler};
+use crate::leftovers::Leftovers;
 use crate::metrics::Metrics;
 use crate::node_watch::{NodeNews, NodeWatch};
 use crate::router::Router;
 use crate::sources::{self, Source};
-use crate::{logging, node_setup, servers};
+use crate::{leftovers, logging, node_setup, servers};
 
 /// Longest time to wait for a sync under way at the end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -65,7 +64,7 @@ fn run(start: &Start<'_>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = match loaded.task {
         Task::Run => runtime.block_on(proxy(&loaded)),
-        Task::Cleanup => runtime.block_on(cleanup(&loaded.effective)),
+        Task::Cleanup => cleanup(),
         Task::InitOnly => {
             node_setup::apply(&loaded.effective);
             Ok(())
@@ -170,7 +169,7 @@ async fn serve(loaded: &Loaded, threads: &mut Vec<FamilyThread>) -> anyhow::Resu
 fn create_backends(
     config: &Effective,
     news: &NodeNews,
-) -> anyhow::Result<Vec<(IpFamily, Box<dyn ProxyBackend>)>> {
+) -> anyhow::Result<Vec<(IpFamily, Created)>> {
     let primary = config.primary_family(&news.addresses());
     let mut backends = Vec::new();
     for family in IpFamily::BOTH {
@@ -210,11 +209,11 @@ struct Context<'a> {
 impl Context<'_> {
     fn start_families(
         &self,
-        backends: Vec<(IpFamily, Box<dyn ProxyBackend>)>,
+        backends: Vec<(IpFamily, Created)>,
         mut inboxes: PerFamily<Option<Inbox>>,
         threads: &mut Vec<FamilyThread>,
     ) -> anyhow::Result<()> {
-        for (family, backend) in backends {
+        for (family, Created { backend, running }) in backends {
             let inbox = inboxes.get_mut(family).take().unwrap_or_default();
             let proxy = Proxy::new(self.tracker(family), self.intervals(), backend);
             let setup = Setup {
@@ -223,6 +222,7 @@ impl Context<'_> {
                 mode: self.config.mode,
                 node_ports: backends::node_port_scope(self.config, family, self.node),
                 check_period: self.config.sync_period,
+                leftovers: Leftovers { family, running, retry: self.config.sync_period },
                 health: self.health.clone(),
                 metrics: self.metrics.clone(),
             };
@@ -288,30 +288,9 @@ async fn stop(threads: &[FamilyThread]) {
     }
 }
 
-/// Removes what any mode of this program ever writes to a node.
-async fn cleanup(config: &Effective) -> anyhow::Result<()> {
-    let mut failed = Vec::new();
-    for mode in backends::MODES {
-        // Removing takes no preparation of the node.
-        let config = &Effective { mode, localhost_node_ports: false, ..config.clone() };
-        for family in IpFamily::BOTH.into_iter().filter(|family| backends::host_has(*family)) {
-            let mut backend = match backends::create(config, family, &NodeFacts::default()) {
-                Ok(backend) => backend,
-                Err(SyncError::Unsupported(reason)) => {
-                    tracing::warn!("nothing to remove of mode {mode}, {family}: {reason}");
-                    continue;
-                }
-                Err(error) => {
-                    failed.push(format!("{mode}, {family}: {error}"));
-                    continue;
-                }
-            };
-            match backend.cleanup().await {
-                Ok(()) => tracing::info!("removed what mode {mode} has for {family}"),
-                Err(error) => failed.push(format!("{mode}, {family}: {error}")),
-            }
-        }
-    }
+/// Removes what any mode of any kube-proxy ever writes to a node.
+fn cleanup() -> anyhow::Result<()> {
+    let failed = leftovers::remove_all();
     if failed.is_empty() {
         Ok(())
     } else {

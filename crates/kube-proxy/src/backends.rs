@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use kube_proxy_core::{IpFamily, ProxyBackend, SyncError};
-use kube_proxy_iptables::{IptablesBackend, Variant};
+use kube_proxy_iptables::{InUse, IptablesBackend, Variant};
 use kube_proxy_nftables::NftablesBackend;
 
 use crate::config::{Effective, IptablesVariant, Mode};
@@ -21,15 +21,82 @@ pub struct NodeFacts {
     pub pod_cidrs: Vec<IpNet>,
 }
 
-/// The modes that this version has.
-pub const MODES: [Mode; 2] = [Mode::Iptables, Mode::Nftables];
+/// A mode that this version has: everything that the rest of the program needs of it.
+pub struct ModeEntry {
+    /// The mode.
+    pub mode: Mode,
+    /// Makes its backend for one family.
+    create: fn(&Effective, IpFamily, &NodeFacts) -> Result<Created, SyncError>,
+    /// Removes from one family what this mode of any kube-proxy, ours or the Go one, left there; whether there was anything.
+    /// Also called for the mode that runs, which may have left something where it no longer looks.
+    ///
+    /// `Unsupported` says that this node cannot have anything of the mode, or cannot be looked at.
+    remove: fn(IpFamily, &Running) -> Result<bool, SyncError>,
+}
+
+/// All modes that this version has.
+pub static MODES: &[ModeEntry] = &[
+    ModeEntry {
+        mode: Mode::Iptables,
+        create: |config, family, node| {
+            let backend = IptablesBackend::new(iptables(config, family, node))?;
+            let iptables = backend.in_use();
+            let running = Running { mode: Some(Mode::Iptables), iptables };
+            Ok(Created { backend: Box::new(backend), running })
+        },
+        remove: |family, running| kube_proxy_iptables::remove(family, running.iptables),
+    },
+    ModeEntry {
+        mode: Mode::Nftables,
+        create: |config, family, node| {
+            let backend = NftablesBackend::new(nftables(config, family, node))?;
+            let running = Running { mode: Some(Mode::Nftables), iptables: InUse::default() };
+            Ok(Created { backend: Box::new(backend), running })
+        },
+        remove: |family, running| match running.mode {
+            Some(Mode::Nftables) => Ok(false),
+            _ => kube_proxy_nftables::remove(family),
+        },
+    },
+];
+
+impl ModeEntry {
+    /// Removes what this mode left in one family, but for what is in use; whether there was anything.
+    ///
+    /// # Errors
+    /// What could not be removed, and why.
+    pub fn remove(&self, family: IpFamily, running: &Running) -> Result<bool, SyncError> {
+        (self.remove)(family, running)
+    }
+}
+
+/// A backend, and what must not be removed while it runs.
+pub struct Created {
+    /// The backend.
+    pub backend: Box<dyn ProxyBackend>,
+    /// What is in use.
+    pub running: Running,
+}
+
+/// What is in use on the node while leftovers are removed; by default nothing is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Running {
+    /// The mode of the running proxy.
+    pub mode: Option<Mode>,
+    /// What it uses of iptables.
+    pub iptables: InUse,
+}
 
 /// Says at once that a mode is not there, without waiting for anything.
 ///
 /// # Errors
 /// One sentence for the person who chose the mode.
 pub fn check_mode(mode: Mode) -> Result<(), String> {
-    if MODES.contains(&mode) { Ok(()) } else { Err(not_built(mode)) }
+    entry(mode).map(|_| ()).ok_or_else(|| not_built(mode))
+}
+
+fn entry(mode: Mode) -> Option<&'static ModeEntry> {
+    MODES.iter().find(|entry| entry.mode == mode)
 }
 
 fn not_built(mode: Mode) -> String {
@@ -41,17 +108,10 @@ pub fn create(
     config: &Effective,
     family: IpFamily,
     node: &NodeFacts,
-) -> Result<Box<dyn ProxyBackend>, SyncError> {
-    match config.mode {
-        Mode::Iptables => {
-            let backend = IptablesBackend::new(iptables(config, family, node))?;
-            Ok(Box::new(backend))
-        }
-        Mode::Nftables => {
-            let backend = NftablesBackend::new(nftables(config, family, node))?;
-            Ok(Box::new(backend))
-        }
-        mode => Err(SyncError::Unsupported(not_built(mode))),
+) -> Result<Created, SyncError> {
+    match entry(config.mode) {
+        Some(entry) => (entry.create)(config, family, node),
+        None => Err(SyncError::Unsupported(not_built(config.mode))),
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Mode;
 use crate::health::Health;
+use crate::leftovers::Leftovers;
 use crate::metrics::{Changes, Frontends, Metrics};
 use crate::udp_flows::{self, NodePortScope};
 
@@ -84,6 +85,8 @@ pub struct Setup {
     pub node_ports: NodePortScope,
     /// How often to look whether the rules are still there.
     pub check_period: Duration,
+    /// What to remove once this mode serves.
+    pub leftovers: Leftovers,
     /// Where it reports.
     pub health: Arc<Health>,
     /// Where it counts.
@@ -148,6 +151,8 @@ struct Worker {
     /// Who waits for the traffic to be read.
     traffic_wanted: Vec<oneshot::Sender<()>>,
     start: SystemTime,
+    /// Whether a sync has succeeded.
+    serves: bool,
 }
 
 impl Worker {
@@ -159,6 +164,7 @@ impl Worker {
             no_local: NoLocalEndpoints::default(),
             traffic_wanted: Vec::new(),
             start: SystemTime::now(),
+            serves: false,
             setup,
         }
     }
@@ -292,6 +298,9 @@ impl Worker {
         metrics.no_local_endpoints(family, Frontends::External, self.no_local.external.len());
         if let Some(health) = self.setup.health.family(family) {
             health.set_updated(now);
+        }
+        if !std::mem::replace(&mut self.serves, true) {
+            self.setup.leftovers.start();
         }
     }
 

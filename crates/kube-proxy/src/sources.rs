@@ -28,7 +28,7 @@ impl Source {
         let kind = match &config.source {
             config::Source::Manifests(path) => {
                 let source = ManifestSource::new(path, &config.node_name, problems.clone())?;
-                Kind::Manifests(source)
+                Kind::Manifests(source.with_trust(config.trust.clone()))
             }
             config::Source::Kubernetes(api) => {
                 let options = KubernetesOptions {
@@ -39,6 +39,7 @@ impl Source {
                     qps: api.qps,
                     burst: api.burst,
                     node_name: config.node_name.clone(),
+                    trust: config.trust.clone(),
                     timing: kube_proxy_source::kubernetes::Timing::default(),
                 };
                 Kind::Kubernetes(KubernetesSource::new(options, problems.clone()).await?)

@@ -12,6 +12,7 @@ use crate::chain::Chain;
 use crate::difference::Difference;
 use crate::existing::{Existing, Repair};
 use crate::layout::{CHAINS, TABLE};
+use crate::remove::remove_table;
 use crate::state::{EndedSessions, State};
 use crate::takeover::Session;
 use crate::traffic::{Counters, Totals, carried_over};
@@ -310,15 +311,9 @@ impl ProxyBackend for NftablesBackend {
     async fn cleanup(&mut self) -> Result<(), SyncError> {
         self.synced = None;
         self.stale_chains.clear();
-        if self.netlink.table(TABLE).map_err(|error| sync_error(&error))?.is_none() {
-            return Ok(());
-        }
-        self.transaction.clear(None);
-        self.transaction
-            .add_table(&[])
-            .and_then(|()| self.transaction.delete_table())
-            .map_err(|error| sync_error(&too_long(error)))?;
-        self.netlink.commit(&mut self.transaction).map_err(|error| sync_error(&error))
+        let family = self.config.netlink_family();
+        let removed = remove_table(&mut self.netlink, family);
+        removed.map(|_| ()).map_err(|error| sync_error(&error))
     }
 }
 
@@ -329,11 +324,11 @@ fn probe(netlink: &mut NfTables, config: &Config) -> Result<(), Error> {
     netlink.commit(&mut transaction)
 }
 
-fn too_long(too_long: TooLong) -> Error {
+pub(crate) fn too_long(too_long: TooLong) -> Error {
     Error::TooLong { object: format!("transaction for table {TABLE}"), too_long }
 }
 
-fn sync_error(error: &Error) -> SyncError {
+pub(crate) fn sync_error(error: &Error) -> SyncError {
     if error.is_unsupported() {
         SyncError::Unsupported(error.to_string())
     } else if error.is_stale() || error.is_busy() || error.errno() == Some(Errno::EINTR) {

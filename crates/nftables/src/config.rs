@@ -21,9 +21,14 @@ pub struct Config {
 impl Config {
     /// The family, as netlink names it.
     pub(crate) fn netlink_family(&self) -> Family {
-        match self.family {
-            IpFamily::V4 => Family::V4,
-            IpFamily::V6 => Family::V6,
-        }
+        netlink_family(self.family)
+    }
+}
+
+/// A family, as netlink names it.
+pub(crate) fn netlink_family(family: IpFamily) -> Family {
+    match family {
+        IpFamily::V4 => Family::V4,
+        IpFamily::V6 => Family::V6,
     }
 }

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use kube_proxy_core::{Event, Kind};
-use kube_proxy_source::{Names, decode};
+use kube_proxy_source::{Context, decode};
 
 /// Objects per page, as the source asks for.
 const PAGE: usize = 500;
@@ -25,25 +25,25 @@ fn main() {
     let pages: Vec<String> = objects.chunks(PAGE).map(page).collect();
     let lines: Vec<String> = objects.iter().map(|object| line(object)).collect();
     println!("{slices} EndpointSlices x {endpoints} endpoints");
-    let read_pages = |names: &Names| pages.iter().map(|p| decode_page(p, names)).sum();
+    let read_pages = |context: &Context| pages.iter().map(|p| decode_page(p, context)).sum();
     report("pages of a list", &pages, slices * endpoints, read_pages);
-    let read_lines = |names: &Names| lines.iter().map(|l| decode_line(l, names)).sum();
+    let read_lines = |context: &Context| lines.iter().map(|l| decode_line(l, context)).sum();
     report("lines of a streaming list", &lines, slices * endpoints, read_lines);
     let broken = pages.iter().map(|page| page.replacen("8080", "\"x\"", 1));
     let broken: Vec<String> = broken.collect();
-    let read_broken = |names: &Names| broken.iter().map(|p| decode_page(p, names)).sum();
+    let read_broken = |context: &Context| broken.iter().map(|p| decode_page(p, context)).sum();
     let left = slices.saturating_sub(broken.len()) * endpoints;
     report("pages with one bad object each", &broken, left, read_broken);
 }
 
 /// Runs one way to read, several times, and prints its speed.
-fn report(what: &str, texts: &[String], expected: usize, read: impl Fn(&Names) -> usize) {
+fn report(what: &str, texts: &[String], expected: usize, read: impl Fn(&Context) -> usize) {
     let bytes: usize = texts.iter().map(String::len).sum();
     let mut best = Duration::MAX;
     for _ in 0..ROUNDS {
-        let names = Names::default();
+        let context = Context::default();
         let begun = Instant::now();
-        let endpoints = read(&names);
+        let endpoints = read(&context);
         best = best.min(begun.elapsed());
         assert_eq!(endpoints, expected, "{what}");
     }
@@ -53,18 +53,18 @@ fn report(what: &str, texts: &[String], expected: usize, read: impl Fn(&Names) -
     println!("{what}: {megabytes} MB in {best:.1?}, {speed} MB/s");
 }
 
-fn decode_page(page: &str, names: &Names) -> usize {
+fn decode_page(page: &str, context: &Context) -> usize {
     let mut endpoints = 0;
     let kind = Kind::EndpointSlice;
-    let head = decode::page(kind, page.as_bytes(), names, &mut |object| {
+    let head = decode::page(kind, page.as_bytes(), context, &mut |object| {
         endpoints += count(&object.event);
     });
     assert!(head.is_ok(), "a page");
     endpoints
 }
 
-fn decode_line(line: &str, names: &Names) -> usize {
-    match decode::watch_line(Kind::EndpointSlice, line.as_bytes(), names) {
+fn decode_line(line: &str, context: &Context) -> usize {
+    match decode::watch_line(Kind::EndpointSlice, line.as_bytes(), context) {
         Ok(decode::WatchLine::Applied(object, _)) => count(&object.event),
         _ => 0,
     }

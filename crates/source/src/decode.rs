@@ -7,7 +7,7 @@ use kube_proxy_core::{Event, Kind, ObjectName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::names::Names;
+use crate::context::Context;
 use crate::normalise::object_name;
 use crate::object::{self, Object};
 use crate::problem::{Findings, Problem, Subject};
@@ -73,14 +73,14 @@ pub struct Status {
 pub fn page(
     kind: Kind,
     body: &[u8],
-    names: &Names,
+    context: &Context,
     out: &mut dyn FnMut(Decoded),
 ) -> Result<PageHead, serde_json::Error> {
     match kind {
-        Kind::Service => typed_page::<slim::Service<'_>>(body, names, out),
-        Kind::EndpointSlice => typed_page::<slim::EndpointSlice<'_>>(body, names, out),
-        Kind::Node => typed_page::<slim::Node<'_>>(body, names, out),
-        Kind::ServiceCidr => typed_page::<slim::ServiceCidr<'_>>(body, names, out),
+        Kind::Service => typed_page::<slim::Service<'_>>(body, context, out),
+        Kind::EndpointSlice => typed_page::<slim::EndpointSlice<'_>>(body, context, out),
+        Kind::Node => typed_page::<slim::Node<'_>>(body, context, out),
+        Kind::ServiceCidr => typed_page::<slim::ServiceCidr<'_>>(body, context, out),
     }
 }
 
@@ -88,12 +88,16 @@ pub fn page(
 ///
 /// # Errors
 /// The line is not JSON, or not a watch event.
-pub fn watch_line(kind: Kind, line: &[u8], names: &Names) -> Result<WatchLine, serde_json::Error> {
+pub fn watch_line(
+    kind: Kind,
+    line: &[u8],
+    context: &Context,
+) -> Result<WatchLine, serde_json::Error> {
     match kind {
-        Kind::Service => typed_line::<slim::Service<'_>>(line, names),
-        Kind::EndpointSlice => typed_line::<slim::EndpointSlice<'_>>(line, names),
-        Kind::Node => typed_line::<slim::Node<'_>>(line, names),
-        Kind::ServiceCidr => typed_line::<slim::ServiceCidr<'_>>(line, names),
+        Kind::Service => typed_line::<slim::Service<'_>>(line, context),
+        Kind::EndpointSlice => typed_line::<slim::EndpointSlice<'_>>(line, context),
+        Kind::Node => typed_line::<slim::Node<'_>>(line, context),
+        Kind::ServiceCidr => typed_line::<slim::ServiceCidr<'_>>(line, context),
     }
 }
 
@@ -188,52 +192,52 @@ struct NameplateMeta<'a> {
 
 fn typed_page<'a, T: Object<'a>>(
     body: &'a [u8],
-    names: &Names,
+    context: &Context,
     out: &mut dyn FnMut(Decoded),
 ) -> Result<PageHead, serde_json::Error> {
     if let Ok(page) = serde_json::from_slice::<Page<'_, T>>(body) {
         for item in page.items.0 {
-            out(decoded(&item, names));
+            out(decoded(&item, context));
         }
         return Ok(page.metadata.into());
     }
     let page: Page<'_, Option<&RawValue>> = serde_json::from_slice(body)?;
     for raw in page.items.0.into_iter().flatten() {
-        out(raw_object::<T>(raw, names).0);
+        out(raw_object::<T>(raw, context).0);
     }
     Ok(page.metadata.into())
 }
 
 fn typed_line<'a, T: Object<'a>>(
     line: &'a [u8],
-    names: &Names,
+    context: &Context,
 ) -> Result<WatchLine, serde_json::Error> {
     match serde_json::from_slice::<Line<'_, T>>(line) {
         Ok(Line { type_, object }) if &*type_ != "ERROR" => {
             let version = version(object.meta());
-            let name = || object.name(names);
+            let name = || object.name(context);
             Ok(match &*type_ {
-                "ADDED" | "MODIFIED" => WatchLine::Applied(decoded(&object, names), version),
+                "ADDED" | "MODIFIED" => WatchLine::Applied(decoded(&object, context), version),
                 "DELETED" => WatchLine::Deleted(name(), version),
                 "BOOKMARK" => bookmark(object.meta(), version),
                 other => WatchLine::Unknown(other.to_owned()),
             })
         }
-        _ => raw_line::<T>(line, names),
+        _ => raw_line::<T>(line, context),
     }
 }
 
 /// The slow way: the object could not be decoded, or is a `Status`.
 fn raw_line<'a, T: Object<'a>>(
     line: &'a [u8],
-    names: &Names,
+    context: &Context,
 ) -> Result<WatchLine, serde_json::Error> {
     let Line { type_, object }: Line<'_, &RawValue> = serde_json::from_slice(line)?;
     if &*type_ == "ERROR" {
         let status: RawStatus<'_> = serde_json::from_str(object.get()).unwrap_or_default();
         return Ok(WatchLine::Error(status.into()));
     }
-    let (decoded, version) = raw_object::<T>(object, names);
+    let (decoded, version) = raw_object::<T>(object, context);
     Ok(match &*type_ {
         "DELETED" => WatchLine::Deleted(decoded.name, version),
         "ADDED" | "MODIFIED" => WatchLine::Applied(decoded, version),
@@ -248,27 +252,27 @@ fn bookmark(meta: Option<&Meta<'_>>, resource_version: String) -> WatchLine {
 }
 
 /// Normalises an object that was decoded.
-fn decoded<'a, T: Object<'a>>(object: &T, names: &Names) -> Decoded {
-    let (event, problems) = object.normalise(names);
-    let name = object.name(names);
+fn decoded<'a, T: Object<'a>>(object: &T, context: &Context) -> Decoded {
+    let (event, problems) = object.normalise(context);
+    let name = object.name(context);
     let event = event.unwrap_or_else(|| object::deleted(T::KIND, name.clone()));
     Decoded { name, event, problems }
 }
 
 /// Decodes one object on its own, or says what is wrong with it; also its resource version.
-fn raw_object<'a, T: Object<'a>>(raw: &'a RawValue, names: &Names) -> (Decoded, String) {
+fn raw_object<'a, T: Object<'a>>(raw: &'a RawValue, context: &Context) -> (Decoded, String) {
     let mut json = serde_json::Deserializer::from_str(raw.get());
     match serde_path_to_error::deserialize::<_, T>(&mut json) {
         Ok(object) => {
             let version = version(object.meta());
-            (decoded(&object, names), version)
+            (decoded(&object, context), version)
         }
         Err(error) => {
             let plate: Nameplate<'_> = serde_json::from_str(raw.get()).unwrap_or_default();
             let meta = plate.metadata.unwrap_or_default();
             let version = owned(meta.resource_version.as_ref());
             let meta = Meta { name: meta.name, namespace: meta.namespace, ..Meta::default() };
-            let name = object_name(Some(&meta), names);
+            let name = object_name(Some(&meta), context);
             let problems = undecodable(T::KIND, &name, &error);
             let event = Event::Kept(T::KIND, name.clone());
             let decoded = Decoded { name, event, problems };

@@ -19,7 +19,7 @@ use kube::Client;
 use kube_proxy_core::Kind;
 
 use crate::Sink;
-use crate::names::Names;
+use crate::context::Context;
 use crate::problems::Problems;
 
 mod api;
@@ -51,7 +51,7 @@ struct Shared {
     node_name: String,
     timing: Timing,
     rate: RateLimit,
-    names: Names,
+    context: Context,
     problems: Problems,
     status: ApiStatus,
     outages: Outages,
@@ -73,7 +73,7 @@ impl KubernetesSource {
             node_name: options.node_name,
             timing: options.timing,
             rate: RateLimit::new(options.qps, options.burst),
-            names: Names::default(),
+            context: Context::new(options.trust),
             problems,
             status: ApiStatus::default(),
             outages: Outages::new(server),

@@ -14,6 +14,7 @@
 
 use std::sync::Arc;
 
+pub mod context;
 pub mod decode;
 pub mod kubernetes;
 pub mod manifests;
@@ -24,6 +25,7 @@ pub mod problem;
 pub mod problems;
 pub mod slim;
 
+pub use context::{Context, Trust};
 pub use kubernetes::{KubernetesOptions, KubernetesSource};
 pub use manifests::ManifestSource;
 pub use names::Names;

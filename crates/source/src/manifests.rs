@@ -9,7 +9,7 @@ use std::time::Duration;
 use kube_proxy_core::Event;
 
 use crate::Sink;
-use crate::names::Names;
+use crate::context::{Context, Trust};
 use crate::problem::Problem;
 use crate::problems::Problems;
 
@@ -73,10 +73,17 @@ impl ManifestSource {
             return Err(ManifestError::Path { path, source });
         }
         Ok(Self {
-            state: State::new(path, node_name.into(), Names::default()),
+            state: State::new(path, node_name.into(), Context::default()),
             problems,
             timing: FollowTiming::default(),
         })
+    }
+
+    /// Changes which addresses objects may name.
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.state.set_context(Context::new(trust));
+        self
     }
 
     /// Changes how changes are noticed.
@@ -119,7 +126,7 @@ impl ManifestSource {
 
 /// Reads manifests once: the events that a list of every kind consists of, and what is wrong.
 pub fn load(path: &Path, node_name: &str) -> (Vec<Event>, Vec<Problem>) {
-    let mut state = State::new(path.to_owned(), node_name.to_owned(), Names::default());
+    let mut state = State::new(path.to_owned(), node_name.to_owned(), Context::default());
     match state.reload() {
         Some(outcome) => (outcome.events, outcome.problems),
         None => (Vec::new(), Vec::new()),

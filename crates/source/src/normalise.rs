@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 
 use kube_proxy_core::{Kind, ObjectName, Protocol};
 
-use crate::names::Names;
+use crate::context::Context;
 use crate::problem::{Findings, Subject};
 use crate::slim::{Int, Meta, Text};
 
@@ -22,12 +22,12 @@ pub use service::{lacks_cluster_ip, service};
 pub use slice::{endpoint_slice, lacks_service_name};
 
 /// Namespace and name of an object; both may be empty in a broken one.
-pub fn object_name(meta: Option<&Meta<'_>>, names: &Names) -> ObjectName {
+pub fn object_name(meta: Option<&Meta<'_>>, context: &Context) -> ObjectName {
     let namespace = meta.and_then(|m| m.namespace.as_deref());
     let name = meta.and_then(|m| m.name.as_deref());
     ObjectName {
-        namespace: names.get(namespace.unwrap_or_default()),
-        name: names.get(name.unwrap_or_default()),
+        namespace: context.name(namespace.unwrap_or_default()),
+        name: context.name(name.unwrap_or_default()),
     }
 }
 
@@ -36,9 +36,9 @@ pub fn object_name(meta: Option<&Meta<'_>>, names: &Names) -> ObjectName {
 fn begin(
     kind: Kind,
     meta: Option<&Meta<'_>>,
-    names: &Names,
+    context: &Context,
 ) -> Result<(ObjectName, Findings), Findings> {
-    let name = object_name(meta, names);
+    let name = object_name(meta, context);
     let mut findings = Findings::new(Subject::object(kind, name.clone()));
     if name.name.is_empty() {
         findings.add("metadata.name", "", "missing; the object is ignored");

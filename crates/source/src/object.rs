@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube_proxy_core::{Event, Kind, ObjectName};
 use serde::Deserialize;
 
-use crate::names::Names;
+use crate::context::Context;
 use crate::normalise::{self, object_name};
 use crate::problem::Problem;
 use crate::slim::{self, Meta};
@@ -19,11 +19,11 @@ pub(crate) trait Object<'a>: Deserialize<'a> + Default {
     fn meta(&self) -> Option<&Meta<'a>>;
 
     /// The event that announces it, unless it is not to be proxied, and what is wrong with it.
-    fn normalise(&self, names: &Names) -> (Option<Event>, Vec<Problem>);
+    fn normalise(&self, context: &Context) -> (Option<Event>, Vec<Problem>);
 
     /// Namespace and name.
-    fn name(&self, names: &Names) -> ObjectName {
-        object_name(self.meta(), names)
+    fn name(&self, context: &Context) -> ObjectName {
+        object_name(self.meta(), context)
     }
 }
 
@@ -34,8 +34,8 @@ impl<'a> Object<'a> for slim::Service<'a> {
         self.metadata.as_ref()
     }
 
-    fn normalise(&self, names: &Names) -> (Option<Event>, Vec<Problem>) {
-        let (service, problems) = normalise::service(self, names);
+    fn normalise(&self, context: &Context) -> (Option<Event>, Vec<Problem>) {
+        let (service, problems) = normalise::service(self, context);
         (service.map(|s| Event::ServiceApplied(Arc::new(s))), problems)
     }
 }
@@ -47,8 +47,8 @@ impl<'a> Object<'a> for slim::EndpointSlice<'a> {
         self.metadata.as_ref()
     }
 
-    fn normalise(&self, names: &Names) -> (Option<Event>, Vec<Problem>) {
-        let (slice, problems) = normalise::endpoint_slice(self, names);
+    fn normalise(&self, context: &Context) -> (Option<Event>, Vec<Problem>) {
+        let (slice, problems) = normalise::endpoint_slice(self, context);
         (slice.map(Event::EndpointSliceApplied), problems)
     }
 }
@@ -60,8 +60,8 @@ impl<'a> Object<'a> for slim::Node<'a> {
         self.metadata.as_ref()
     }
 
-    fn normalise(&self, names: &Names) -> (Option<Event>, Vec<Problem>) {
-        let (node, problems) = normalise::node(self, names);
+    fn normalise(&self, context: &Context) -> (Option<Event>, Vec<Problem>) {
+        let (node, problems) = normalise::node(self, context);
         (node.map(|n| Event::NodeApplied(Arc::new(n))), problems)
     }
 }
@@ -73,8 +73,8 @@ impl<'a> Object<'a> for slim::ServiceCidr<'a> {
         self.metadata.as_ref()
     }
 
-    fn normalise(&self, names: &Names) -> (Option<Event>, Vec<Problem>) {
-        let (cidr, problems) = normalise::service_cidr(self, names);
+    fn normalise(&self, context: &Context) -> (Option<Event>, Vec<Problem>) {
+        let (cidr, problems) = normalise::service_cidr(self, context);
         (cidr.map(|(name, nets)| Event::ServiceCidrApplied(name, nets)), problems)
     }
 }

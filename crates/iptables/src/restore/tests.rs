@@ -56,9 +56,9 @@ fn chains_are_declared_before_they_are_jumped_to_and_deleted_last() {
         -A ROOT -j b
         -I OUTPUT 1 -j ROOT
         :OLD - [0:0]
-        -X OLD
         :KUBE-SEP-OLD - [0:0]
         -X KUBE-SEP-OLD
+        -X OLD
         COMMIT
         *mangle
         :KUBE-PROXY-CANARY - [0:0]

@@ -22,6 +22,9 @@ struct Inner {
     saves: usize,
     /// A table that this kernel does not have.
     missing: Option<&'static str>,
+    routes_localnet: bool,
+    /// `route_localnet` cannot be written.
+    keep_localnet: bool,
     /// How many inputs there had been when `route_localnet` was set.
     localnet_after: Option<usize>,
 }
@@ -82,6 +85,15 @@ impl Model {
         let mut inner = self.0.lock().unwrap();
         inner.missing = Some(table);
         inner.tables.remove(table);
+    }
+
+    pub(crate) fn routes_localnet(&self) -> bool {
+        self.0.lock().unwrap().routes_localnet
+    }
+
+    /// Whether turning `route_localnet` off fails.
+    pub(crate) fn keep_localnet(&self, keep: bool) {
+        self.0.lock().unwrap().keep_localnet = keep;
     }
 
     /// The inputs applied before `route_localnet` was set, if it was.
@@ -198,7 +210,17 @@ impl Kernel for Model {
     fn route_localnet(&self) -> Result<(), SyncError> {
         let mut inner = self.0.lock().unwrap();
         let inputs = inner.inputs.len();
+        inner.routes_localnet = true;
         inner.localnet_after.get_or_insert(inputs);
+        Ok(())
+    }
+
+    fn unroute_localnet(&self) -> Result<(), SyncError> {
+        let mut inner = self.0.lock().unwrap();
+        if inner.keep_localnet {
+            return Err(SyncError::Refused("route_localnet is read-only".to_owned()));
+        }
+        inner.routes_localnet = false;
         Ok(())
     }
 }

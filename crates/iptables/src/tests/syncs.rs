@@ -214,8 +214,43 @@ fn cleanup_leaves_what_is_not_ours() {
     assert!(!block_on(backend.intact()).unwrap());
     // Again: nothing to do.
     let inputs = model.inputs().len();
-    cleanup(&model).unwrap();
+    assert!(!cleanup(&model, false).unwrap());
     assert_eq!(model.inputs().len(), inputs);
+    assert!(!model.routes_localnet());
+}
+
+/// Endpoint chains of a Go kube-proxy lead to the chain that marks, which is deleted as well.
+#[test]
+fn cleanup_of_what_a_go_kube_proxy_left() {
+    let model = Model::default();
+    let rules = "*nat\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-SVC-A - [0:0]\n:KUBE-SEP-A - [0:0]\n\
+        -A KUBE-SVC-A -j KUBE-SEP-A\n-A KUBE-SEP-A -s 10.1.1.1/32 -j KUBE-MARK-MASQ\nCOMMIT\n";
+    model.apply(rules).unwrap();
+    assert!(cleanup(&model, false).unwrap());
+    assert!(!model.dump().contains("KUBE-"), "{}", model.dump());
+}
+
+/// As long as loopback addresses are routed, neighbours must be kept away from what listens there.
+#[test]
+fn the_rule_against_martians_stays_while_loopback_is_routed() {
+    let model = Model::default();
+    let mut config = config(IpFamily::V4);
+    config.localhost_node_ports = true;
+    let mut backend = backend(config, &model);
+    full(&mut backend, &of(&samples(5)));
+    model.keep_localnet(true);
+    let error = block_on(backend.cleanup()).unwrap_err();
+    assert!(error.to_string().contains("route_localnet"), "{error}");
+    assert_eq!(model.chain("filter", "KUBE-FIREWALL").unwrap().len(), 1);
+    assert_eq!(model.chain("nat", "KUBE-SERVICES"), None, "the rest is removed all the same");
+    model.keep_localnet(false);
+    block_on(backend.cleanup()).unwrap();
+    assert_eq!(model.chain("filter", "KUBE-FIREWALL").unwrap().len(), 0);
+    // Somebody else has such a rule: this one may go, and the setting stays.
+    full(&mut backend, &of(&samples(5)));
+    assert!(cleanup(&model, true).unwrap());
+    assert_eq!(model.chain("filter", "KUBE-FIREWALL").unwrap().len(), 0);
+    assert!(model.routes_localnet());
 }
 
 #[test]

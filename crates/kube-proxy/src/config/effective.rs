@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses};
+use kube_proxy_source::Trust;
 
 use super::address::{parse_cidr, parse_ip, parse_ip_port};
 use super::flags::IptablesVariant;
@@ -53,6 +54,8 @@ pub struct Effective {
     pub localhost_node_ports: bool,
     /// Which iptables programs to use.
     pub iptables_variant: IptablesVariant,
+    /// Which addresses objects may name.
+    pub trust: Trust,
     /// Settings of the ipvs mode.
     pub ipvs: IpvsSettings,
     /// Settings of the userspace mode.
@@ -193,6 +196,7 @@ pub(crate) struct Beside {
     pub(crate) iptables_variant: IptablesVariant,
     pub(crate) ipvs_local_fallback: bool,
     pub(crate) service_metrics_limit: u32,
+    pub(crate) trust: Trust,
 }
 
 impl Effective {
@@ -225,6 +229,7 @@ impl Effective {
             masquerade_mark: 1_u32.checked_shl(u32::try_from(bit?).ok()?)?,
             localhost_node_ports: config.iptables.localhost_node_ports?,
             iptables_variant: beside.iptables_variant,
+            trust: beside.trust,
             ipvs: ipvs(config, beside.ipvs_local_fallback),
             userspace: userspace(config),
             conntrack: conntrack(config),

@@ -340,6 +340,7 @@ impl Loader {
                 .service_metrics_limit
                 .or(env.health.service_metrics_limit)
                 .unwrap_or(SERVICE_METRICS_LIMIT),
+            trust: cli.safety.over(&env.safety),
         }
     }
 

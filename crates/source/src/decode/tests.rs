@@ -8,9 +8,9 @@ use super::*;
 const KINDS: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr];
 
 fn read(body: &str) -> (Result<PageHead, String>, String) {
-    let names = Names::default();
+    let context = Context::default();
     let mut text = String::new();
-    let head = page(Kind::Service, body.as_bytes(), &names, &mut |object| {
+    let head = page(Kind::Service, body.as_bytes(), &context, &mut |object| {
         let what = match object.event {
             Event::ServiceApplied(_) => "applied",
             Event::ServiceDeleted(_) => "deleted",
@@ -65,7 +65,7 @@ fn order_of_fields_and_empty_lists_do_not_matter() {
 }
 
 fn line(kind: Kind, text: &str) -> Result<WatchLine, serde_json::Error> {
-    watch_line(kind, text.as_bytes(), &Names::default())
+    watch_line(kind, text.as_bytes(), &Context::default())
 }
 
 #[test]
@@ -154,8 +154,8 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for kind in KINDS {
-            let _ = page(kind, &bytes, &Names::default(), &mut |_| ());
-            let _ = watch_line(kind, &bytes, &Names::default());
+            let _ = page(kind, &bytes, &Context::default(), &mut |_| ());
+            let _ = watch_line(kind, &bytes, &Context::default());
             status(&bytes);
         }
     }

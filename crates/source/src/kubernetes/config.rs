@@ -8,6 +8,8 @@ use http::header::{HeaderValue, USER_AGENT};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use crate::context::Trust;
+
 /// The settings of the source. `Default` is everything unset, with the default timing.
 #[derive(Clone, Debug, Default)]
 pub struct KubernetesOptions {
@@ -25,6 +27,8 @@ pub struct KubernetesOptions {
     pub burst: u32,
     /// The name of the own Node object.
     pub node_name: String,
+    /// Which addresses objects may name.
+    pub trust: Trust,
     /// Time limits.
     pub timing: Timing,
 }

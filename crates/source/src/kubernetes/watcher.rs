@@ -200,7 +200,7 @@ impl Watcher {
 
     fn take_page(&mut self, body: &[u8], first: bool) -> Result<decode::PageHead, End> {
         let mut objects = Vec::new();
-        let head = decode::page(self.kind, body, &self.shared.names, &mut |o| objects.push(o))
+        let head = decode::page(self.kind, body, &self.shared.context, &mut |o| objects.push(o))
             .map_err(|e| Failure::Malformed(format!("a list of {}s: {e}", self.kind)))?;
         if first {
             self.begin();
@@ -284,7 +284,7 @@ impl Watcher {
 
     /// Acts on one line of a watch; whether the list is still not complete.
     fn take_line(&mut self, line: &[u8], listing: bool) -> Result<bool, End> {
-        let line = decode::watch_line(self.kind, line, &self.shared.names)
+        let line = decode::watch_line(self.kind, line, &self.shared.context)
             .map_err(|e| Failure::Malformed(format!("a watch event of {}s: {e}", self.kind)))?;
         let version = match line {
             WatchLine::Applied(object, version) => {

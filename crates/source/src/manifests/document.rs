@@ -10,7 +10,7 @@ use serde_saphyr::Options;
 
 use super::fill::Fill;
 use super::place::Places;
-use crate::names::Names;
+use crate::context::Context;
 use crate::object::Object;
 use crate::problem::{Findings, Problem, Subject};
 use crate::slim;
@@ -39,7 +39,7 @@ pub(super) struct Loaded {
 }
 
 /// Reads the text of a file.
-pub(super) fn parse(file: &Arc<Path>, text: &str, node_name: &str, names: &Names) -> Parsed {
+pub(super) fn parse(file: &Arc<Path>, text: &str, node_name: &str, context: &Context) -> Parsed {
     let mut parsed = Parsed::default();
     for (index, document) in split(text).into_iter().enumerate() {
         let number = index + 1;
@@ -50,7 +50,7 @@ pub(super) fn parse(file: &Arc<Path>, text: &str, node_name: &str, names: &Names
             document: &document,
             places: Places::new(document.text),
             node_name,
-            names,
+            context,
             findings: Findings::new(subject),
             parsed: &mut parsed,
         };
@@ -128,7 +128,7 @@ struct Reader<'r> {
     document: &'r Document<'r>,
     places: Places<'r>,
     node_name: &'r str,
-    names: &'r Names,
+    context: &'r Context,
     findings: Findings,
     parsed: &'r mut Parsed,
 }
@@ -226,11 +226,11 @@ impl Reader<'_> {
     }
 
     fn take<'a, T: Object<'a> + Fill<'a>>(&mut self, object: &T, path: &str) {
-        let name = object.name(self.names);
+        let name = object.name(self.context);
         if T::KIND == Kind::Node && *name.name != *self.node_name {
             return;
         }
-        let (event, mut problems) = object.normalise(self.names);
+        let (event, mut problems) = object.normalise(self.context);
         problems.extend(object.missing(&name));
         for problem in &mut problems {
             let at = self.places.find(&join(path, &problem.field));

@@ -9,7 +9,7 @@ use kube_proxy_core::{Event, Kind, ObjectName};
 
 use super::document::{self, Loaded};
 use super::files::{self, Found, Stamp};
-use crate::names::Names;
+use crate::context::Context;
 use crate::problem::{Findings, Problem, Subject};
 use crate::problems::Problems;
 
@@ -20,7 +20,7 @@ const KINDS: [Kind; 4] = [Kind::Node, Kind::ServiceCidr, Kind::Service, Kind::En
 pub(super) struct State {
     path: PathBuf,
     node_name: String,
-    names: Names,
+    context: Context,
     files: BTreeMap<PathBuf, File>,
     directories: BTreeSet<PathBuf>,
     /// What was wrong with the path and the directories, as text, so that a change shows.
@@ -72,18 +72,23 @@ pub(super) fn report(outcome: &Outcome, register: &Problems) {
 }
 
 impl State {
-    pub(super) fn new(path: PathBuf, node_name: String, names: Names) -> Self {
+    pub(super) fn new(path: PathBuf, node_name: String, context: Context) -> Self {
         let directories = files::link_parents(&path).into_iter();
         let directories = directories.chain(path.is_dir().then(|| path.clone()));
         Self {
             directories: directories.collect(),
             path,
             node_name,
-            names,
+            context,
             files: BTreeMap::new(),
             errors: Vec::new(),
             first: true,
         }
+    }
+
+    /// Changes what objects are normalised with; before anything is read.
+    pub(super) fn set_context(&mut self, context: Context) {
+        self.context = context;
     }
 
     /// The file or directory that everything comes from.
@@ -134,7 +139,7 @@ impl State {
 
     fn take_text(&mut self, path: PathBuf, stamp: Stamp, text: &str) {
         let file: Arc<Path> = Arc::from(path.as_path());
-        let mut parsed = document::parse(&file, text, &self.node_name, &self.names);
+        let mut parsed = document::parse(&file, text, &self.node_name, &self.context);
         if parsed.broken
             && let Some(before) = self.files.remove(&path)
         {

@@ -17,7 +17,7 @@ fn service(name: &str, ip: &str) -> String {
 }
 
 fn state(path: &Path) -> State {
-    State::new(path.to_owned(), "n1".to_owned(), Names::default())
+    State::new(path.to_owned(), "n1".to_owned(), Context::default())
 }
 
 /// The cluster IPs of all Services, as a tracker sees them.

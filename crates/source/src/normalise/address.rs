@@ -47,22 +47,3 @@ pub(crate) fn net(text: &str) -> Option<IpNet> {
     }
     IpNet::new(address, length).ok()
 }
-
-/// Why an address cannot be an endpoint, if it cannot: the API server refuses the same (CVE-2021-25737).
-pub(crate) fn unusable_endpoint(address: &IpAddr) -> Option<&'static str> {
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    if address.is_unspecified() {
-        Some("the unspecified address; ignored")
-    } else if address.is_loopback() {
-        Some("a loopback address; ignored")
-    } else if link_local {
-        Some("a link-local address; ignored")
-    } else if address.is_multicast() {
-        Some("a multicast address; ignored")
-    } else {
-        None
-    }
-}

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use kube_proxy_core::{Kind, Node, ObjectName};
 
 use super::{address, begin, text};
-use crate::names::Names;
+use crate::context::Context;
 use crate::problem::{Findings, Problem};
 use crate::slim;
 
@@ -14,9 +14,9 @@ use crate::slim;
 const AUTOSCALER_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// Normalises a Node.
-pub fn node(node: &slim::Node<'_>, names: &Names) -> (Option<Node>, Vec<Problem>) {
+pub fn node(node: &slim::Node<'_>, context: &Context) -> (Option<Node>, Vec<Problem>) {
     let meta = node.metadata.as_ref();
-    let (name, mut findings) = match begin(Kind::Node, meta, names) {
+    let (name, mut findings) = match begin(Kind::Node, meta, context) {
         Ok(begun) => begun,
         Err(findings) => return (None, findings.into_problems()),
     };
@@ -27,7 +27,7 @@ pub fn node(node: &slim::Node<'_>, names: &Names) -> (Option<Node>, Vec<Problem>
     addresses.extend(self::addresses(node, "ExternalIP", &mut findings));
     let normalised = Node {
         name: name.name,
-        zone: (!zone.is_empty()).then(|| names.get(zone)),
+        zone: (!zone.is_empty()).then(|| context.name(zone)),
         addresses,
         pod_cidrs: pod_cidrs(node, &mut findings),
         being_deleted: meta.is_some_and(|m| m.deletion_timestamp.is_some()),
@@ -76,9 +76,9 @@ fn pod_cidrs(node: &slim::Node<'_>, findings: &mut Findings) -> Vec<IpNet> {
 /// Normalises a ServiceCIDR.
 pub fn service_cidr(
     cidr: &slim::ServiceCidr<'_>,
-    names: &Names,
+    context: &Context,
 ) -> (Option<(ObjectName, Vec<IpNet>)>, Vec<Problem>) {
-    let (name, mut findings) = match begin(Kind::ServiceCidr, cidr.metadata.as_ref(), names) {
+    let (name, mut findings) = match begin(Kind::ServiceCidr, cidr.metadata.as_ref(), context) {
         Ok(begun) => begun,
         Err(findings) => return (None, findings.into_problems()),
     };

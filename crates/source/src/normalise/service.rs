@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use kube_proxy_core::{IpFamily, Kind, PerFamily, Port, Service, TrafficPolicy};
 
 use super::{address, begin, port_number, protocol, text};
-use crate::names::Names;
+use crate::context::{Context, Trust};
 use crate::problem::{Findings, Problem};
 use crate::slim::{self, Int, ServiceSpec, Text};
 
@@ -28,8 +28,8 @@ pub fn lacks_cluster_ip(service: &slim::Service<'_>) -> bool {
 }
 
 /// Normalises a Service.
-pub fn service(service: &slim::Service<'_>, names: &Names) -> (Option<Service>, Vec<Problem>) {
-    let (name, mut findings) = match begin(Kind::Service, service.metadata.as_ref(), names) {
+pub fn service(service: &slim::Service<'_>, context: &Context) -> (Option<Service>, Vec<Problem>) {
+    let (name, mut findings) = match begin(Kind::Service, service.metadata.as_ref(), context) {
         Ok(begun) => begun,
         Err(findings) => return (None, findings.into_problems()),
     };
@@ -40,7 +40,7 @@ pub fn service(service: &slim::Service<'_>, names: &Names) -> (Option<Service>, 
     if cluster_ips.v4.is_none() && cluster_ips.v6.is_none() {
         return (None, findings.into_problems());
     }
-    let external_ips = external_ips(spec, &mut findings);
+    let external_ips = external_ips(spec, context.trust(), &mut findings);
     let external_traffic_policy = external_policy(spec, &mut findings);
     let load_balancer_source_ranges = source_ranges(spec, &cluster_ips, &mut findings);
     let normalised = Service {
@@ -57,7 +57,7 @@ pub fn service(service: &slim::Service<'_>, names: &Names) -> (Option<Service>, 
         external_traffic_policy,
         session_affinity: affinity(spec, &mut findings),
         health_check_node_port: health_check(spec, external_traffic_policy, &mut findings),
-        ports: ports(spec, names, &mut findings),
+        ports: ports(spec, context, &mut findings),
     };
     (Some(normalised), findings.into_problems())
 }
@@ -108,19 +108,17 @@ fn cluster_ips(spec: &ServiceSpec<'_>, findings: &mut Findings) -> PerFamily<Opt
     found
 }
 
-fn external_ips(spec: &ServiceSpec<'_>, findings: &mut Findings) -> Vec<IpAddr> {
+fn external_ips(spec: &ServiceSpec<'_>, trust: &Trust, findings: &mut Findings) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for (i, ip) in spec.external_ips.iter().enumerate() {
         if ip.trim().is_empty() {
             continue;
         }
-        match address::ip(ip) {
-            Some(address) => found.push(address),
-            None => findings.add(
-                format_args!("spec.externalIPs[{i}]"),
-                ip,
-                "not an IP address; ignored",
-            ),
+        let field = format_args!("spec.externalIPs[{i}]");
+        match address::ip(ip).map(|address| (address, trust.external_ip(&address))) {
+            Some((address, None)) => found.push(address),
+            Some((_, Some(reason))) => findings.add(field, ip, reason),
+            None => findings.add(field, ip, "not an IP address; ignored"),
         }
     }
     found
@@ -146,8 +144,9 @@ fn load_balancer_vips(service: &slim::Service<'_>, findings: &mut Findings) -> V
                 continue;
             }
         }
-        match address::ip(ip) {
-            Some(address) => found.push(address),
+        match address::ip(ip).map(|address| (address, Trust::load_balancer_vip(&address))) {
+            Some((address, None)) => found.push(address),
+            Some((_, Some(reason))) => findings.add(field("ip"), ip, reason),
             None => findings.add(field("ip"), ip, "not an IP address; ignored"),
         }
     }
@@ -268,7 +267,7 @@ fn health_check(
     port
 }
 
-fn ports(spec: &ServiceSpec<'_>, names: &Names, findings: &mut Findings) -> Vec<Port> {
+fn ports(spec: &ServiceSpec<'_>, context: &Context, findings: &mut Findings) -> Vec<Port> {
     let mut found: Vec<Port> = Vec::with_capacity(spec.ports.len());
     for (i, port) in spec.ports.iter().enumerate() {
         let field = |name: &str| format!("spec.ports[{i}].{name}");
@@ -288,7 +287,7 @@ fn ports(spec: &ServiceSpec<'_>, names: &Names, findings: &mut Findings) -> Vec<
             continue;
         }
         found.push(Port {
-            name: names.get(name),
+            name: context.name(name),
             protocol,
             port: number,
             node_port: node_port(port.node_port, || field("nodePort"), findings),

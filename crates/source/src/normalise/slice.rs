@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube_proxy_core::{Conditions, EndpointSlice, IpFamily, Kind, SliceEndpoint, SlicePort};
 
 use super::{address, begin, port_number, protocol, text};
-use crate::names::Names;
+use crate::context::{Context, Trust};
 use crate::problem::{Findings, Problem};
 use crate::slim::{self, List, Meta};
 
@@ -21,10 +21,10 @@ pub fn lacks_service_name(slice: &slim::EndpointSlice<'_>) -> bool {
 /// Normalises an EndpointSlice.
 pub fn endpoint_slice(
     slice: &slim::EndpointSlice<'_>,
-    names: &Names,
+    context: &Context,
 ) -> (Option<EndpointSlice>, Vec<Problem>) {
     let meta = slice.metadata.as_ref();
-    let (name, mut findings) = match begin(Kind::EndpointSlice, meta, names) {
+    let (name, mut findings) = match begin(Kind::EndpointSlice, meta, context) {
         Ok(begun) => begun,
         Err(findings) => return (None, findings.into_problems()),
     };
@@ -47,10 +47,10 @@ pub fn endpoint_slice(
     };
     let normalised = EndpointSlice {
         name,
-        service: names.get(service),
+        service: context.name(service),
         family,
-        ports: ports(slice, names, &mut findings),
-        endpoints: endpoints(slice, family, names, &mut findings),
+        ports: ports(slice, context, &mut findings),
+        endpoints: endpoints(slice, family, context, &mut findings),
         trigger_time: meta.and_then(|m| trigger_time(m, &mut findings)),
     };
     (Some(normalised), findings.into_problems())
@@ -59,7 +59,7 @@ pub fn endpoint_slice(
 /// The ports. One without a name or a number is meant for nobody, which is no mistake.
 fn ports(
     slice: &slim::EndpointSlice<'_>,
-    names: &Names,
+    context: &Context,
     findings: &mut Findings,
 ) -> Vec<SlicePort> {
     let mut found = Vec::with_capacity(slice.ports.len());
@@ -77,7 +77,7 @@ fn ports(
             findings.add(field("port"), &number.0.to_string(), reason);
             continue;
         };
-        found.push(SlicePort { name: names.get(name), protocol, port });
+        found.push(SlicePort { name: context.name(name), protocol, port });
     }
     found
 }
@@ -85,12 +85,12 @@ fn ports(
 fn endpoints(
     slice: &slim::EndpointSlice<'_>,
     family: IpFamily,
-    names: &Names,
+    context: &Context,
     findings: &mut Findings,
 ) -> Vec<SliceEndpoint> {
     let mut found = Vec::with_capacity(slice.endpoints.len());
     for (i, endpoint) in slice.endpoints.iter().enumerate() {
-        let Some(address) = endpoint_address(i, endpoint, family, findings) else {
+        let Some(address) = endpoint_address(i, endpoint, family, context.trust(), findings) else {
             continue;
         };
         let conditions = endpoint.conditions.unwrap_or_default();
@@ -103,9 +103,9 @@ fn endpoints(
                 serving: conditions.serving.unwrap_or(true),
                 terminating: conditions.terminating.unwrap_or(false),
             },
-            node: (!node.is_empty()).then(|| names.get(node)),
-            zone_hints: hints.map_or_else(Vec::new, |h| hint_names(&h.for_zones, names)),
-            node_hints: hints.map_or_else(Vec::new, |h| hint_names(&h.for_nodes, names)),
+            node: (!node.is_empty()).then(|| context.name(node)),
+            zone_hints: hints.map_or_else(Vec::new, |h| hint_names(&h.for_zones, context)),
+            node_hints: hints.map_or_else(Vec::new, |h| hint_names(&h.for_nodes, context)),
         });
     }
     found
@@ -116,6 +116,7 @@ fn endpoint_address(
     index: usize,
     endpoint: &slim::Endpoint<'_>,
     family: IpFamily,
+    trust: &Trust,
     findings: &mut Findings,
 ) -> Option<IpAddr> {
     let Some(written) = endpoint.addresses.first() else {
@@ -132,16 +133,16 @@ fn endpoint_address(
         findings.add(field, written, format_args!("not an {family} address; ignored"));
         return None;
     }
-    if let Some(reason) = address::unusable_endpoint(&address) {
+    if let Some(reason) = trust.endpoint(&address) {
         findings.add(field, written, reason);
         return None;
     }
     Some(address)
 }
 
-fn hint_names(hints: &List<slim::Hint<'_>>, names: &Names) -> Vec<Arc<str>> {
+fn hint_names(hints: &List<slim::Hint<'_>>, context: &Context) -> Vec<Arc<str>> {
     let given = hints.iter().map(|hint| text(hint.name.as_ref()));
-    given.filter(|name| !name.is_empty()).map(|name| names.get(name)).collect()
+    given.filter(|name| !name.is_empty()).map(|name| context.name(name)).collect()
 }
 
 /// The trigger time: RFC 3339, as the EndpointSlice controller writes it.

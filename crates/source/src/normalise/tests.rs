@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::address::{ip, net};
-use crate::names::Names;
+use crate::context::Context;
 use crate::problem::Problem;
 use crate::slim;
 
@@ -24,13 +24,13 @@ fn check<T: std::fmt::Debug>((object, problems): (Option<T>, Vec<Problem>), expe
 fn service(json: &Value, expected: &Expect) {
     let text = json.to_string();
     let slim: slim::Service<'_> = serde_json::from_str(&text).unwrap();
-    check(super::service(&slim, &Names::default()), expected);
+    check(super::service(&slim, &Context::default()), expected);
 }
 
 fn slice(json: &Value, expected: &Expect) {
     let text = json.to_string();
     let slim: slim::EndpointSlice<'_> = serde_json::from_str(&text).unwrap();
-    check(super::endpoint_slice(&slim, &Names::default()), expected);
+    check(super::endpoint_slice(&slim, &Context::default()), expected);
 }
 
 mod services;
@@ -112,7 +112,7 @@ fn a_node_is_reduced_to_what_is_used() {
     .to_string();
     let slim: slim::Node<'_> = serde_json::from_str(&node).unwrap();
     check(
-        super::node(&slim, &Names::default()),
+        super::node(&slim, &Context::default()),
         &expect![[r#"
             Node {
                 name: "n1",
@@ -141,7 +141,7 @@ fn a_service_cidr_is_its_networks() {
     let text =
         r#"{"metadata": {"name": "k"}, "spec": {"cidrs": ["10.96.0.0/12", "", "fd00::/112"]}}"#;
     let slim: slim::ServiceCidr<'_> = serde_json::from_str(text).unwrap();
-    let (object, problems) = super::service_cidr(&slim, &Names::default());
+    let (object, problems) = super::service_cidr(&slim, &Context::default());
     let (name, nets) = object.unwrap();
     assert_eq!(name.to_string(), "k");
     assert_eq!(nets, ["10.96.0.0/12".parse().unwrap(), "fd00::/112".parse().unwrap()]);
@@ -235,25 +235,25 @@ proptest! {
     #[test]
     fn any_json_is_survived(value in any_json()) {
         let text = value.to_string();
-        let names = Names::default();
+        let context = Context::default();
         if let Ok(object) = serde_json::from_str::<slim::Service<'_>>(&text) {
-            let (service, _) = super::service(&object, &names);
+            let (service, _) = super::service(&object, &context);
             if let Some(service) = service {
                 prop_assert!(service.cluster_ips.v4.is_some() || service.cluster_ips.v6.is_some());
             }
         }
         if let Ok(object) = serde_json::from_str::<slim::EndpointSlice<'_>>(&text) {
-            let (slice, _) = super::endpoint_slice(&object, &names);
+            let (slice, _) = super::endpoint_slice(&object, &context);
             if let Some(slice) = slice {
                 let family = slice.family;
                 prop_assert!(slice.endpoints.iter().all(|e| kube_proxy_core::IpFamily::of(&e.address) == family));
             }
         }
         if let Ok(object) = serde_json::from_str::<slim::Node<'_>>(&text) {
-            super::node(&object, &names);
+            super::node(&object, &context);
         }
         if let Ok(object) = serde_json::from_str::<slim::ServiceCidr<'_>>(&text) {
-            super::service_cidr(&object, &names);
+            super::service_cidr(&object, &context);
         }
     }
 

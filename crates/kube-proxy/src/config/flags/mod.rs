@@ -5,6 +5,8 @@
 
 #[expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 mod groups;
+#[expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
+mod safety;
 mod values;
 
 use std::ffi::OsString;
@@ -15,6 +17,7 @@ pub use groups::{
     ConntrackFlags, DeprecatedFlags, GeneralFlags, HealthFlags, IptablesFlags, IpvsFlags,
     KubernetesFlags, LoggingFlags, NodeFlags, UserspaceFlags,
 };
+pub use safety::SafetyFlags;
 pub use values::{IptablesVariant, VersionFormat};
 
 /// What the environment variables that stand for flags start with.
@@ -45,6 +48,8 @@ pub struct Flags {
     pub kubernetes: KubernetesFlags,
     #[command(flatten, next_help_heading = "Node ports and local traffic")]
     pub node: NodeFlags,
+    #[command(flatten, next_help_heading = "Safety")]
+    pub safety: SafetyFlags,
     #[command(flatten, next_help_heading = "iptables")]
     pub iptables: IptablesFlags,
     #[command(flatten, next_help_heading = "ipvs")]

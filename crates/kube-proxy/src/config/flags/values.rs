@@ -1,6 +1,7 @@
 //! How the values of flags are read.
 
 use clap::ValueEnum;
+use ipnet::IpNet;
 
 use crate::config::duration::GoDuration;
 use crate::config::types::VModule;
@@ -60,6 +61,16 @@ pub(super) fn feature_gate(text: &str) -> Result<Option<(String, bool)>, String>
     let (name, state) = text.split_once('=').ok_or("Name=true or Name=false is expected")?;
     let state = boolean(state.trim()).map_err(|reason| format!("{name}: {reason}"))?;
     Ok(Some((name.trim().to_owned(), state)))
+}
+
+/// One comma-separated network.
+pub(super) fn network(text: &str) -> Result<Option<IpNet>, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let network = text.parse().map_err(|_| "a network like 192.0.2.0/24 is expected".to_owned());
+    network.map(Some)
 }
 
 /// One comma-separated `pattern=N` of `--vmodule`.

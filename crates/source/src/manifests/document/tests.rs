@@ -7,7 +7,7 @@ use super::*;
 
 fn read(text: &str) -> Parsed {
     let file: Arc<Path> = Arc::from(Path::new("web.yaml"));
-    parse(&file, text, "n1", &Names::default())
+    parse(&file, text, "n1", &Context::default())
 }
 
 fn check(text: &str, expected: &Expect) {

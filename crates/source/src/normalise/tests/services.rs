@@ -25,7 +25,7 @@ fn whole<T: std::fmt::Debug>(
 ) {
     let text = object.to_string();
     let slim: slim::Service<'_> = serde_json::from_str(&text).unwrap();
-    let (service, problems) = super::super::service(&slim, &Names::default());
+    let (service, problems) = super::super::service(&slim, &Context::default());
     let mut text = match service {
         Some(service) => format!("{:?}\n", pick(&service)),
         None => "not proxied\n".to_owned(),

@@ -89,7 +89,7 @@ fn unset_conditions_mean_ready_and_serving() {
             with(&json!({"endpoints": [{"addresses": ["10.1.0.1"], "conditions": conditions}]}));
         let text = object.to_string();
         let slim: slim::EndpointSlice<'_> = serde_json::from_str(&text).unwrap();
-        let (slice, _) = super::super::endpoint_slice(&slim, &Names::default());
+        let (slice, _) = super::super::endpoint_slice(&slim, &Context::default());
         let endpoint = &slice.unwrap().endpoints[0];
         assert_eq!(endpoint.conditions, kube_proxy_core::Conditions::default());
     }
@@ -107,7 +107,7 @@ fn bad_endpoints_and_ports_are_left_out_one_by_one() {
     }));
     let text = object.to_string();
     let slim: slim::EndpointSlice<'_> = serde_json::from_str(&text).unwrap();
-    let (slice, problems) = super::super::endpoint_slice(&slim, &Names::default());
+    let (slice, problems) = super::super::endpoint_slice(&slim, &Context::default());
     let slice = slice.unwrap();
     let ports: Vec<_> = slice.ports.iter().map(|p| p.port.get()).collect();
     assert_eq!(ports, [81]);
@@ -136,7 +136,7 @@ fn the_trigger_time_is_rfc_3339() {
             json!({"endpoints.kubernetes.io/last-change-trigger-time": written});
         let text = object.to_string();
         let slim: slim::EndpointSlice<'_> = serde_json::from_str(&text).unwrap();
-        let (slice, problems) = super::super::endpoint_slice(&slim, &Names::default());
+        let (slice, problems) = super::super::endpoint_slice(&slim, &Context::default());
         (slice.unwrap().trigger_time, problems.len())
     };
     let at = |ms| Some(UNIX_EPOCH + Duration::from_millis(ms));

@@ -120,6 +120,10 @@ fn defaults_as_the_program_sees_them() {
             masquerade_mark: 16384,
             localhost_node_ports: true,
             iptables_variant: Auto,
+            trust: Trust {
+                special_endpoints: false,
+                external_ips: None,
+            },
             ipvs: IpvsSettings {
                 scheduler: "rr",
                 exclude_cidrs: [],

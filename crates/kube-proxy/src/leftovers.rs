@@ -1,0 +1,94 @@
+//! What other modes left on the node, and removing it: after a change of mode, and with `--cleanup`.
+//!
+//! After a change of mode, nothing is removed before the first sync of the new mode has succeeded. Until then the old rules serve.
+//! From then on both are there, and either leads to ready endpoints. Established connections notice neither: their translation is in
+//! conntrack, which keeps it as long as anything on the node does NAT, and the new mode does.
+//! That is also why the removal is not part of a sync and has a thread of its own: a large ruleset takes long to remove.
+
+use std::thread;
+use std::time::Duration;
+
+use kube_proxy_core::{IpFamily, SyncError};
+
+use crate::backends::{self, MODES, ModeEntry, Running};
+use crate::config::Mode;
+
+/// What to remove from one family once its new mode serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Leftovers {
+    /// The family.
+    pub family: IpFamily,
+    /// What is not to be touched.
+    pub running: Running,
+    /// How long to wait before another try at what could not be removed.
+    pub retry: Duration,
+}
+
+impl Leftovers {
+    /// Starts to remove, and goes on until nothing is left.
+    pub fn start(self) {
+        let name = format!("leftovers-{}", self.family);
+        let started = thread::Builder::new().name(name).spawn(move || {
+            let mut open: Vec<(&ModeEntry, String)> =
+                MODES.iter().map(|entry| (entry, String::new())).collect();
+            loop {
+                open.retain_mut(|(entry, told)| !self.is_gone(entry, told));
+                if open.is_empty() {
+                    return;
+                }
+                thread::sleep(self.retry);
+            }
+        });
+        if let Err(error) = started {
+            tracing::warn!("what other modes left stays: cannot start a thread: {error}");
+        }
+    }
+
+    /// Tries to remove it. The same failure is told once, in spite of many tries.
+    fn is_gone(self, entry: &ModeEntry, told: &mut String) -> bool {
+        let (mode, family) = (entry.mode, self.family);
+        match entry.remove(family, &self.running) {
+            Ok(true) => tracing::info!(%family, "removed what mode {mode} had left"),
+            Ok(false) => tracing::debug!(%family, "mode {mode} had left nothing"),
+            Err(SyncError::Unsupported(reason)) => {
+                tracing::debug!(%family, "not looking for what mode {mode} may have left: {reason}");
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if *told != reason {
+                    tracing::warn!(
+                        %family,
+                        "cannot remove what mode {mode} left, trying again every {:.0?}: {reason}",
+                        self.retry
+                    );
+                    *told = reason;
+                }
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Removes everything of all modes, from both families. What could not be removed, in words.
+pub fn remove_all() -> Vec<String> {
+    let mut failed = Vec::new();
+    for entry in MODES {
+        for family in IpFamily::BOTH.into_iter().filter(|family| backends::host_has(*family)) {
+            failed.extend(remove(entry, entry.mode, family).err());
+        }
+    }
+    failed
+}
+
+fn remove(entry: &ModeEntry, mode: Mode, family: IpFamily) -> Result<(), String> {
+    match entry.remove(family, &Running::default()) {
+        Ok(true) => tracing::info!("removed what mode {mode} had for {family}"),
+        Ok(false) => tracing::info!("there is nothing of mode {mode} for {family}"),
+        Err(SyncError::Unsupported(reason)) => {
+            tracing::warn!("nothing to remove of mode {mode}, {family}: {reason}");
+        }
+        Err(error) => return Err(format!("mode {mode}, {family}: {error}")),
+    }
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! From one mode to another, under traffic: what the old mode left is removed, and nobody notices.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use kube_proxy_core::IpFamily;
+use kube_proxy_testkit::eventually::eventually;
+use kube_proxy_testkit::probe::{Connection, UdpFlow};
+use libtest_mimic::Trial;
+
+use crate::objects::{Svc, cluster_ip};
+use crate::takeover;
+use crate::traffic::Traffic;
+use crate::world::{From, GUARD, Mode, World, cluster_address};
+use crate::{Once, trial};
+
+pub(crate) const TESTS: &[Once] = &[
+    ("switch/from-go-iptables-to-nftables", from_go_iptables),
+    ("switch/from-go-nftables-to-iptables", from_go_nftables),
+];
+
+/// Pause between two messages on a connection that lasts.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Every ordered pair of modes.
+pub(crate) fn trials() -> Vec<Trial> {
+    let pairs = Mode::ALL.into_iter().flat_map(|from| Mode::ALL.map(|to| (from, to)));
+    pairs
+        .filter(|(from, to)| from != to)
+        .map(|(from, to)| trial(&format!("switch/{from}-to-{to}"), move || pair(from, to)))
+        .collect()
+}
+
+fn pair(from: Mode, to: Mode) -> anyhow::Result<()> {
+    let mut world = World::new(from)?;
+    world.serve(&Svc::new("web", 1).node_port(), &["local-1", "remote-1"])?;
+    world.serve(&Svc::new("dns", 2).udp().node_port(), &["local-1", "remote-1"])?;
+    world.settle()?;
+    ensure!(!left_by(&world, from)?.is_empty(), "{from} has something on the node");
+    let lasting = Lasting::start(&world)?;
+    let traffic = Traffic::to_service(&world, 1)?;
+    world.stop()?;
+    traffic.go_on();
+    world.use_mode(to);
+    world.start()?;
+    is_gone(&world, from);
+    traffic.go_on();
+    let reports = traffic.end();
+    let lasting = lasting.end()?;
+    let attempts: usize = reports.iter().map(|(_, report)| report.attempts.len()).sum();
+    let failures: usize = reports.iter().map(|(_, report)| report.failures().count()).sum();
+    let slowest = reports.iter().filter_map(|(_, report)| report.slowest()).map(|a| a.took).max();
+    // For docs/migration.md; not a failure when standard error is closed.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{from} to {to}: {lasting}; {attempts} new connections, {failures} failed, slowest {:.1?}",
+        slowest.unwrap_or_default()
+    );
+    for (address, report) in &reports {
+        report.check_no_failure().with_context(|| format!("connections to {address}"))?;
+    }
+    serves(&world)
+}
+
+/// The new mode serves, by all frontends.
+fn serves(world: &World) -> anyhow::Result<()> {
+    for family in IpFamily::BOTH {
+        let pods = ["local-1", "remote-1"];
+        world.check_pods(From::Pod("client"), cluster_address(1, family), &pods)?;
+        world.check_pods(From::Node, cluster_address(1, family), &pods)?;
+        world.check_pods(From::Outside, world.node_port(1, family), &pods)?;
+    }
+    Ok(())
+}
+
+/// What a mode has on the node, but for what it shares with the kubelet.
+pub(crate) fn left_by(world: &World, mode: Mode) -> anyhow::Result<Vec<String>> {
+    let mut left = Vec::new();
+    for family in IpFamily::BOTH {
+        if mode.is_iptables() {
+            let ours = |rule: &String| rule.contains("KUBE-") && !rule.contains("KUBE-FIREWALL");
+            left.extend(world.rules(mode, family)?.into_iter().filter(ours));
+        } else {
+            left.extend(
+                nft_tables(world)?.into_iter().filter(|table| table.ends_with(" kube-proxy")),
+            );
+        }
+    }
+    Ok(left)
+}
+
+/// Lines such as `table ip kube-proxy`.
+pub(crate) fn nft_tables(world: &World) -> anyhow::Result<Vec<String>> {
+    Ok(world.on_node("nft", &["list", "tables"])?.lines().map(str::to_owned).collect())
+}
+
+fn is_gone(world: &World, mode: Mode) {
+    eventually(GUARD, || {
+        let left = left_by(world, mode)?;
+        ensure!(left.is_empty(), "of {mode} there are still {left:#?}");
+        Ok(())
+    });
+}
+
+/// Connections on which something is said all the time.
+struct Lasting {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<anyhow::Result<String>>,
+}
+
+impl Lasting {
+    /// From a pod to cluster IPs and from outside to node ports, TCP and UDP, in both families.
+    fn start(world: &World) -> anyhow::Result<Self> {
+        let mut connections: Vec<(String, Connection)> = Vec::new();
+        let mut flows: Vec<(String, UdpFlow, String)> = Vec::new();
+        for family in IpFamily::BOTH {
+            let (pod, outside) = (world.probe(From::Pod("client")), world.probe(From::Outside));
+            for (probe, to) in
+                [(pod, cluster_address(1, family)), (outside, world.node_port(1, family))]
+            {
+                connections.push((format!("TCP {to}"), probe.connect(to)?));
+            }
+            for (probe, to) in
+                [(pod, cluster_address(2, family)), (outside, world.node_port(2, family))]
+            {
+                let mut flow = probe.udp_flow(to)?;
+                let pod = flow.ping().answer()?.pod;
+                flows.push((format!("UDP {to}"), flow, pod));
+            }
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || talk(connections, flows, &stopped));
+        Ok(Self { stop, thread })
+    }
+
+    /// How many there were, if all of them are still there.
+    fn end(self) -> anyhow::Result<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+fn talk(
+    mut connections: Vec<(String, Connection)>,
+    mut flows: Vec<(String, UdpFlow, String)>,
+    stop: &AtomicBool,
+) -> anyhow::Result<String> {
+    let mut rounds = 0;
+    loop {
+        // A last round after the end.
+        let is_end = stop.load(Ordering::Relaxed);
+        for (to, connection) in &mut connections {
+            let pod = connection.greeting().pod.clone();
+            let lost = || format!("a connection to {to} was lost in round {rounds}");
+            let answer = connection.ping().answer().with_context(lost)?;
+            ensure!(answer.pod == pod, "{to}: {} answers, not {pod}", answer.pod);
+        }
+        for (to, flow, pod) in &mut flows {
+            let lost = || format!("a flow to {to} was lost in round {rounds}");
+            let answer = flow.ping().answer().with_context(lost)?;
+            ensure!(answer.pod == *pod, "{to}: {} answers, not {pod}", answer.pod);
+        }
+        rounds += 1;
+        if is_end {
+            let (tcp, udp) = (connections.len(), flows.len());
+            return Ok(format!("{tcp} TCP and {udp} UDP flows answered in all of {rounds} rounds"));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The rules of a Go kube-proxy in both variants of iptables.
+fn from_go_iptables() -> anyhow::Result<()> {
+    let mut world = World::without_proxy(Mode::Nftables, &[])?;
+    world.serve(&Svc::new("web", 1).node_port(), &["local-1", "remote-1"])?;
+    let iptables = [Mode::IptablesLegacy, Mode::IptablesNft];
+    for family in IpFamily::BOTH {
+        for mode in iptables {
+            takeover::load(&world, mode, family)?;
+        }
+    }
+    let traffic = Traffic::to_service(&world, 1)?;
+    world.start()?;
+    for mode in iptables {
+        is_gone(&world, mode);
+    }
+    traffic.stop()?;
+    serves(&world)
+}
+
+/// Objects of the table of a Go kube-proxy, for the cluster IP of the Service.
+const GO_TABLE: &str = "\
+table FAMILY kube-proxy { comment \"rules for kube-proxy\";
+  set cluster-ips { type ADDRESSES; comment \"Active ClusterIPs\"; elements = { CLUSTER_IP }; }
+  map service-ips {
+    type ADDRESSES . inet_proto . inet_service : verdict; comment \"ClusterIP, ExternalIP and LoadBalancer IP traffic\";
+    elements = { CLUSTER_IP . tcp . 80 : goto service-446JGJO3-default/web/tcp/p };
+  }
+  chain service-446JGJO3-default/web/tcp/p { FAMILY daddr CLUSTER_IP tcp dport 80 dnat to ENDPOINT; }
+  chain services { FAMILY daddr . meta l4proto . th dport vmap @service-ips; }
+  chain nat-prerouting { type nat hook prerouting priority -100; jump services; }
+  chain nat-output { type nat hook output priority -100; jump services; }
+}
+";
+
+fn from_go_nftables() -> anyhow::Result<()> {
+    for mode in [Mode::IptablesLegacy, Mode::IptablesNft] {
+        let mut world = World::without_proxy(mode, &[])?;
+        world.serve(&Svc::new("web", 1).node_port(), &["local-1", "remote-1"])?;
+        load_go_table(&world)?;
+        let mut flows = Vec::new();
+        for family in IpFamily::BOTH {
+            flows.push((world.probe(From::Pod("client")), cluster_address(1, family)));
+        }
+        let traffic = Traffic::start(&flows)?;
+        world.start()?;
+        is_gone(&world, Mode::Nftables);
+        traffic.stop()?;
+        serves(&world)?;
+    }
+    Ok(())
+}
+
+/// Loads the table of a Go kube-proxy, of both families.
+pub(crate) fn load_go_table(world: &World) -> anyhow::Result<()> {
+    for family in IpFamily::BOTH {
+        let (name, addresses) = match family {
+            IpFamily::V4 => ("ip", "ipv4_addr"),
+            IpFamily::V6 => ("ip6", "ipv6_addr"),
+        };
+        let text = GO_TABLE
+            .replace("FAMILY", name)
+            .replace("ADDRESSES", addresses)
+            .replace("CLUSTER_IP", &cluster_ip(1, family).to_string())
+            .replace("ENDPOINT", &world.pod("local-1").address(family, 8080).to_string());
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), text)?;
+        world.on_node("nft", &["-f", file.path().to_str().context("a path of text")?])?;
+    }
+    Ok(())
+}
