@@ -46,6 +46,9 @@ fn per_mode(mode: Mode) -> Vec<PerMode> {
         tests.extend_from_slice(life::IPTABLES_TESTS);
         tests.extend_from_slice(takeover::TESTS);
     }
+    if mode == Mode::Nftables {
+        tests.extend_from_slice(life::NFTABLES_TESTS);
+    }
     tests
 }
 

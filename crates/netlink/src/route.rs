@@ -4,7 +4,7 @@ mod address;
 mod monitor;
 
 pub use address::{Address, AddressFlags, Scope};
-pub use monitor::{AddressChange, AddressMonitor, StopHandle, Wake};
+pub use monitor::{AddressChange, AddressMonitor, Wake};
 
 use crate::error::Error;
 use crate::message::Message;

@@ -34,6 +34,7 @@ mod state;
 mod takeover;
 mod traffic;
 mod verify;
+mod watch;
 
 pub use backend::{LastSync, NftablesBackend};
 pub use config::Config;

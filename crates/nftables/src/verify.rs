@@ -45,6 +45,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) counts: &'a Counts,
     /// Chains that may or may not be there still.
     pub(crate) left_over: &'a [Chain],
+    /// Single elements count: where the kernel does not tell the sizes of sets, the answer is no.
+    pub(crate) sure: bool,
 }
 
 impl Expected<'_> {
@@ -88,7 +90,7 @@ impl Expected<'_> {
             let set = sets.iter().find(|set| set.name == set_name(*id));
             set.is_some_and(|set| {
                 let expected = self.counts.0[*id as usize];
-                set.count.is_none_or(|count| usize::try_from(count) == Ok(expected))
+                set.count.map_or(!self.sure, |count| usize::try_from(count) == Ok(expected))
             })
         }))
     }

@@ -17,6 +17,7 @@ pub(super) mod operation {
     pub(in super::super) const NEW_ELEMENT: u8 = 12;
     pub(in super::super) const GET_ELEMENT: u8 = 13;
     pub(in super::super) const DELETE_ELEMENT: u8 = 14;
+    pub(in super::super) const NEW_GENERATION: u8 = 15;
     pub(in super::super) const GET_GENERATION: u8 = 16;
 }
 

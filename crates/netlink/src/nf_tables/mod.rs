@@ -6,6 +6,7 @@ mod constants;
 mod describe;
 mod element;
 mod expression;
+mod monitor;
 mod object;
 mod transaction;
 pub mod user_data;
@@ -17,6 +18,7 @@ pub use expression::{
     ADDRESS_TYPE_LOCAL, Comparison, CtKey, Expression, FibAddress, MetaKey, PayloadBase, Register,
     SetUpdate, ct_state, ct_status,
 };
+pub use monitor::{Monitor, Notice};
 pub use object::{
     Chain, ChainType, Hook, HookPoint, MapData, Set, SetSpec, Table, data_type, set_flags,
 };
@@ -56,6 +58,11 @@ impl NfTables {
     /// Opens the rulesets of the calling thread's network namespace. Needs `CAP_NET_ADMIN` there.
     pub fn open(family: Family) -> Result<Self, Error> {
         Ok(Self { socket: Socket::open(Protocol::Netfilter)?, family })
+    }
+
+    /// The number of the socket from which transactions are sent: [`Notice::port`] of what they change.
+    pub fn port(&self) -> Result<u32, Error> {
+        self.socket.port()
     }
 
     /// The number of the ruleset's generation: it counts transactions of anybody.

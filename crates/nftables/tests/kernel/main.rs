@@ -5,6 +5,7 @@
 mod affinity;
 mod large;
 mod listing;
+mod notices;
 mod repair;
 mod takeover;
 mod traffic;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         traffic::trials(),
         affinity::trials(),
         repair::trials(),
+        notices::trials(),
         takeover::trials(),
         large::trials(),
         listing::trials(),
