@@ -72,6 +72,7 @@ fn config() -> Config {
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::InterfacePrefix("veth".into()),
         node_ports: NodePortAddresses::All,
+        offload_after: None,
     }
 }
 

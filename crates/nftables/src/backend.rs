@@ -10,13 +10,17 @@ use kube_proxy_netlink::{Errno, Error};
 
 use crate::chain::Chain;
 use crate::difference::Difference;
-use crate::existing::{Existing, Repair};
-use crate::layout::{CHAINS, TABLE};
+use crate::existing::{Existing, Keep, Repair};
+use crate::layout::{CHAINS, FLOWTABLE, TABLE};
 use crate::state::{EndedSessions, State};
 use crate::takeover::Session;
 use crate::verify::{Counts, Expected};
 use crate::watch::{Heard, Watch};
 use crate::{Config, affinity, encode, takeover, traffic};
+
+mod fast_path;
+
+use fast_path::FastPath;
 
 /// How often a full sync reads the table again because somebody else changed the ruleset meanwhile.
 const ATTEMPTS: usize = 8;
@@ -36,6 +40,7 @@ pub struct NftablesBackend {
     stale_chains: Vec<Chain>,
     /// Tells of changes by others; without it there is only the number of the generation.
     watch: Option<Watch>,
+    fast_path: Option<FastPath>,
     last: LastSync,
     looks: usize,
 }
@@ -75,7 +80,17 @@ impl NftablesBackend {
             ))
         };
         let mut netlink = NfTables::open(config.netlink_family()).map_err(missing)?;
-        probe(&mut netlink, &config).map_err(missing)?;
+        if let Err(error) = probe(&mut netlink, &config) {
+            let without = Config { offload_after: None, ..config.clone() };
+            if config.offload_after.is_some() && probe(&mut netlink, &without).is_ok() {
+                return Err(SyncError::Unsupported(format!(
+                    "the flowtable fast path was asked for and needs the kernel modules \
+                     nf_flow_table and nft_flow_offload; without a threshold nftables mode works: {error}"
+                )));
+            }
+            return Err(missing(error));
+        }
+        let fast_path = FastPath::new(&config).map_err(missing)?;
         let transaction = Transaction::new(config.netlink_family(), TABLE);
         Ok(Self {
             config,
@@ -84,6 +99,7 @@ impl NftablesBackend {
             synced: None,
             stale_chains: Vec::new(),
             watch: None,
+            fast_path,
             last: LastSync::default(),
             looks: 0,
         })
@@ -141,6 +157,7 @@ impl NftablesBackend {
             self.end_sessions(&mut synced, &EndedSessions::unknown())?;
         }
         self.delete_chains(&mut synced, repair.difference.stale_chains)?;
+        self.follow_links(&mut synced, true)?;
         // The memory for a whole table is not needed again.
         self.transaction = Transaction::new(self.config.netlink_family(), TABLE);
         self.synced = Some(synced);
@@ -158,8 +175,14 @@ impl NftablesBackend {
         if new {
             encode::new_table(&mut self.transaction, self.config.family)?;
         }
+        if repair.flowtable == Keep::Make {
+            self.transaction.add_flowtable(FLOWTABLE)?;
+        }
         let static_chains = repair.static_chains.iter().copied();
         encode::static_rules(&mut self.transaction, static_chains, &self.config)?;
+        if repair.flowtable == Keep::Delete {
+            self.transaction.delete_flowtable(FLOWTABLE)?;
+        }
         encode::changes(&mut self.transaction, &repair.difference, &self.config)?;
         encode::add_sessions(&mut self.transaction, sessions)
     }
@@ -267,7 +290,16 @@ impl NftablesBackend {
 
     /// Whether the table is as we left it, although the ruleset changed.
     fn verify(&mut self) -> Result<bool, Error> {
-        let Some(synced) = &mut self.synced else { return Ok(false) };
+        let Some(mut synced) = self.synced.take() else { return Ok(false) };
+        let result = match self.is_intact(&mut synced) {
+            Ok(true) => self.follow_links(&mut synced, false).map(|()| true),
+            other => other,
+        };
+        self.synced = Some(synced);
+        result
+    }
+
+    fn is_intact(&mut self, synced: &mut Synced) -> Result<bool, Error> {
         let heard = self.watch.as_ref().and_then(Watch::take);
         match heard {
             Some(Heard::Nothing) => return Ok(true),
@@ -321,6 +353,9 @@ impl ProxyBackend for NftablesBackend {
     /// Listens to changes of the ruleset, in the network namespace of this thread, and wakes when somebody else touches the table.
     fn set_waker(&mut self, waker: Waker) {
         let family = self.config.family;
+        if let Some(fast_path) = &mut self.fast_path {
+            fast_path.set_waker(&self.config, waker.clone());
+        }
         let watch = self.netlink.port().and_then(|port| Watch::start(family, port, waker));
         match watch {
             Ok(watch) => self.watch = Some(watch),

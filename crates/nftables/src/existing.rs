@@ -12,7 +12,7 @@ use crate::chain::{Chain, Endpoints, Masquerade};
 use crate::difference::Difference;
 use crate::element::{Frontend, SetId};
 use crate::elements::Elements;
-use crate::layout::{CHAINS, StaticChain, TABLE, TABLE_COMMENT, set_spec, static_chain};
+use crate::layout::{CHAINS, FLOWTABLE, StaticChain, TABLE, TABLE_COMMENT, set_spec, static_chain};
 use crate::rules::{Rule, Rules};
 use crate::state::{Before, State};
 use crate::verify::Counts;
@@ -32,6 +32,8 @@ pub(crate) enum Existing {
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     pub(crate) sets: Elements,
+    /// The flowtable is there.
+    has_flowtable: bool,
     /// The fingerprints of each chain's rules.
     rules: FxHashMap<String, Vec<Option<u64>>>,
     /// Chains that elements lead to.
@@ -45,8 +47,22 @@ pub(crate) struct Repair {
     pub(crate) static_chains: Vec<&'static StaticChain>,
     /// All the rest.
     pub(crate) difference: Difference,
+    /// What becomes of the flowtable.
+    pub(crate) flowtable: Keep,
     /// How many elements there will be.
     pub(crate) counts: Counts,
+}
+
+/// What becomes of an object that is there or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// It stays as it is.
+    #[default]
+    AsItIs,
+    /// It is made.
+    Make,
+    /// It is deleted.
+    Delete,
 }
 
 impl Existing {
@@ -61,7 +77,12 @@ impl Existing {
         if !are_all_sets(&sets, config.family) {
             return Ok(Self::OtherLayout);
         }
-        let mut content = Content { chains, ..Content::default() };
+        let flowtables = netlink.flowtables(TABLE)?;
+        if !flowtables.iter().all(|flowtable| flowtable.name == FLOWTABLE && flowtable.flags == 0) {
+            return Ok(Self::OtherLayout);
+        }
+        let has_flowtable = !flowtables.is_empty();
+        let mut content = Content { has_flowtable, chains, ..Content::default() };
         for rule in netlink.rules(TABLE)? {
             content.rules.entry(rule.chain).or_default().push(rule.fingerprint);
         }
@@ -76,6 +97,11 @@ impl Existing {
         let content = match self {
             Self::Nothing | Self::OtherLayout => Content::default(),
             Self::Table(content) => content,
+        };
+        repair.flowtable = match (content.has_flowtable, config.offload_after.is_some()) {
+            (false, true) => Keep::Make,
+            (true, false) => Keep::Delete,
+            _ => Keep::AsItIs,
         };
         for chain in &CHAINS {
             if !content.has_rules(chain.name, &rules.of_static(chain.name)) {

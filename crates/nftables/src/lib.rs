@@ -25,6 +25,8 @@ mod elements;
 mod encode;
 mod existing;
 mod layout;
+mod links;
+mod listen;
 mod plan;
 mod range;
 mod rules;

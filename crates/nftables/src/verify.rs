@@ -53,7 +53,8 @@ impl Expected<'_> {
     /// Whether the table is there, with all chains and sets, all rules and as many elements.
     pub(crate) fn is_there(&self, netlink: &mut NfTables) -> Result<bool, Error> {
         let Some(table) = netlink.table(TABLE)? else { return Ok(false) };
-        let objects = CHAINS.len() + self.state.chains().len() + SetId::ALL.len();
+        let flowtables = usize::from(self.config.offload_after.is_some());
+        let objects = CHAINS.len() + self.state.chains().len() + SetId::ALL.len() + flowtables;
         let uses = usize::try_from(table.uses).unwrap_or(usize::MAX);
         Ok(is_ours(&table)
             && uses == objects + self.left_over.len()

@@ -4,16 +4,16 @@
 //! Who looks takes the notices too: what happened before a look is known to it, whether the thread has run or not.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
+use std::sync::{Arc, Mutex, Weak};
 
 use kube_proxy_core::{IpFamily, Waker};
 use kube_proxy_netlink::nf_tables::{Monitor, Notice};
-use kube_proxy_netlink::wait::{Ready, StopHandle, Waiter};
-use kube_proxy_netlink::{Errno, Error, Family};
+use kube_proxy_netlink::wait::StopHandle;
+use kube_proxy_netlink::{Error, Family};
 
 use crate::element::SetId;
 use crate::layout::{TABLE, set_name};
+use crate::listen::{self, Listener, lock};
 
 /// What is known of the table since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,22 +73,14 @@ impl Watch {
         let shared = Arc::new(Mutex::new(Shared { monitor, ear, waker, asked: false, pauses: 0 }));
         let net = network_namespace();
         lock(&WATCHES).push((net, Arc::downgrade(&shared)));
-        let listener = Arc::clone(&shared);
-        thread::Builder::new()
-            .name(format!("watch-{family}"))
-            .spawn(move || listen(&waiter, &listener))
-            .map_err(|error| Error::Open {
-                protocol: "netfilter",
-                call: "start a thread to listen",
-                errno: Errno::from_raw(error.raw_os_error().unwrap_or_default()),
-            })?;
+        listen::start(format!("watch-{family}"), waiter, Arc::clone(&shared))?;
         Ok(Self { shared, net, _stop: stop })
     }
 
     /// What was heard since the last time; `None` if the kernel no longer tells.
     pub(crate) fn take(&self) -> Option<Heard> {
         let mut shared = lock(&self.shared);
-        shared.hear();
+        shared.read();
         shared.asked = false;
         let heard = std::mem::replace(&mut shared.ear.heard, Heard::Nothing);
         (!shared.ear.broken).then_some(heard)
@@ -165,7 +157,7 @@ impl Shared {
     }
 
     /// Takes in what the kernel has told.
-    fn hear(&mut self) {
+    fn read(&mut self) {
         let Self { monitor, ear, .. } = self;
         if !ear.broken {
             let result = monitor.notices(|notice| ear.hear(&notice));
@@ -224,26 +216,16 @@ impl Own {
     }
 }
 
-fn listen(waiter: &Waiter, shared: &Mutex<Shared>) {
-    loop {
-        match waiter.wait(None) {
-            Ok(Ready::Stopped) => return,
-            Ok(Ready::MayRead) => {
-                let mut shared = lock(shared);
-                shared.hear();
-                shared.ask();
-                if shared.ear.broken {
-                    return;
-                }
-            }
-            Err(error) => return lock(shared).ear.give_up(&error),
-        }
+impl Listener for Shared {
+    fn hear(&mut self) -> bool {
+        self.read();
+        self.ask();
+        !self.ear.broken
     }
-}
 
-/// What a thread that panicked left is still right: notices are taken one by one.
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn give_up(&mut self, error: &Error) {
+        self.ear.give_up(error);
+    }
 }
 
 #[cfg(test)]

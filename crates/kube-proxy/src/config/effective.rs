@@ -1,6 +1,7 @@
 //! The configuration as the rest of the program uses it: parsed, typed, nothing left to check.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub struct Effective {
     pub localhost_node_ports: bool,
     /// Which iptables programs to use.
     pub iptables_variant: IptablesVariant,
+    /// Forwarded connections with more packets than this pass by the rules (nftables mode).
+    pub offload_after: Option<NonZeroU32>,
     /// Settings of the ipvs mode.
     pub ipvs: IpvsSettings,
     /// Settings of the userspace mode.
@@ -189,6 +192,7 @@ pub(crate) struct Beside {
     pub(crate) manifests: Option<PathBuf>,
     pub(crate) master: Option<String>,
     pub(crate) iptables_variant: IptablesVariant,
+    pub(crate) offload_after: Option<NonZeroU32>,
     pub(crate) ipvs_local_fallback: bool,
 }
 
@@ -221,6 +225,7 @@ impl Effective {
             masquerade_mark: 1_u32.checked_shl(u32::try_from(bit?).ok()?)?,
             localhost_node_ports: config.iptables.localhost_node_ports?,
             iptables_variant: beside.iptables_variant,
+            offload_after: beside.offload_after,
             ipvs: ipvs(config, beside.ipvs_local_fallback),
             userspace: userspace(config),
             conntrack: conntrack(config),

@@ -104,6 +104,18 @@ fn notices_name_the_table_of_every_kind_of_object() {
     assert_eq!(gone, ["s"]);
 }
 
+#[test]
+fn flowtables_are_read_as_they_were_written() {
+    let mut transaction = transaction();
+    let devices: Vec<_> = (0..300).map(|number| format!("eth{number}")).collect();
+    transaction.add_flowtable("f").unwrap();
+    transaction.add_devices("f", &devices).unwrap();
+    let read: Vec<_> = transaction.batch.messages().map(|m| Flowtable::read(&m).unwrap()).collect();
+    assert_eq!(read.iter().map(|read| read.devices.len()).collect::<Vec<_>>(), [0, 128, 128, 44]);
+    assert!(read.iter().all(|read| (read.table.as_str(), read.name.as_str()) == ("t", "f")));
+    assert!(read.iter().flat_map(|read| &read.devices).eq(&devices));
+}
+
 proptest! {
     #[test]
     fn elements_are_read_as_they_were_written(elements in prop::collection::vec(element(), 0..40)) {
@@ -156,8 +168,9 @@ fn read_anything(payload: &[u8]) {
     let _ = Table::read(&message);
     let _ = Chain::read(&message);
     let _ = Set::read(&message);
+    let _ = Flowtable::read(&message);
     let _ = read_elements(&message, &mut |_| {});
-    for operation in 0..20 {
+    for operation in 0..30 {
         message.kind = netfilter::kind(subsystem::NF_TABLES, operation);
         let _ = Notice::read(&message);
         for place in (0..bytes.len()).step_by(4) {

@@ -104,6 +104,7 @@ fn config() -> Config {
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::Bridge("cni0".into()),
         node_ports: NodePortAddresses::Within(vec!["10.0.0.0/24".parse().unwrap()]),
+        offload_after: None,
     }
 }
 

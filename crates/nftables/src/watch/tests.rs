@@ -1,3 +1,5 @@
+use kube_proxy_netlink::Errno;
+
 use super::*;
 
 const OWN: Own = Own { family: 2, port: 4711 };

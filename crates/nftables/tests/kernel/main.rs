@@ -3,6 +3,7 @@
 //! Everything happens in network namespaces that the program makes for itself.
 
 mod affinity;
+mod fast_path;
 mod large;
 mod listing;
 mod notices;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         affinity::trials(),
         repair::trials(),
         notices::trials(),
+        fast_path::trials(),
         takeover::trials(),
         large::trials(),
         listing::trials(),

@@ -46,6 +46,7 @@ pub(crate) fn config(family: IpFamily) -> Config {
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::Cidr(*plan::pod_net(0).get(family)),
         node_ports: NodePortAddresses::primary(Some(*plan::node(0).get(family))),
+        offload_after: None,
     }
 }
 

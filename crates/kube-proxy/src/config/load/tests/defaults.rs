@@ -119,6 +119,7 @@ fn defaults_as_the_program_sees_them() {
             masquerade_mark: 16384,
             localhost_node_ports: true,
             iptables_variant: Auto,
+            offload_after: None,
             ipvs: IpvsSettings {
                 scheduler: "rr",
                 exclude_cidrs: [],
