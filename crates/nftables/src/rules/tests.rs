@@ -29,6 +29,7 @@ fn forwarded_connections_are_offloaded_last() {
         Ct { key: Packets, to: Register(8) }
         ToNetworkOrder { register: Register(8) }
         Compare { comparison: Greater, register: Register(8), value: [0, 0, 0, 0, 0, 0, 0, 20] }
-        Offload { flowtable: "fast-path" }"#]].assert_eq(&lines.join("\n"));
+        Offload { flowtable: "fast-path" }"#]]
+    .assert_eq(&lines.join("\n"));
     assert_eq!(Rules::new(&config).of_static("filter-output"), without);
 }
