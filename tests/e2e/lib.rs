@@ -59,6 +59,9 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     if mode.counts_traffic() {
         tests.extend_from_slice(service_metrics::TESTS);
     }
+    if mode == Mode::Nftables {
+        tests.extend_from_slice(life::NFTABLES_TESTS);
+    }
     tests
 }
 

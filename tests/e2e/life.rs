@@ -29,6 +29,10 @@ pub(crate) const TESTS: &[PerMode] = &[
     ("life/affinity-switched-off", affinity::switched_off),
 ];
 
+/// Those that look at the table of nftables.
+pub(crate) const NFTABLES_TESTS: &[PerMode] =
+    &[("life/repairs-what-others-do-at-once", repair::noticed)];
+
 /// Those that look at rules of iptables.
 pub(crate) const IPTABLES_TESTS: &[PerMode] = &[
     ("life/stop-leaves-rules", restart::leaves_rules),

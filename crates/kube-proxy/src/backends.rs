@@ -157,6 +157,7 @@ fn nftables(config: &Effective, family: IpFamily, node: &NodeFacts) -> kube_prox
         masquerade_mark: config.masquerade_mark,
         local_traffic: config.local_traffic_detector(family, &node.pod_cidrs),
         node_ports: config.node_port_addresses(family, node.ip),
+        offload_after: config.offload_after,
     }
 }
 

@@ -20,6 +20,7 @@ pub mod nf_tables;
 pub mod route;
 pub mod socket;
 mod sys;
+pub mod wait;
 pub mod writer;
 
 pub use error::{Error, Refusal};

@@ -53,6 +53,8 @@ pub struct Message<'a> {
     pub flags: u16,
     /// The sequence number of the request that this answers; 0 in notifications.
     pub sequence: u32,
+    /// The port of the socket that this is about: in notifications, that of whoever made the change; 0 is the kernel itself.
+    pub port: u32,
     /// What follows the header.
     pub payload: &'a [u8],
     /// Header and payload.
@@ -106,7 +108,7 @@ impl<'a> Iterator for Messages<'a> {
                 available: bytes.len(),
             }));
         };
-        let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = *header;
+        let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, p0, p1, p2, p3] = *header;
         let length = u32::from_ne_bytes([l0, l1, l2, l3]);
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let Some(payload) = bytes.get(HEADER_LEN..length) else {
@@ -117,6 +119,7 @@ impl<'a> Iterator for Messages<'a> {
             kind: u16::from_ne_bytes([k0, k1]),
             flags: u16::from_ne_bytes([f0, f1]),
             sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
+            port: u32::from_ne_bytes([p0, p1, p2, p3]),
             payload,
             bytes: &bytes[..length],
         }))

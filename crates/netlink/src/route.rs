@@ -1,10 +1,12 @@
-//! rtnetlink: the addresses of the interfaces, and word when they change.
+//! rtnetlink: interfaces and their addresses, and word when they change.
 
 mod address;
+mod link;
 mod monitor;
 
 pub use address::{Address, AddressFlags, Scope};
-pub use monitor::{AddressChange, AddressMonitor, StopHandle, Wake};
+pub use link::{Link, LinkMonitor};
+pub use monitor::{AddressChange, AddressMonitor, Wake};
 
 use crate::error::Error;
 use crate::message::Message;
@@ -12,6 +14,9 @@ use crate::socket::{DumpEnd, Protocol, Request, Socket};
 
 /// Message types, `RTM_*` of linux/rtnetlink.h.
 mod kind {
+    pub(super) const NEW_LINK: u16 = 16;
+    pub(super) const DELETE_LINK: u16 = 17;
+    pub(super) const GET_LINK: u16 = 18;
     pub(super) const NEW_ADDRESS: u16 = 20;
     pub(super) const DELETE_ADDRESS: u16 = 21;
     pub(super) const GET_ADDRESS: u16 = 22;
@@ -41,6 +46,19 @@ impl Route {
             |writer| writer.fixed(&[0; address::HEADER_LEN]),
             |message: &Message<'_>| match message.kind {
                 kind::NEW_ADDRESS => Address::read(message),
+                _ => Ok(None),
+            },
+        )
+    }
+
+    /// The interfaces, in the order of the kernel. [`DumpEnd::Partial`] says that they changed all the while.
+    pub fn links(&mut self) -> Result<(Vec<Link>, DumpEnd), Error> {
+        let request = Request { kind: kind::GET_LINK, flags: 0, object: &"list interfaces" };
+        self.socket.dump_all(
+            request,
+            |writer| writer.fixed(&[0; link::HEADER_LEN]),
+            |message: &Message<'_>| match message.kind {
+                kind::NEW_LINK => Link::read(message).map(Some),
                 _ => Ok(None),
             },
         )

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SetSockOpt, SockFlag, SockProtocol, SockType, bind,
-    recvmsg, sendto, setsockopt, socket, sockopt,
+    getsockname, recvmsg, sendto, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -157,6 +157,31 @@ impl Socket {
         body: impl FnOnce(&mut Writer),
     ) -> Result<(), Error> {
         self.request(request, body, |_| Ok(()))
+    }
+
+    /// The number of this socket, by which notifications tell who made a change.
+    pub fn port(&self) -> Result<u32, Error> {
+        let address: NetlinkAddr = getsockname(self.fd.as_raw_fd())
+            .map_err(|errno| Error::Open { protocol: "netlink", call: "getsockname", errno })?;
+        Ok(address.pid())
+    }
+
+    /// Notifications of a group come in from now on.
+    pub fn join(&self, group: u32) -> Result<(), Error> {
+        setsockopt(&self.fd, sys::JoinGroup, &group).map_err(|errno| Error::Open {
+            protocol: "netlink",
+            call: "setsockopt NETLINK_ADD_MEMBERSHIP",
+            errno,
+        })
+    }
+
+    /// Notifications of a group no longer come in; what has come in is still there.
+    pub fn leave(&self, group: u32) -> Result<(), Error> {
+        setsockopt(&self.fd, sys::LeaveGroup, &group).map_err(|errno| Error::Open {
+            protocol: "netlink",
+            call: "setsockopt NETLINK_DROP_MEMBERSHIP",
+            errno,
+        })
     }
 
     /// Takes the notifications that are there, without waiting. [`Error::Lost`] says that some are missing.

@@ -16,7 +16,7 @@ use futures::executor::block_on;
 use kube_proxy_core::{
     EndpointSlice, Event, IpFamily, Kind, LocalTrafficDetector, NodePortAddresses, ObjectName,
     Port, Protocol, ProxyBackend as _, Scope, Service, SliceEndpoint, SlicePort, Tracker,
-    TrackerOptions,
+    TrackerOptions, Waker,
 };
 use kube_proxy_nftables::{Config, NftablesBackend};
 use kube_proxy_testkit::sandbox;
@@ -36,6 +36,7 @@ fn main() -> anyhow::Result<()> {
     let (mut backend, took) = timed(|| NftablesBackend::new(config()));
     let backend = backend.as_mut().map_err(|error| anyhow::anyhow!("{error}"))?;
     println!("probe of the kernel: {took:?}");
+    backend.set_waker(Waker::new(|| {}));
 
     let (result, took) = timed(|| block_on(backend.sync(tracker.snapshot(), Scope::Full)));
     result?;
@@ -71,6 +72,7 @@ fn config() -> Config {
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::InterfacePrefix("veth".into()),
         node_ports: NodePortAddresses::All,
+        offload_after: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Changes, Count, ProxyBackend, Scope, Snapshot, SyncError, SyncReport, Traffic,
+    Changes, Count, ProxyBackend, Scope, Snapshot, SyncError, SyncReport, Traffic, Waker,
 };
 use kube_proxy_netlink::nf_tables::{NfTables, Transaction};
 use kube_proxy_netlink::writer::TooLong;
@@ -10,17 +10,25 @@ use kube_proxy_netlink::{Errno, Error};
 
 use crate::chain::Chain;
 use crate::difference::Difference;
-use crate::existing::{Existing, Repair};
-use crate::layout::{CHAINS, TABLE};
+use crate::existing::{Existing, Keep, Repair};
+use crate::layout::{CHAINS, FLOWTABLE, TABLE};
 use crate::remove::remove_table;
 use crate::state::{EndedSessions, State};
 use crate::takeover::Session;
 use crate::traffic::{Counters, Totals, carried_over};
 use crate::verify::{Counts, Expected};
+use crate::watch::{Heard, Watch};
 use crate::{Config, affinity, encode, takeover};
+
+mod fast_path;
+
+use fast_path::FastPath;
 
 /// How often a full sync reads the table again because somebody else changed the ruleset meanwhile.
 const ATTEMPTS: usize = 8;
+
+/// From so many elements in one transaction on, nobody listens to it: the kernel would tell each of them.
+const QUIET: usize = 5_000;
 
 /// The nftables mode for one family.
 #[derive(Debug)]
@@ -32,8 +40,12 @@ pub struct NftablesBackend {
     synced: Option<Synced>,
     /// Chains that nothing leads to, and that the kernel still held on to.
     stale_chains: Vec<Chain>,
+    /// Tells of changes by others; without it there is only the number of the generation.
+    watch: Option<Watch>,
+    fast_path: Option<FastPath>,
     last: LastSync,
     traffic: Totals,
+    looks: usize,
 }
 
 /// What was sent to the kernel in the last sync, over all its transactions.
@@ -71,7 +83,17 @@ impl NftablesBackend {
             ))
         };
         let mut netlink = NfTables::open(config.netlink_family()).map_err(missing)?;
-        probe(&mut netlink, &config).map_err(missing)?;
+        if let Err(error) = probe(&mut netlink, &config) {
+            let without = Config { offload_after: None, ..config.clone() };
+            if config.offload_after.is_some() && probe(&mut netlink, &without).is_ok() {
+                return Err(SyncError::Unsupported(format!(
+                    "the flowtable fast path was asked for and needs the kernel modules \
+                     nf_flow_table and nft_flow_offload; without a threshold nftables mode works: {error}"
+                )));
+            }
+            return Err(missing(error));
+        }
+        let fast_path = FastPath::new(&config).map_err(missing)?;
         let transaction = Transaction::new(config.netlink_family(), TABLE);
         Ok(Self {
             config,
@@ -79,14 +101,22 @@ impl NftablesBackend {
             transaction,
             synced: None,
             stale_chains: Vec::new(),
+            watch: None,
+            fast_path,
             last: LastSync::default(),
             traffic: Totals::default(),
+            looks: 0,
         })
     }
 
     /// What the last sync sent to the kernel.
     pub fn last_sync(&self) -> LastSync {
         self.last
+    }
+
+    /// How often the table was looked at to see whether it is as it was left.
+    pub fn looks(&self) -> usize {
+        self.looks
     }
 
     /// Reads the table back and sends what differs, again if somebody else came in between.
@@ -105,6 +135,8 @@ impl NftablesBackend {
     }
 
     fn try_full(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+        // What was heard before the table is read says nothing about what is read.
+        self.watch.as_ref().map(Watch::take);
         let generation = self.netlink.generation()?;
         let existing = Existing::read(&mut self.netlink, &self.config)?;
         let has_sessions = matches!(&existing, Existing::Table(table) if table.sets.has_sessions);
@@ -131,6 +163,7 @@ impl NftablesBackend {
             self.end_sessions(&mut synced, &EndedSessions::unknown())?;
         }
         self.delete_chains(&mut synced, repair.difference.stale_chains)?;
+        self.follow_links(&mut synced, true)?;
         // The memory for a whole table is not needed again.
         self.transaction = Transaction::new(self.config.netlink_family(), TABLE);
         self.synced = Some(synced);
@@ -149,8 +182,14 @@ impl NftablesBackend {
         if new {
             encode::new_table(&mut self.transaction, self.config.family)?;
         }
+        if repair.flowtable == Keep::Make {
+            self.transaction.add_flowtable(FLOWTABLE)?;
+        }
         let static_chains = repair.static_chains.iter().copied();
         encode::static_rules(&mut self.transaction, static_chains, &self.config)?;
+        if repair.flowtable == Keep::Delete {
+            self.transaction.delete_flowtable(FLOWTABLE)?;
+        }
         encode::changes(&mut self.transaction, &repair.difference, &self.config, counters)?;
         encode::add_sessions(&mut self.transaction, sessions)
     }
@@ -188,13 +227,19 @@ impl NftablesBackend {
         if self.transaction.is_empty() {
             return Ok(());
         }
-        self.netlink.commit(&mut self.transaction)?;
+        let large = self.transaction.elements() >= QUIET;
+        let quiet = self.watch.as_ref().filter(|_| large).map(Watch::pause);
+        let result = self.netlink.commit(&mut self.transaction);
+        // The kernel counts every transaction; 0 it leaves out.
+        synced.generation = synced.generation.wrapping_add(1).max(1);
+        if let Some(quiet) = quiet {
+            quiet.end(|| self.netlink.generation().ok() == Some(synced.generation));
+        }
+        result?;
         self.last.transactions += 1;
         self.last.messages += self.transaction.len();
         self.last.elements += self.transaction.elements();
         self.last.bytes += self.transaction.size();
-        // The kernel counts every transaction; 0 it leaves out.
-        synced.generation = synced.generation.wrapping_add(1).max(1);
         Ok(())
     }
 
@@ -255,16 +300,33 @@ impl NftablesBackend {
 
     /// Whether the table is as we left it, although the ruleset changed.
     fn verify(&mut self) -> Result<bool, Error> {
-        let Some(synced) = &mut self.synced else { return Ok(false) };
+        let Some(mut synced) = self.synced.take() else { return Ok(false) };
+        let result = match self.is_intact(&mut synced) {
+            Ok(true) => self.follow_links(&mut synced, false).map(|()| true),
+            other => other,
+        };
+        self.synced = Some(synced);
+        result
+    }
+
+    fn is_intact(&mut self, synced: &mut Synced) -> Result<bool, Error> {
+        let heard = self.watch.as_ref().and_then(Watch::take);
+        match heard {
+            Some(Heard::Nothing) => return Ok(true),
+            Some(Heard::Damage) => return Ok(false),
+            Some(Heard::NotAll) | None => {}
+        }
         let generation = self.netlink.generation()?;
         if generation == synced.generation {
             return Ok(true);
         }
+        self.looks += 1;
         let expected = Expected {
             config: &self.config,
             state: &synced.state,
             counts: &synced.counts,
             left_over: &self.stale_chains,
+            sure: heard.is_some(),
         };
         let intact = expected.is_there(&mut self.netlink)?;
         if intact {
@@ -290,10 +352,28 @@ impl ProxyBackend for NftablesBackend {
         Ok(self.report())
     }
 
-    /// Reads the number of the ruleset's generation; only if somebody else changed something, looks at the table,
-    /// at all its rules and (from Linux 6.17 on) at the sizes of its sets.
+    /// With a [waker](ProxyBackend::set_waker): whether the kernel told of a change of the table that is not ours.
+    ///
+    /// Where the kernel cannot tell, or not all of it, reads the number of the ruleset's generation; only if somebody else changed
+    /// something, looks at the table, at all its rules and (from Linux 6.17 on) at the sizes of its sets.
     async fn intact(&mut self) -> Result<bool, SyncError> {
         self.verify().map_err(|error| sync_error(&error))
+    }
+
+    /// Listens to changes of the ruleset, in the network namespace of this thread, and wakes when somebody else touches the table.
+    fn set_waker(&mut self, waker: Waker) {
+        let family = self.config.family;
+        if let Some(fast_path) = &mut self.fast_path {
+            fast_path.set_waker(&self.config, waker.clone());
+        }
+        let watch = self.netlink.port().and_then(|port| Watch::start(family, port, waker));
+        match watch {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => tracing::warn!(
+                %family,
+                "changes of the nftables ruleset by others are only noticed every sync period: {error}"
+            ),
+        }
     }
 
     /// Connections of each service port in the order of names; empty before the first sync.

@@ -118,6 +118,11 @@ impl Chain {
         (chain.to_string() == name).then_some(chain)
     }
 
+    /// Whether it only picks an endpoint from a map.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Self::Entry(Masquerade::Never, Balance { affinity: None, .. }))
+    }
+
     fn parse_entry(name: &str) -> Option<Self> {
         let masquerades =
             [Masquerade::Outside, Masquerade::Node, Masquerade::Always, Masquerade::Never];

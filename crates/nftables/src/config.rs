@@ -1,5 +1,7 @@
 //! What the backend is told once.
 
+use std::num::NonZeroU32;
+
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses};
 use kube_proxy_netlink::Family;
 
@@ -16,6 +18,8 @@ pub struct Config {
     pub local_traffic: LocalTrafficDetector,
     /// Which of the node's addresses take NodePort traffic.
     pub node_ports: NodePortAddresses,
+    /// Forwarded connections with more packets than this, of both directions, pass by the rules in a flowtable; `None` for none.
+    pub offload_after: Option<NonZeroU32>,
 }
 
 impl Config {

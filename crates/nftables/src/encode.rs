@@ -10,7 +10,7 @@ use crate::Config;
 use crate::chain::Chain;
 use crate::difference::Difference;
 use crate::element::{Item, Key, SetId, Value};
-use crate::layout::{CHAINS, StaticChain, TABLE_COMMENT, set_name, set_spec};
+use crate::layout::{CHAINS, FLOWTABLE, StaticChain, TABLE_COMMENT, set_name, set_spec};
 use crate::rules::{Rule, Rules};
 use crate::takeover::Session;
 use crate::traffic::Counters;
@@ -170,6 +170,9 @@ pub(crate) fn probe(transaction: &mut Transaction, config: &Config) -> Result<()
     }
     for chain in &CHAINS {
         transaction.add_chain(chain.name, chain.hook, chain.comment)?;
+    }
+    if config.offload_after.is_some() {
+        transaction.add_flowtable(FLOWTABLE)?;
     }
     for chain in &CHAINS {
         for rule in rules.of_static(chain.name) {

@@ -8,14 +8,19 @@ use kube_proxy_netlink::nf_tables::{NfTables, Set, Table};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Config;
-use crate::chain::{Chain, Endpoints, Masquerade};
+use crate::chain::{Balance, Chain, Endpoints, Masquerade};
 use crate::difference::Difference;
 use crate::element::{Frontend, SetId};
 use crate::elements::Elements;
-use crate::layout::{CHAINS, StaticChain, TABLE, TABLE_COMMENT, set_spec, static_chain};
+use crate::layout::{CHAINS, FLOWTABLE, StaticChain, TABLE, TABLE_COMMENT, set_spec, static_chain};
 use crate::rules::{Rule, Rules};
 use crate::state::{Before, State};
 use crate::verify::Counts;
+
+/// Spare chains are made up to the next multiple of this number of endpoints.
+const SPARE: u32 = 8;
+/// And not for more endpoints than this.
+const MAX_SPARE: u32 = 128;
 
 /// What is on the node.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(crate) enum Existing {
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     pub(crate) sets: Elements,
+    /// The flowtable is there.
+    has_flowtable: bool,
     /// The fingerprints of each chain's rules.
     rules: FxHashMap<String, Vec<Option<u64>>>,
     /// Chains that elements lead to.
@@ -45,8 +52,22 @@ pub(crate) struct Repair {
     pub(crate) static_chains: Vec<&'static StaticChain>,
     /// All the rest.
     pub(crate) difference: Difference,
+    /// What becomes of the flowtable.
+    pub(crate) flowtable: Keep,
     /// How many elements there will be.
     pub(crate) counts: Counts,
+}
+
+/// What becomes of an object that is there or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// It stays as it is.
+    #[default]
+    AsItIs,
+    /// It is made.
+    Make,
+    /// It is deleted.
+    Delete,
 }
 
 impl Existing {
@@ -61,7 +82,12 @@ impl Existing {
         if !are_all_sets(&sets, config.family) {
             return Ok(Self::OtherLayout);
         }
-        let mut content = Content { chains, ..Content::default() };
+        let flowtables = netlink.flowtables(TABLE)?;
+        if !flowtables.iter().all(|flowtable| flowtable.name == FLOWTABLE && flowtable.flags == 0) {
+            return Ok(Self::OtherLayout);
+        }
+        let has_flowtable = !flowtables.is_empty();
+        let mut content = Content { has_flowtable, chains, ..Content::default() };
         for rule in netlink.rules(TABLE)? {
             content.rules.entry(rule.chain).or_default().push(rule.fingerprint);
         }
@@ -76,6 +102,11 @@ impl Existing {
         let content = match self {
             Self::Nothing | Self::OtherLayout => Content::default(),
             Self::Table(content) => content,
+        };
+        repair.flowtable = match (content.has_flowtable, config.offload_after.is_some()) {
+            (false, true) => Keep::Make,
+            (true, false) => Keep::Delete,
+            _ => Keep::AsItIs,
         };
         for chain in &CHAINS {
             if !content.has_rules(chain.name, &rules.of_static(chain.name)) {
@@ -100,6 +131,15 @@ impl Existing {
             }
         });
         state.endpoint_chains().for_each(|chain| difference.need_chain(chain, &mut needed));
+        let mut spare: Vec<_> = if existing_chains.is_empty() {
+            spare(&needed)
+        } else {
+            existing_chains.iter().copied().filter(Chain::is_plain).collect()
+        };
+        spare.sort_unstable();
+        for chain in spare {
+            difference.need_chain(chain, &mut needed);
+        }
         sets.rest(&mut |set, item| difference.deleted.push(set, item));
         // What is there and right need not be made.
         difference.new_chains.retain(|chain| {
@@ -112,6 +152,24 @@ impl Existing {
         state.set_chains(needed);
         repair
     }
+}
+
+/// Chains that may be needed soon, as services get more endpoints: for a new table, while its maps are empty.
+///
+/// Later a chain with a lookup makes the kernel walk the whole map (`nf_tables_bind_set`): 20 ms for 100,000 endpoints.
+/// So these chains are never deleted either.
+fn spare(needed: &FxHashSet<Chain>) -> Vec<Chain> {
+    let mut largest: FxHashMap<_, Balance> = FxHashMap::default();
+    for chain in needed.iter().filter(|chain| chain.is_plain()) {
+        let Chain::Entry(_, balance) = *chain else { continue };
+        let known = largest.entry((balance.key, balance.endpoints)).or_insert(balance);
+        known.count = known.count.max(balance.count);
+    }
+    let chains = largest.into_values().flat_map(|balance| {
+        let end = (balance.count.min(MAX_SPARE - SPARE) + 1).next_multiple_of(SPARE);
+        (1..=end).map(move |count| Chain::Entry(Masquerade::Never, Balance { count, ..balance }))
+    });
+    chains.collect()
 }
 
 impl Before for Existing {
@@ -171,3 +229,6 @@ fn are_all_sets(sets: &[Set], family: IpFamily) -> bool {
     };
     sets.len() == SetId::ALL.len() && SetId::ALL.iter().all(is_there)
 }
+
+#[cfg(test)]
+mod tests;

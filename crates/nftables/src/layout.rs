@@ -12,6 +12,9 @@ use crate::element::SetId;
 /// The name of the table, in both families.
 pub const TABLE: &str = "kube-proxy";
 
+/// The name of the flowtable, if there is one: connections in it pass by the rules.
+pub(crate) const FLOWTABLE: &str = "fast-path";
+
 /// The comment of the table. A table with another one has another layout, and is replaced.
 pub(crate) const TABLE_COMMENT: &str = "rules for kube-proxy, layout 1: see docs/nftables.md";
 

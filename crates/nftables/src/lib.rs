@@ -25,6 +25,8 @@ mod elements;
 mod encode;
 mod existing;
 mod layout;
+mod links;
+mod listen;
 mod plan;
 mod range;
 mod remove;
@@ -35,6 +37,7 @@ mod state;
 mod takeover;
 mod traffic;
 mod verify;
+mod watch;
 
 pub use backend::{LastSync, NftablesBackend};
 pub use config::Config;

@@ -1,6 +1,7 @@
 //! The rules of each chain, as expressions. `docs/nftables.md` shows them as `nft list` prints them.
 
 use std::hash::{Hash as _, Hasher as _};
+use std::num::NonZeroU32;
 
 use ipnet::IpNet;
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses};
@@ -12,7 +13,7 @@ use kube_proxy_netlink::nf_tables::{
 use crate::Config;
 use crate::chain::{AffinityEndpoint, Balance, Chain, KeyKind, Masquerade, REJECT};
 use crate::element::SetId;
-use crate::layout::set_name;
+use crate::layout::{FLOWTABLE, set_name};
 
 /// A rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,10 +61,12 @@ impl<'a> Rules<'a> {
                 self.new_connection().jump("nodeport-endpoints-check"),
                 self.new_connection().jump("service-endpoints-check"),
             ],
-            "filter-forward" | "filter-output" => vec![
-                self.new_connection().jump("service-endpoints-check"),
-                self.new_connection().jump("cluster-ips-check"),
-            ],
+            "filter-output" => self.checks(),
+            "filter-forward" => {
+                let mut rules = self.checks();
+                rules.extend(self.config.offload_after.map(|packets| self.offload(packets)));
+                rules
+            }
             "nat-prerouting" | "nat-output" => vec![self.rule().jump("services")],
             "nat-postrouting" => vec![self.rule().jump("masquerading")],
             "services" => self.services(),
@@ -108,6 +111,26 @@ impl<'a> Rules<'a> {
             ],
             Chain::Endpoint(endpoint) => self.endpoint(endpoint),
         }
+    }
+
+    fn checks(&self) -> Vec<Rule> {
+        vec![
+            self.new_connection().jump("service-endpoints-check"),
+            self.new_connection().jump("cluster-ips-check"),
+        ]
+    }
+
+    /// Connections to services that have had so many packets need no rules any more.
+    fn offload(&self, packets: NonZeroU32) -> Rule {
+        let ct = |key| Expression::Ct { key, to: Register::word(0) };
+        let rule = self.rule().expression(ct(CtKey::State));
+        let rule = rule.bits(ct_state::ESTABLISHED, Comparison::NotEqual, 0);
+        let rule = rule.expression(ct(CtKey::Status));
+        let rule = rule.bits(ct_status::DESTINATION_NAT, Comparison::NotEqual, 0);
+        let rule = rule.expression(ct(CtKey::Packets));
+        let rule = rule.expression(Expression::ToNetworkOrder { register: Register::word(0) });
+        let rule = rule.compare(Comparison::Greater, &u64::from(packets.get()).to_be_bytes());
+        rule.expression(Expression::Offload { flowtable: FLOWTABLE.to_owned() }).build()
     }
 
     fn services(&self) -> Vec<Rule> {
@@ -455,3 +478,6 @@ impl Builder<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

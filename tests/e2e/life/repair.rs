@@ -90,3 +90,56 @@ fn is_repaired(world: &World, mode: Mode, family: IpFamily, before: &[String], w
         Ok(())
     });
 }
+
+/// What others do to our nftables table, as arguments of `nft`; `{ip}` is the family, `{address}` the cluster IP of `web`.
+const NFTABLES_DAMAGES: &[&str] = &[
+    "flush ruleset",
+    "delete table {ip} kube-proxy",
+    "flush chain {ip} kube-proxy services",
+    "insert rule {ip} kube-proxy nat-prerouting accept",
+    "add chain {ip} kube-proxy foreign",
+    "delete element {ip} kube-proxy service-ips { {address} . tcp . 80 }",
+    "delete element {ip} kube-proxy cluster-endpoints { {address} . tcp . 80 . 1 }",
+    "add element {ip} kube-proxy no-endpoint-services { {address} . tcp . 80 : drop }",
+];
+
+/// Each damage is repaired at once: the sync period is so long that nothing else would find it.
+pub(super) fn noticed(mode: Mode) -> anyhow::Result<()> {
+    let nets = kube_proxy_testkit::cluster::plan::cluster_net();
+    let cidrs = format!("--cluster-cidr={},{}", nets.v4, nets.v6);
+    let world = World::with_flags(mode, &[&cidrs, "--iptables-sync-period=1h"])?;
+    world.serve(&Svc::new("web", 1).load_balancer(), &["local-1", "remote-1"])?;
+    world.serve(&Svc::new("empty", 2).load_balancer(), &[])?;
+    world.settle()?;
+    let before = ruleset(&world)?;
+    for family in IpFamily::BOTH {
+        let name = if family == IpFamily::V4 { "ip" } else { "ip6" };
+        let address = cluster_address(1, family).ip().to_string();
+        for damage in NFTABLES_DAMAGES {
+            let damage = damage.replace("{ip}", name).replace("{address}", &address);
+            world.on_node("nft", &[&damage])?;
+            eventually(GUARD, || {
+                let now = ruleset(&world)?;
+                ensure!(now == before, "{damage}: not repaired:\n{now}");
+                Ok(())
+            });
+            works(world.probe(From::Outside), world.node_port(1, family));
+            works(world.probe(From::Pod("client")), cluster_address(1, family));
+        }
+    }
+    // Each was noticed; what the proxy wrote itself was not.
+    let lines = world.proxy().lines();
+    let noticed = lines.iter().filter(|line| line.contains("writing them anew")).count();
+    let damages = 2 * NFTABLES_DAMAGES.len();
+    // The ruleset of both families was flushed twice.
+    ensure!(noticed >= damages && noticed <= damages + 2, "{noticed} looks for {damages} damages");
+    Ok(())
+}
+
+/// The ruleset without what traffic changes, in an order of its own.
+fn ruleset(world: &World) -> anyhow::Result<String> {
+    let text = world.on_node("nft", &["--stateless", "list", "ruleset"])?;
+    let mut lines: Vec<_> = text.lines().map(|line| line.trim_matches([' ', '\t', ','])).collect();
+    lines.sort_unstable();
+    Ok(lines.join("\n"))
+}

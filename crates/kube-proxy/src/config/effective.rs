@@ -1,6 +1,7 @@
 //! The configuration as the rest of the program uses it: parsed, typed, nothing left to check.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub struct Effective {
     pub iptables_variant: IptablesVariant,
     /// Which addresses objects may name.
     pub trust: Trust,
+    /// Forwarded connections with more packets than this pass by the rules (nftables mode).
+    pub offload_after: Option<NonZeroU32>,
     /// Settings of the ipvs mode.
     pub ipvs: IpvsSettings,
     /// Settings of the userspace mode.
@@ -194,6 +197,7 @@ pub(crate) struct Beside {
     pub(crate) manifests: Option<PathBuf>,
     pub(crate) master: Option<String>,
     pub(crate) iptables_variant: IptablesVariant,
+    pub(crate) offload_after: Option<NonZeroU32>,
     pub(crate) ipvs_local_fallback: bool,
     pub(crate) service_metrics_limit: u32,
     pub(crate) trust: Trust,
@@ -230,6 +234,7 @@ impl Effective {
             localhost_node_ports: config.iptables.localhost_node_ports?,
             iptables_variant: beside.iptables_variant,
             trust: beside.trust,
+            offload_after: beside.offload_after,
             ipvs: ipvs(config, beside.ipvs_local_fallback),
             userspace: userspace(config),
             conntrack: conntrack(config),

@@ -330,6 +330,11 @@ impl Loader {
                 .iptables_variant
                 .or(env.iptables.iptables_variant)
                 .unwrap_or_default(),
+            offload_after: cli
+                .nftables
+                .nftables_flowtable_threshold
+                .or(env.nftables.nftables_flowtable_threshold)
+                .and_then(std::num::NonZeroU32::new),
             ipvs_local_fallback: cli
                 .ipvs
                 .ipvs_local_fallback

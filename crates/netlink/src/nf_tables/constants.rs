@@ -17,7 +17,11 @@ pub(super) mod operation {
     pub(in super::super) const NEW_ELEMENT: u8 = 12;
     pub(in super::super) const GET_ELEMENT: u8 = 13;
     pub(in super::super) const DELETE_ELEMENT: u8 = 14;
+    pub(in super::super) const NEW_GENERATION: u8 = 15;
     pub(in super::super) const GET_GENERATION: u8 = 16;
+    pub(in super::super) const NEW_FLOWTABLE: u8 = 22;
+    pub(in super::super) const GET_FLOWTABLE: u8 = 23;
+    pub(in super::super) const DELETE_FLOWTABLE: u8 = 24;
 }
 
 /// `NFTA_GEN_*`.
@@ -73,6 +77,20 @@ pub(super) mod set {
     pub(in super::super) const DESCRIPTION_SIZE: u16 = 1;
     pub(in super::super) const DESCRIPTION_CONCATENATION: u16 = 2;
     pub(in super::super) const FIELD_LENGTH: u16 = 1;
+}
+
+/// `NFTA_FLOWTABLE_*`, `NFTA_FLOWTABLE_HOOK_*` and `NFTA_DEVICE_*`.
+pub(super) mod flowtable {
+    pub(in super::super) const TABLE: u16 = 1;
+    pub(in super::super) const NAME: u16 = 2;
+    pub(in super::super) const HOOK: u16 = 3;
+    pub(in super::super) const FLAGS: u16 = 7;
+    pub(in super::super) const HOOK_NUMBER: u16 = 1;
+    pub(in super::super) const HOOK_PRIORITY: u16 = 2;
+    pub(in super::super) const HOOK_DEVICES: u16 = 3;
+    pub(in super::super) const DEVICE_NAME: u16 = 1;
+    /// `NF_NETDEV_INGRESS`.
+    pub(in super::super) const INGRESS: u32 = 0;
 }
 
 /// `NFTA_SET_ELEM_LIST_*`.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::constants::{chain, element_list, operation, rule, set, table};
+use super::constants::{chain, element_list, flowtable, operation, rule, set, table};
 use super::element::Element;
 use crate::Family;
 use crate::attr::{Attributes, HEADER_LEN};
@@ -39,6 +39,8 @@ pub(super) fn describe(message: &Message<'_>, place: Option<usize>) -> String {
         operation::DELETE_RULE => named("delete rules of chain", rule::CHAIN, rule::TABLE),
         operation::NEW_SET => named("add set", set::NAME, set::TABLE),
         operation::DELETE_SET => named("delete set", set::NAME, set::TABLE),
+        operation::NEW_FLOWTABLE => named("add flowtable", flowtable::NAME, flowtable::TABLE),
+        operation::DELETE_FLOWTABLE => named("delete flowtable", flowtable::NAME, flowtable::TABLE),
         operation::NEW_ELEMENT | operation::DELETE_ELEMENT => {
             let (what, from) = match operation {
                 operation::NEW_ELEMENT => ("add", "to"),

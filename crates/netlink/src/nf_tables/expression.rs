@@ -49,19 +49,23 @@ impl MetaKey {
     }
 }
 
-/// What [`Expression::Ct`] loads: bit masks in host order.
+/// What [`Expression::Ct`] loads, in host order; the first two are bit masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CtKey {
     /// The state, a bit of [`ct_state`].
     State,
     /// The status, bits `IPS_*`.
     Status,
+    /// Packets of both directions so far, 8 bytes. A rule with it turns counting on, for connections from then on.
+    Packets,
 }
 
 /// Bits of [`CtKey::State`].
 pub mod ct_state {
     /// The first packet of a connection.
     pub const NEW: u32 = 8;
+    /// A later one, of a connection that was answered.
+    pub const ESTABLISHED: u32 = 2;
 }
 
 /// Bits of [`CtKey::Status`].
@@ -89,6 +93,8 @@ pub enum Comparison {
     Equal,
     /// Go on if different.
     NotEqual,
+    /// Go on if what is in the register is greater, byte by byte from the left.
+    Greater,
 }
 
 /// What [`Expression::UpdateSet`] does with an element that is there already.
@@ -212,6 +218,16 @@ pub enum Expression {
         /// The family of the packet.
         family: Family,
     },
+    /// Turns a number of 8 bytes from host to network order, in place.
+    ToNetworkOrder {
+        /// Where it is.
+        register: Register,
+    },
+    /// From now on packets of this connection pass by a flowtable; only in chains of the forward hook.
+    Offload {
+        /// The name of the flowtable.
+        flowtable: String,
+    },
     /// Counts packets and bytes.
     Counter,
     /// Puts an element into a map, from registers.
@@ -244,6 +260,8 @@ impl Expression {
             Self::Masquerade => "masq",
             Self::Random { .. } => "numgen",
             Self::RejectPortUnreachable { .. } => "reject",
+            Self::ToNetworkOrder { .. } => "byteorder",
+            Self::Offload { .. } => "flow_offload",
             Self::Counter => "counter",
             Self::UpdateSet { .. } => "dynset",
         }
@@ -271,6 +289,7 @@ impl Expression {
                 let key = match key {
                     CtKey::State => 0,
                     CtKey::Status => 2,
+                    CtKey::Packets => 14,
                 };
                 numbers(writer, &[(2, key), (1, to.0)]);
             }
@@ -285,6 +304,7 @@ impl Expression {
                 let operation = match comparison {
                     Comparison::Equal => 0,
                     Comparison::NotEqual => 1,
+                    Comparison::Greater => 4,
                 };
                 numbers(writer, &[(1, register.0), (2, operation)]);
                 write_value(writer, 3, value);
@@ -330,6 +350,10 @@ impl Expression {
                 writer.u32_be(1, 0);
                 writer.u8(2, if *family == Family::V4 { 3 } else { 4 });
             }
+            Self::ToNetworkOrder { register } => {
+                numbers(writer, &[(1, register.0), (2, register.0), (3, 1), (4, 8), (5, 8)]);
+            }
+            Self::Offload { flowtable } => writer.text(1, flowtable),
             Self::Counter => {}
             Self::UpdateSet { update, set, key, data, timeout } => {
                 let operation = match update {

@@ -6,17 +6,23 @@ mod constants;
 mod describe;
 mod element;
 mod expression;
+mod flowtable;
+mod monitor;
 mod object;
 mod transaction;
 pub mod user_data;
 mod verdict;
 
-use constants::{chain, element_list, generation, operation, rule, set, table};
+use constants::{
+    chain, element_list, flowtable as flowtables, generation, operation, rule, set, table,
+};
 pub use element::{Count, Data, Element};
 pub use expression::{
     ADDRESS_TYPE_LOCAL, Comparison, CtKey, Expression, FibAddress, MetaKey, PayloadBase, Register,
     SetUpdate, ct_state, ct_status,
 };
+pub use flowtable::Flowtable;
+pub use monitor::{Monitor, Notice};
 pub use object::{
     Chain, ChainType, Hook, HookPoint, MapData, Set, SetSpec, Table, data_type, set_flags,
 };
@@ -56,6 +62,11 @@ impl NfTables {
     /// Opens the rulesets of the calling thread's network namespace. Needs `CAP_NET_ADMIN` there.
     pub fn open(family: Family) -> Result<Self, Error> {
         Ok(Self { socket: Socket::open(Protocol::Netfilter)?, family })
+    }
+
+    /// The number of the socket from which transactions are sent: [`Notice::port`] of what they change.
+    pub fn port(&self) -> Result<u32, Error> {
+        self.socket.port()
     }
 
     /// The number of the ruleset's generation: it counts transactions of anybody.
@@ -143,6 +154,15 @@ impl NfTables {
         let object = format_args!("list sets of table {table}");
         self.list(operation::GET_SET, &object, (set::TABLE, table), |message| {
             Set::read(message).map(Some)
+        })
+    }
+
+    /// The flowtables of a table.
+    pub fn flowtables(&mut self, table: &str) -> Result<Vec<Flowtable>, Error> {
+        let object = format_args!("list flowtables of table {table}");
+        self.list(operation::GET_FLOWTABLE, &object, (flowtables::TABLE, table), |message| {
+            let flowtable = Flowtable::read(message)?;
+            Ok((flowtable.table == table).then_some(flowtable))
         })
     }
 

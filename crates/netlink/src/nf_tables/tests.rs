@@ -82,6 +82,43 @@ fn element() -> impl Strategy<Value = Owned> {
     )
 }
 
+#[test]
+fn notices_name_the_table_of_every_kind_of_object() {
+    let mut transaction = transaction();
+    transaction.add_table(&[]).unwrap();
+    transaction.add_chain("c", None, "").unwrap();
+    transaction.add_rule("c", &[Expression::Counter], &[]).unwrap();
+    transaction.flush_chain("c").unwrap();
+    let one = [[1_u8; 4]];
+    let key = |key: &[u8; 4], hand_on: &mut dyn FnMut(&Element<'_>)| {
+        hand_on(&Element { key, ..Element::default() });
+    };
+    transaction.add_elements("s", one, key).unwrap();
+    transaction.delete_elements("s", one, key).unwrap();
+    transaction.delete_chain("c").unwrap();
+    transaction.delete_table().unwrap();
+    let mut gone = Vec::new();
+    for message in transaction.batch.messages() {
+        let notice = Notice::read(&message).unwrap().unwrap();
+        let Notice { family, table, port, elements_gone_from } = notice;
+        assert_eq!((family, table, port), (2, "t", 0));
+        gone.extend(elements_gone_from);
+    }
+    assert_eq!(gone, ["s"]);
+}
+
+#[test]
+fn flowtables_are_read_as_they_were_written() {
+    let mut transaction = transaction();
+    let devices: Vec<_> = (0..300).map(|number| format!("eth{number}")).collect();
+    transaction.add_flowtable("f").unwrap();
+    transaction.add_devices("f", &devices).unwrap();
+    let read: Vec<_> = transaction.batch.messages().map(|m| Flowtable::read(&m).unwrap()).collect();
+    assert_eq!(read.iter().map(|read| read.devices.len()).collect::<Vec<_>>(), [0, 128, 128, 44]);
+    assert!(read.iter().all(|read| (read.table.as_str(), read.name.as_str()) == ("t", "f")));
+    assert!(read.iter().flat_map(|read| &read.devices).eq(&devices));
+}
+
 proptest! {
     #[test]
     fn elements_are_read_as_they_were_written(elements in prop::collection::vec(element(), 0..40)) {
@@ -134,9 +171,11 @@ fn read_anything(payload: &[u8]) {
     let _ = Table::read(&message);
     let _ = Chain::read(&message);
     let _ = Set::read(&message);
+    let _ = Flowtable::read(&message);
     let _ = read_elements(&message, &mut |_| {});
-    for operation in 0..20 {
+    for operation in 0..30 {
         message.kind = netfilter::kind(subsystem::NF_TABLES, operation);
+        let _ = Notice::read(&message);
         for place in (0..bytes.len()).step_by(4) {
             assert!(!describe::describe(&message, Some(place)).is_empty());
         }

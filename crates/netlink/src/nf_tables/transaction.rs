@@ -202,7 +202,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         operation: u8,
         flags: u16,

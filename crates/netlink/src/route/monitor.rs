@@ -1,12 +1,7 @@
 //! Word of address changes.
 
-use std::io::{PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::address::Address;
 use super::kind;
@@ -14,6 +9,7 @@ use crate::attr::Malformed;
 use crate::error::Error;
 use crate::message::Message;
 use crate::socket::{Protocol, Socket};
+use crate::wait::{Ready, StopHandle, Waiter};
 
 /// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR`.
 const GROUPS: u32 = 0x10 | 0x100;
@@ -41,41 +37,21 @@ pub enum Wake {
     Stopped,
 }
 
-/// Ends a wait from another thread, for good. Dropping all of them does the same.
-#[derive(Clone, Debug)]
-pub struct StopHandle {
-    writer: Arc<std::sync::Mutex<Option<PipeWriter>>>,
-}
-
-impl StopHandle {
-    /// Makes the monitor's wait return [`Wake::Stopped`], now and from now on.
-    pub fn stop(&self) {
-        // Closing the pipe is the signal; a poisoned lock holds the same writer.
-        let mut writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        writer.take();
-    }
-}
-
 /// Notices address changes in the network namespace of the thread that opened it. Needs no privilege.
 ///
 /// Open it before listing the addresses; then no change falls between.
 #[derive(Debug)]
 pub struct AddressMonitor {
     socket: Socket,
-    stop: PipeReader,
+    waiter: Waiter,
 }
 
 impl AddressMonitor {
     /// Subscribes to address changes of both families.
     pub fn open() -> Result<(Self, StopHandle), Error> {
         let socket = Socket::subscribe(Protocol::Route, GROUPS)?;
-        let (stop, writer) = std::io::pipe().map_err(|error| Error::Open {
-            protocol: "route",
-            call: "pipe",
-            errno: Errno::from_raw(error.raw_os_error().unwrap_or_default()),
-        })?;
-        let writer = Arc::new(std::sync::Mutex::new(Some(writer)));
-        Ok((Self { socket, stop }, StopHandle { writer }))
+        let (waiter, stop) = Waiter::new(&socket, OBJECT)?;
+        Ok((Self { socket, waiter }, stop))
     }
 
     /// Blocks until addresses change, the handle stops it, or the timeout ends, `None` being never.
@@ -83,7 +59,7 @@ impl AddressMonitor {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             let remaining = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-            if self.stopped_before_readable(remaining)? {
+            if self.waiter.wait(remaining)? == Ready::Stopped {
                 return Ok(Wake::Stopped);
             }
             let changes = self.changes()?;
@@ -112,24 +88,6 @@ impl AddressMonitor {
             Err(error) => return Err(error),
         }
         Ok(changes)
-    }
-
-    fn stopped_before_readable(&self, timeout: Option<Duration>) -> Result<bool, Error> {
-        // Rounded up, so that a wait does not spin through its last millisecond.
-        let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
-            let whole = timeout.saturating_add(Duration::from_nanos(999_999));
-            PollTimeout::try_from(whole).unwrap_or(PollTimeout::MAX)
-        });
-        let mut polled = [
-            PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut polled, timeout) {
-            // A signal: the caller looks at the time and waits again.
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::Receive { object: OBJECT.to_owned(), errno }),
-        }
-        Ok(polled[1].revents().is_some_and(|events| !events.is_empty()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod conntrack;
+mod nf_tables;
 mod sockets;
 
 use std::fs;
@@ -28,7 +29,8 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // The tests share one table and one set of interfaces.
     arguments.test_threads = Some(1);
-    let tests = [sockets::tests(), conntrack::tests(), addresses::tests()].concat();
+    let tests =
+        [sockets::tests(), conntrack::tests(), addresses::tests(), nf_tables::tests()].concat();
     let trials = tests
         .into_iter()
         .map(|(name, test)| {

@@ -16,6 +16,7 @@ fn config(family: IpFamily) -> Config {
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::Bridge("cni0".into()),
         node_ports: NodePortAddresses::All,
+        offload_after: None,
     }
 }
 

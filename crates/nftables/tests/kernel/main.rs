@@ -3,8 +3,10 @@
 //! Everything happens in network namespaces that the program makes for itself.
 
 mod affinity;
+mod fast_path;
 mod large;
 mod listing;
+mod notices;
 mod repair;
 mod takeover;
 mod traffic;
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
         traffic::trials(),
         affinity::trials(),
         repair::trials(),
+        notices::trials(),
+        fast_path::trials(),
         takeover::trials(),
         large::trials(),
         listing::trials(),

@@ -31,7 +31,7 @@ const TWO: Svc = Svc(2);
 const THREE: Svc = Svc(3);
 
 /// Services of all kinds.
-fn world() -> anyhow::Result<World> {
+pub(crate) fn world() -> anyhow::Result<World> {
     let mut world = World::new(&[(0, "a"), (0, "b"), (1, "c"), (1, "d")])?;
     world.set(ONE.everything());
     let mut two = TWO.everything();
@@ -178,8 +178,27 @@ fn flushed_ruleset() -> anyhow::Result<()> {
 fn every_kind_of_damage() -> anyhow::Result<()> {
     let mut world = world()?;
     let before = world.ruleset()?;
+    for damage in damages() {
+        if damage.starts_with("delete chain") {
+            world.nft("flush chain ip kube-proxy filter-forward")?;
+        }
+        world.nft(&damage)?;
+        ensure!(world.ruleset()? != before, "no damage: {damage}");
+        let hidden = is_of_elements(&damage) && !sizes_are_told()?;
+        ensure!(hidden || !world.intact(IpFamily::V4)?, "not seen: {damage}");
+        ensure!(world.intact(IpFamily::V6)?, "nothing happened to the other family: {damage}");
+        world.full_sync()?;
+        let after = world.ruleset()?;
+        ensure!(after == before, "not repaired: {damage}:\n{after}\nbefore:\n{before}");
+        ensure!(world.intact(IpFamily::V4)?, "{damage}");
+    }
+    Ok(())
+}
+
+/// What others do to the IPv4 table of [`world`], as arguments of `nft`.
+pub(crate) fn damages() -> Vec<String> {
     let cluster_ip = ONE.cluster_ip(IpFamily::V4).ip();
-    let damages = [
+    vec![
         "delete table ip kube-proxy".to_owned(),
         "flush table ip kube-proxy".to_owned(),
         "add table ip kube-proxy { flags dormant ; }".to_owned(),
@@ -195,22 +214,7 @@ fn every_kind_of_damage() -> anyhow::Result<()> {
         "add element ip kube-proxy cluster-ips { 10.96.3.3 }".to_owned(),
         "flush set ip kube-proxy firewall-sources".to_owned(),
         "flush set ip kube-proxy hairpin-connections".to_owned(),
-    ];
-    for damage in damages {
-        if damage.starts_with("delete chain") {
-            world.nft("flush chain ip kube-proxy filter-forward")?;
-        }
-        world.nft(&damage)?;
-        ensure!(world.ruleset()? != before, "no damage: {damage}");
-        let hidden = is_of_elements(&damage) && !sizes_are_told()?;
-        ensure!(hidden || !world.intact(IpFamily::V4)?, "not seen: {damage}");
-        ensure!(world.intact(IpFamily::V6)?, "nothing happened to the other family: {damage}");
-        world.full_sync()?;
-        let after = world.ruleset()?;
-        ensure!(after == before, "not repaired: {damage}:\n{after}\nbefore:\n{before}");
-        ensure!(world.intact(IpFamily::V4)?, "{damage}");
-    }
-    Ok(())
+    ]
 }
 
 /// What only the sizes of sets show, to those who are not told of changes.
@@ -300,7 +304,7 @@ fn random_changes() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn change(world: &mut World, random: u64, pods: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn change(world: &mut World, random: u64, pods: &[&str]) -> anyhow::Result<()> {
     let bit = |index: u32| random >> index & 1 == 1;
     let svc = Svc(u8::try_from(random >> 40 & 7)?);
     let policy = |local| if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::{
     Conditions, EndpointSlice, Event, IpFamily, LocalTrafficDetector, NodePortAddresses,
     ObjectName, PerFamily, Port, Protocol, ProxyBackend as _, Scope, Service, SliceEndpoint,
-    SlicePort, Tracker, TrackerOptions, Traffic,
+    SlicePort, Tracker, TrackerOptions, Traffic, Waker,
 };
 use kube_proxy_nftables::{Config, LastSync, NftablesBackend};
 use kube_proxy_testkit::cluster::{Cluster, plan};
@@ -33,6 +34,8 @@ struct Side {
     tracker: Tracker,
     backend: NftablesBackend,
     synced: bool,
+    /// How often the backend asked to be looked at.
+    wakes: Arc<AtomicUsize>,
 }
 
 /// The usual configuration: pods are known by the cluster's network, node ports are on the node's first address.
@@ -43,6 +46,7 @@ pub(crate) fn config(family: IpFamily) -> Config {
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::Cidr(*plan::pod_net(0).get(family)),
         node_ports: NodePortAddresses::primary(Some(*plan::node(0).get(family))),
+        offload_after: None,
     }
 }
 
@@ -158,7 +162,7 @@ impl World {
             allow_external_ips: true,
         });
         let backend = self.start_backend(&config)?;
-        Ok(Side { config, tracker, backend, synced: false })
+        Ok(Side { config, tracker, backend, synced: false, wakes: Arc::default() })
     }
 
     fn start_backend(&self, config: &Config) -> anyhow::Result<NftablesBackend> {
@@ -255,6 +259,28 @@ impl World {
             adjust(&mut self.side_mut(family).config);
         }
         self.restart()
+    }
+
+    /// From now on the backends listen to what others do.
+    pub(crate) fn watch(&mut self) {
+        for family in IpFamily::BOTH {
+            let side = self.sides.get_mut(family).as_mut().expect("set in new");
+            let counter = Arc::clone(&side.wakes);
+            let waker = Waker::new(move || {
+                counter.fetch_add(1, Ordering::SeqCst);
+            });
+            self.cluster.node(0).netns().run(|| side.backend.set_waker(waker));
+        }
+    }
+
+    /// How often the backend of a family asked to be looked at.
+    pub(crate) fn wakes(&self, family: IpFamily) -> usize {
+        self.sides.get(family).as_ref().map_or(0, |side| side.wakes.load(Ordering::SeqCst))
+    }
+
+    /// How often it looked at the table.
+    pub(crate) fn looks(&self, family: IpFamily) -> usize {
+        self.sides.get(family).as_ref().map_or(0, |side| side.backend.looks())
     }
 
     pub(crate) fn intact(&mut self, family: IpFamily) -> anyhow::Result<bool> {

@@ -150,6 +150,14 @@ pub struct IpvsFlags {
     pub ipvs_local_fallback: Option<bool>,
 }
 
+/// The nftables mode.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub struct NftablesFlags {
+    /// Forwarded connections to services with more packets than this pass by the rules in a flowtable, 0 for none; needs the kernel modules nf_flow_table and nft_flow_offload [default: 0]
+    #[arg(long, value_name = "PACKETS")]
+    pub nftables_flowtable_threshold: Option<u32>,
+}
+
 /// The userspace mode.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 pub struct UserspaceFlags {

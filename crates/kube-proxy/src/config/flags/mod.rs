@@ -15,7 +15,7 @@ use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 
 pub use groups::{
     ConntrackFlags, DeprecatedFlags, GeneralFlags, HealthFlags, IptablesFlags, IpvsFlags,
-    KubernetesFlags, LoggingFlags, NodeFlags, UserspaceFlags,
+    KubernetesFlags, LoggingFlags, NftablesFlags, NodeFlags, UserspaceFlags,
 };
 pub use safety::SafetyFlags;
 pub use values::{IptablesVariant, VersionFormat};
@@ -30,8 +30,8 @@ const BOOL: &str = "BOOL";
 #[command(
     name = "kube-proxy",
     about = "The Kubernetes network proxy: makes Services reachable from this node.",
-    after_help = "nftables: this mode has no flags of its own. --masquerade-all and the \
-        --iptables-sync-period pair apply to it, --iptables-masquerade-bit does not.\n\nEvery flag but --help and --version can also be set by an environment variable: --proxy-mode by \
+    after_help = "nftables: --masquerade-all and the --iptables-sync-period pair apply to it, \
+        --iptables-masquerade-bit does not.\n\nEvery flag but --help and --version can also be set by an environment variable: --proxy-mode by \
         KUBE_PROXY_PROXY_MODE, and so on. Flags win over the environment, and the environment over \
         the configuration file. With --config, flags for what the \
         file holds do not count, except the logging flags and --hostname-override.",
@@ -54,6 +54,8 @@ pub struct Flags {
     pub iptables: IptablesFlags,
     #[command(flatten, next_help_heading = "ipvs")]
     pub ipvs: IpvsFlags,
+    #[command(flatten, next_help_heading = "nftables")]
+    pub nftables: NftablesFlags,
     #[command(flatten, next_help_heading = "userspace")]
     pub userspace: UserspaceFlags,
     #[command(flatten, next_help_heading = "conntrack")]

@@ -36,7 +36,7 @@ fn a_file_replaces_flags_and_the_environment_overrides_it() {
         "mode: ipvs\nclusterCIDR: 10.0.0.0/8\nhostnameOverride: from-file\nlogging: {verbosity: 1, vmodule: [{filePattern: a, verbosity: 1}]}",
     );
     let given = Given {
-        flags: "--proxy-mode=nftables --healthz-port=1 --hostname-override=From-Flag --master=http://m -v=3 --vmodule=b=2 --iptables-variant=nft",
+        flags: "--proxy-mode=nftables --healthz-port=1 --hostname-override=From-Flag --master=http://m -v=3 --vmodule=b=2 --iptables-variant=nft --nftables-flowtable-threshold=20",
         variables: &[
             ("KUBE_PROXY_CLUSTER_CIDR", "11.0.0.0/8"),
             ("KUBE_PROXY_V", "2"),
@@ -52,6 +52,7 @@ fn a_file_replaces_flags_and_the_environment_overrides_it() {
     assert_eq!(effective.node_name, "from-flag");
     assert_eq!(effective.logging.verbosity, 3);
     assert_eq!(effective.iptables_variant, IptablesVariant::Nft);
+    assert_eq!(effective.offload_after.map(u32::from), Some(20));
     let patterns: Vec<_> =
         effective.logging.vmodule.iter().map(|entry| entry.file_pattern.as_str()).collect();
     assert_eq!(patterns, ["b", "c", "a"]);

@@ -180,7 +180,7 @@ proptest! {
         }
         let payload = &bytes[16..];
         for end in 0..payload.len() {
-            let message = Message { kind: 0, flags: 0, sequence: 0, payload: &payload[..end], bytes: &[] };
+            let message = Message { kind: 0, flags: 0, sequence: 0, port: 0, payload: &payload[..end], bytes: &[] };
             let _ = read_flow(&message);
         }
     }

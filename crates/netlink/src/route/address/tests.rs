@@ -87,7 +87,7 @@ proptest! {
         if let Some(first) = payload.first_mut() {
             *first = family;
         }
-        let message = Message { kind: 20, flags: 0, sequence: 0, payload: &payload, bytes: &payload };
+        let message = Message { kind: 20, flags: 0, sequence: 0, port: 0, payload: &payload, bytes: &payload };
         let _ = Address::read(&message);
     }
 }

@@ -79,7 +79,7 @@ fn done_carries_a_code_or_none() {
 proptest! {
     #[test]
     fn never_panics(flags in any::<u16>(), payload in proptest::collection::vec(any::<u8>(), 0..120)) {
-        let message = Message { kind: ERROR, flags, sequence: 1, payload: &payload, bytes: &payload };
+        let message = Message { kind: ERROR, flags, sequence: 1, port: 0, payload: &payload, bytes: &payload };
         let _ = read_error(&message);
         let _ = read_done(&message);
     }

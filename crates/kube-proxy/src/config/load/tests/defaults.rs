@@ -124,6 +124,7 @@ fn defaults_as_the_program_sees_them() {
                 special_endpoints: false,
                 external_ips: None,
             },
+            offload_after: None,
             ipvs: IpvsSettings {
                 scheduler: "rr",
                 exclude_cidrs: [],

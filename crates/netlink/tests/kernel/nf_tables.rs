@@ -1,0 +1,95 @@
+//! Word of changes of the rulesets.
+
+use kube_proxy_netlink::nf_tables::{Monitor, NfTables, Transaction};
+use kube_proxy_netlink::wait::Ready;
+use kube_proxy_netlink::{Error, Family};
+
+use crate::{Test, run};
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        ("nf_tables::changes_are_told_with_their_table_and_sender", changes_are_told),
+        ("nf_tables::pause_spares_the_notices", pause_spares_the_notices),
+        ("nf_tables::overflow_is_told", overflow_is_told),
+    ]
+}
+
+fn nft(command: &str) {
+    run("nft", &[command]);
+}
+
+/// Family, table, whether `own` sent it, and the set that lost elements.
+fn heard(monitor: &mut Monitor, own: u32) -> Vec<(u8, String, bool, Option<String>)> {
+    let mut heard = Vec::new();
+    monitor
+        .notices(|notice| {
+            let set = notice.elements_gone_from.map(str::to_owned);
+            heard.push((notice.family, notice.table.to_owned(), notice.port == own, set));
+        })
+        .expect("notices");
+    heard.dedup();
+    heard
+}
+
+fn changes_are_told() {
+    let (mut monitor, waiter, stop) = Monitor::open().expect("monitor");
+    let mut netlink = NfTables::open(Family::V6).expect("socket");
+    let own = netlink.port().expect("port");
+    let changes = [
+        "add table ip told { }",
+        "add chain ip told c",
+        "add rule ip told c accept",
+        "add set ip told s { type inet_proto ; elements = { tcp } ; }",
+        "flush chain ip told c",
+    ];
+    for change in changes {
+        nft(change);
+        assert_eq!(waiter.wait(None).expect("wait"), Ready::MayRead);
+        let expected = (2, "told".to_owned(), false, None);
+        assert_eq!(heard(&mut monitor, own), [expected], "{change}");
+    }
+    nft("delete element ip told s { tcp }");
+    let expected = (2, "told".to_owned(), false, Some("s".to_owned()));
+    assert_eq!(heard(&mut monitor, own), [expected]);
+    nft("delete table ip told");
+    assert!(heard(&mut monitor, own).contains(&(2, "told".to_owned(), false, None)));
+
+    let mut transaction = Transaction::new(Family::V6, "ours");
+    transaction.add_table(&[]).expect("short");
+    netlink.commit(&mut transaction).expect("commit");
+    assert_eq!(heard(&mut monitor, own), [(10, "ours".to_owned(), true, None)]);
+    nft("delete table ip6 ours");
+    assert_eq!(heard(&mut monitor, own), [(10, "ours".to_owned(), false, None)]);
+    stop.stop();
+    assert_eq!(waiter.wait(None).expect("wait"), Ready::Stopped);
+}
+
+fn pause_spares_the_notices() {
+    let (mut monitor, _waiter, _stop) = Monitor::open().expect("monitor");
+    monitor.pause().expect("pause");
+    nft("add table ip paused");
+    monitor.resume().expect("resume");
+    assert_eq!(heard(&mut monitor, 0), []);
+    nft("delete table ip paused");
+    assert_eq!(heard(&mut monitor, 0).len(), 1);
+}
+
+fn overflow_is_told() {
+    let (mut monitor, _waiter, _stop) = Monitor::open().expect("monitor");
+    nft("add table ip flood ; add set ip flood s { type ipv4_addr . ipv4_addr ; }");
+    // One transaction of more elements than 8 MiB of kernel memory hold notices of.
+    let elements = (0_u32..200_000).map(|n| format!("{} . 10.0.0.1", std::net::Ipv4Addr::from(n)));
+    let elements = elements.collect::<Vec<_>>().join(",");
+    let text = format!("add element ip flood s {{ {elements} }}");
+    std::fs::write("/run/flood.nft", text).expect("a file in /run");
+    run("nft", &["-f", "/run/flood.nft"]);
+    let lost = monitor.notices(|_| {}).expect_err("not all fits");
+    assert!(matches!(lost, Error::Lost { .. }), "{lost}");
+    // It goes on.
+    let _ = monitor.notices(|_| {});
+    nft("delete table ip flood");
+    let _ = monitor.notices(|_| {});
+    nft("add table ip flood");
+    assert_eq!(heard(&mut monitor, 0).len(), 1);
+    nft("delete table ip flood");
+}

@@ -1,0 +1,120 @@
+//! The flowtable and the interfaces that it has: all that are up, but for loopback.
+
+use std::collections::BTreeSet;
+
+use kube_proxy_core::Waker;
+use kube_proxy_netlink::Error;
+use kube_proxy_netlink::route::{Link, Route};
+
+use super::{NftablesBackend, Synced, too_long};
+use crate::Config;
+use crate::layout::{FLOWTABLE, TABLE};
+use crate::links::LinkWatch;
+
+/// What it takes to let the flowtable follow the interfaces.
+#[derive(Debug)]
+pub(super) struct FastPath {
+    route: Route,
+    /// Tells when to look at the interfaces; without it they are looked at in every check.
+    watch: Option<LinkWatch>,
+    /// Interfaces that the kernel refused, which was said.
+    refused: BTreeSet<String>,
+}
+
+impl FastPath {
+    /// `None` if it is not asked for.
+    pub(super) fn new(config: &Config) -> Result<Option<Self>, Error> {
+        if config.offload_after.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Self { route: Route::open()?, watch: None, refused: BTreeSet::new() }))
+    }
+
+    pub(super) fn set_waker(&mut self, config: &Config, waker: Waker) {
+        match LinkWatch::start(config.family, waker) {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => {
+                tracing::warn!("new interfaces join the fast path only every sync period: {error}");
+            }
+        }
+    }
+
+    /// The interfaces that belong into the flowtable.
+    fn wanted(&mut self) -> Result<BTreeSet<String>, Error> {
+        let (links, _) = self.route.links()?;
+        let wanted = links.into_iter().filter(|link| link.up && !link.loopback);
+        let wanted: BTreeSet<_> = wanted.map(|Link { name, .. }| name).collect();
+        // One that comes again gets another chance.
+        self.refused.retain(|name| wanted.contains(name));
+        Ok(wanted)
+    }
+}
+
+impl NftablesBackend {
+    /// Makes the flowtable have the interfaces that there are now, if they may have changed or `anyway`.
+    pub(super) fn follow_links(&mut self, synced: &mut Synced, anyway: bool) -> Result<(), Error> {
+        let Some(fast_path) = &mut self.fast_path else { return Ok(()) };
+        let changed = fast_path.watch.as_ref().is_none_or(LinkWatch::take);
+        if !changed && !anyway {
+            return Ok(());
+        }
+        let wanted = fast_path.wanted()?;
+        let flowtables = self.netlink.flowtables(TABLE)?;
+        let found = flowtables.into_iter().find(|flowtable| flowtable.name == FLOWTABLE);
+        let present: BTreeSet<String> = found.unwrap_or_default().devices.into_iter().collect();
+        let missing = wanted.difference(&present).filter(|name| !fast_path.refused.contains(*name));
+        let missing: Vec<_> = missing.cloned().collect();
+        let gone: Vec<_> = present.difference(&wanted).cloned().collect();
+        self.change_devices(synced, &gone, false)?;
+        self.change_devices(synced, &missing, true)
+    }
+
+    /// Adds or removes devices: all at once, or one by one if the kernel does not take one of them.
+    fn change_devices(
+        &mut self,
+        synced: &mut Synced,
+        devices: &[String],
+        add: bool,
+    ) -> Result<(), Error> {
+        if devices.is_empty() {
+            return Ok(());
+        }
+        match self.try_devices(synced, devices, add) {
+            Err(error) if error.refusals().next().is_some() => {}
+            result => return result,
+        }
+        for device in devices {
+            match self.try_devices(synced, std::slice::from_ref(device), add) {
+                // It went meanwhile, and older kernels have forgotten it by themselves.
+                Err(error) if error.is_not_found() => {}
+                Err(error) if error.refusals().next().is_some() => self.refuse(device, &error),
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    fn try_devices(
+        &mut self,
+        synced: &mut Synced,
+        devices: &[String],
+        add: bool,
+    ) -> Result<(), Error> {
+        self.transaction.clear(None);
+        if add {
+            self.transaction.add_devices(FLOWTABLE, devices)
+        } else {
+            self.transaction.remove_devices(FLOWTABLE, devices)
+        }
+        .map_err(too_long)?;
+        self.commit(synced)
+    }
+
+    fn refuse(&mut self, device: &str, error: &Error) {
+        if let Some(fast_path) = &mut self.fast_path
+            && fast_path.refused.insert(device.to_owned())
+        {
+            tracing::warn!("interface {device} takes no part in the fast path: {error}");
+        }
+    }
+}
