@@ -78,7 +78,7 @@ impl NftablesBackend {
     pub fn new(config: Config) -> Result<Self, SyncError> {
         let missing = |error: Error| {
             SyncError::Unsupported(format!(
-                "nftables mode needs Linux 5.13 or newer with nf_tables, its NAT, fib and numgen \
+                "nftables mode needs Linux 5.10 or newer with nf_tables, its NAT, fib and numgen \
                  modules, and CAP_NET_ADMIN: {error}"
             ))
         };

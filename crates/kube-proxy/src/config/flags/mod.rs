@@ -5,7 +5,6 @@
 
 #[expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 mod groups;
-#[expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
 mod safety;
 mod values;
 

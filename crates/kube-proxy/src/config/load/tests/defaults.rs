@@ -87,6 +87,7 @@ fn defaults() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one literal")]
 fn defaults_as_the_program_sees_them() {
     let Loaded { effective, warnings, task, config_file, .. } = flags("");
     expect![[r#"
