@@ -12,9 +12,10 @@ use super::fetch::Files;
 use crate::workspace;
 
 /// Programs of the host that go along, with their libraries. The rest is busybox.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("ip", "usr/sbin/ip"),
     ("nft", "usr/sbin/nft"),
+    ("conntrack", "usr/sbin/conntrack"),
     ("kmod", "sbin/modprobe"),
     ("unshare", "usr/bin/unshare"),
     ("setpriv", "usr/bin/setpriv"),
