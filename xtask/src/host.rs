@@ -31,12 +31,13 @@ const PROGRAMS: [(&str, &str); 13] = [
 ];
 
 /// Programs that boot kernels under emulation.
-pub(crate) const EMULATION: [(&str, &str); 8] = [
+pub(crate) const EMULATION: [(&str, &str); 9] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
     ("depmod", "kmod"),
     ("strip", "binutils"),
+    ("conntrack", "conntrack"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("unshare", "util-linux"),

@@ -52,8 +52,8 @@ pub(crate) struct Arguments {
     /// Only this kernel, such as 6.1; may be repeated
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<String>,
-    /// Only this suite: kernel or e2e; may be repeated
-    #[arg(long = "suite", value_name = "NAME")]
+    /// What is run: kernel (the backend against the kernel) or e2e, which emulation may be too slow for; may be repeated
+    #[arg(long = "suite", value_name = "NAME", default_value = "kernel")]
     suites: Vec<String>,
     /// Only tests whose name contains this
     #[arg(long, value_name = "TEXT")]

@@ -12,9 +12,10 @@ use super::fetch::Files;
 use crate::workspace;
 
 /// Programs of the host that go along, with their libraries. The rest is busybox.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("ip", "usr/sbin/ip"),
     ("nft", "usr/sbin/nft"),
+    ("conntrack", "usr/sbin/conntrack"),
     ("kmod", "sbin/modprobe"),
     ("unshare", "usr/bin/unshare"),
     ("setpriv", "usr/bin/setpriv"),
@@ -26,6 +27,9 @@ const MODULES: [&str; 5] = ["net", "drivers/net", "lib", "crypto", "arch"];
 
 /// The names of protocols that `nft` prints, as `/etc/protocols`.
 const PROTOCOLS: &str = "tcp 6\nudp 17\nicmp 1\nicmpv6 58\nsctp 132\n";
+
+/// Without any authority to trust, the client of the Kubernetes API does not start, not even for plain HTTP.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Files of the workspace that tests compare with.
 const EXPECTED: [&str; 1] = ["crates/nftables/tests/kernel/skeleton.txt"];
@@ -59,6 +63,9 @@ pub(super) fn build(
         image.copy(&workspace::root().join(file), &format!("workspace/{file}"))?;
     }
     fs::write(image.0.join("etc/protocols"), PROTOCOLS)?;
+    if Path::new(CERTIFICATES).exists() {
+        image.copy(Path::new(CERTIFICATES), CERTIFICATES.trim_start_matches('/'))?;
+    }
     image.modules(kernel)?;
     let init = image.0.join("init");
     fs::write(&init, include_str!("init.sh"))?;
