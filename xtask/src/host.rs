@@ -14,7 +14,7 @@ use crate::output::say;
 use crate::variant::Variant;
 
 /// Programs that demo, tests and benchmarks start, and the Debian packages that hold them.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("iptables-legacy", "iptables"),
     ("iptables-legacy-restore", "iptables"),
     ("ip6tables-legacy", "iptables"),
@@ -24,6 +24,7 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("ip", "iproute2"),
     ("conntrack", "conntrack"),
     ("nft", "nftables"),
+    ("kmod", "kmod"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
