@@ -14,7 +14,7 @@ use crate::output::say;
 use crate::variant::Variant;
 
 /// Programs that demo, tests and benchmarks start, and the Debian packages that hold them.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("iptables-legacy", "iptables"),
     ("iptables-legacy-restore", "iptables"),
     ("ip6tables-legacy", "iptables"),
@@ -23,6 +23,7 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("ip6tables-nft", "iptables"),
     ("ip", "iproute2"),
     ("conntrack", "conntrack"),
+    ("curl", "curl"),
     ("nft", "nftables"),
     ("kmod", "kmod"),
     ("strace", "strace"),
