@@ -1,5 +1,7 @@
 //! Flags that documents mention are flags of this binary.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +9,7 @@ use clap::CommandFactory as _;
 use kube_proxy::config::flags::Flags;
 
 /// Flags of other programs that documents mention on their own, not after the program's name.
-const OF_OTHERS: [&str; 10] = [
+const OF_OTHERS: [&str; 12] = [
     "noflush",
     "dst-type",
     "random-fully",
@@ -18,6 +20,8 @@ const OF_OTHERS: [&str; 10] = [
     "peer",
     "sizes",
     "filter",
+    "kernel",
+    "suite",
 ];
 
 fn documents() -> Vec<PathBuf> {
