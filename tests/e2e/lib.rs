@@ -2,6 +2,7 @@
 
 mod cleanup;
 mod conntrack;
+mod docs;
 mod flags;
 mod input;
 mod life;
@@ -75,6 +76,7 @@ fn once() -> Vec<Once> {
         switch::TESTS,
         cleanup::TESTS,
         safety::TESTS,
+        docs::TESTS,
     ]
     .concat()
 }

@@ -14,7 +14,7 @@ use crate::output::say;
 use crate::variant::Variant;
 
 /// Programs that demo, tests and benchmarks start, and the Debian packages that hold them.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("iptables-legacy", "iptables"),
     ("iptables-legacy-restore", "iptables"),
     ("ip6tables-legacy", "iptables"),
@@ -23,7 +23,9 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("ip6tables-nft", "iptables"),
     ("ip", "iproute2"),
     ("conntrack", "conntrack"),
+    ("curl", "curl"),
     ("nft", "nftables"),
+    ("kmod", "kmod"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),

@@ -1,4 +1,4 @@
-//! All automation of this workspace: `cargo xtask demo`, `test`, `bench`, `soak`, `kernels`.
+//! All automation of this workspace: `cargo xtask demo`, `test`, `e2e`, `image`, `bench`, `soak`, `kernels`.
 //!
 //! `demo` and `bench` build with cargo outside and then run themselves again inside the sandbox of
 //! the testkit, where namespaces, links and rules are made; nothing of it outlives the program.
@@ -6,7 +6,9 @@
 mod bench;
 mod binary;
 mod demo;
+mod e2e;
 mod host;
+mod image;
 mod kernel;
 mod kernels;
 mod output;
@@ -35,6 +37,10 @@ enum Task {
     Demo(demo::Arguments),
     /// Checks everything: formatting, lints, tests, end-to-end tests, documentation, the demo
     Test(test::Arguments),
+    /// Runs the checks of a cluster, on kind or on namespaces
+    E2e(e2e::Arguments),
+    /// Makes the container image, or the directory that it is made of
+    Image(image::Arguments),
     /// Measures
     Bench(bench::Arguments),
     /// Makes random changes for minutes, then compares the node with what a fresh process writes
@@ -50,6 +56,8 @@ fn main() -> ExitCode {
     let result = host::find_system_programs().and_then(|()| match arguments.command {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::E2e(arguments) => e2e::run(&arguments),
+        Task::Image(arguments) => image::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Kernels(arguments) => kernels::run(&arguments),

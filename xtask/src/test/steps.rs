@@ -96,6 +96,12 @@ pub(super) fn all() -> Vec<Step> {
             },
         },
         Step {
+            name: "e2e-local",
+            what: "the checks of a cluster, with the command line and the ConfigMap of kubeadm",
+            needs: &[Needs::Host, Needs::Build],
+            run: || own(&["e2e", "--local"], true),
+        },
+        Step {
             name: "demo-nft",
             what: "cargo xtask demo on iptables-nft",
             needs: &[Needs::Host, Needs::Build],

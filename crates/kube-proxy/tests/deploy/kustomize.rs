@@ -20,6 +20,7 @@ struct Kustomization {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names are those of kustomize")]
 struct Patch {
     path: Option<String>,
     patch: Option<String>,

@@ -1,0 +1,187 @@
+//! `cargo xtask image`: the container image, or the file system that goes into it.
+//!
+//! The image holds the binary, both kinds of iptables with their extensions, and the libraries that these load; nothing else, no shell.
+//! The Dockerfile runs this command inside its first stage, so what is assembled here is what an image gets.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+
+use crate::output::say;
+use crate::{host, workspace};
+
+/// What to make.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Name of the image
+    #[arg(long, value_name = "NAME", default_value = "kube-proxy:latest")]
+    tag: String,
+    /// Assembles the image's file system in this new directory instead, without a container program
+    #[arg(long, value_name = "DIRECTORY")]
+    context: Option<PathBuf>,
+    /// Profile of the binary
+    #[arg(long, value_name = "PROFILE", default_value = "release")]
+    profile: String,
+}
+
+/// Container programs, the first that is there is taken.
+const BUILDERS: [&str; 3] = ["docker", "podman", "buildah"];
+
+/// Programs besides the binary: two multi-call programs, and what loads kernel modules.
+const PROGRAMS: [&str; 3] = ["xtables-legacy-multi", "xtables-nft-multi", "kmod"];
+
+/// Names under which the programs are started.
+const LINKS: [(&str, &[&str]); 3] = [
+    (
+        "xtables-legacy-multi",
+        &[
+            "iptables-legacy",
+            "iptables-legacy-save",
+            "iptables-legacy-restore",
+            "ip6tables-legacy",
+            "ip6tables-legacy-save",
+            "ip6tables-legacy-restore",
+        ],
+    ),
+    (
+        "xtables-nft-multi",
+        &[
+            "iptables-nft",
+            "iptables-nft-save",
+            "iptables-nft-restore",
+            "ip6tables-nft",
+            "ip6tables-nft-save",
+            "ip6tables-nft-restore",
+        ],
+    ),
+    ("kmod", &["modprobe"]),
+];
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let Some(directory) = &arguments.context else {
+        let image = build(&arguments.tag)?;
+        say!("built {image}");
+        return Ok(());
+    };
+    host::install_missing()?;
+    workspace::run(&mut workspace::cargo(&[
+        "build",
+        "--locked",
+        "--package",
+        "kube-proxy",
+        "--profile",
+        &arguments.profile,
+    ]))?;
+    let binary = workspace::programs(&arguments.profile)?.join("kube-proxy");
+    assemble(directory, &binary)?;
+    say!("assembled {}", directory.display());
+    Ok(())
+}
+
+/// Builds the image; its name.
+pub(crate) fn build(tag: &str) -> anyhow::Result<String> {
+    let Some(builder) = BUILDERS.into_iter().find(|builder| host::is_on_path(builder)) else {
+        bail!(
+            "none of {} is installed; `cargo xtask image --context DIRECTORY` makes the file system of the image without them",
+            BUILDERS.join(", ")
+        );
+    };
+    let dockerfile = workspace::root().join("deploy/Dockerfile");
+    let mut command = Command::new(builder);
+    command.args(["build", "--tag", tag, "--file"]).arg(dockerfile).arg(workspace::root());
+    workspace::run(&mut command)?;
+    Ok(tag.to_owned())
+}
+
+/// Puts everything that the image holds into a directory that is not there yet.
+fn assemble(root: &Path, binary: &Path) -> anyhow::Result<()> {
+    ensure!(!root.exists(), "{} exists already", root.display());
+    let mut libraries = BTreeSet::new();
+    for directory in
+        ["etc", "proc", "sys", "dev", "run", "tmp", "lib/modules", "var/lib/kube-proxy"]
+    {
+        fs::create_dir_all(root.join(directory))?;
+    }
+    // Users and name look-up, as far as a program asks.
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/sbin/nologin\n")?;
+    fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n")?;
+    put(binary, &root.join("usr/local/bin/kube-proxy"))?;
+    libraries.extend(libraries_of(binary)?);
+    for program in PROGRAMS {
+        let path = find(program)?;
+        put(&path, &root.join("usr/sbin").join(program))?;
+        libraries.extend(libraries_of(&path)?);
+    }
+    for (program, names) in LINKS {
+        for name in names {
+            symlink(program, root.join("usr/sbin").join(name))?;
+        }
+    }
+    for extension in extensions()? {
+        put(&extension, &root.join(relative(&extension)))?;
+        libraries.extend(libraries_of(&extension)?);
+    }
+    for library in libraries {
+        put(&library, &root.join(relative(&library)))?;
+    }
+    // What the dynamic linker and programs look for below /lib and /sbin.
+    symlink("usr/sbin", root.join("sbin"))?;
+    Ok(())
+}
+
+fn put(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let parent = to.parent().context("a directory")?;
+    fs::create_dir_all(parent)?;
+    fs::copy(from, to)
+        .map(|_| ())
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+fn relative(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
+}
+
+fn find(program: &str) -> anyhow::Result<PathBuf> {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .into_iter()
+        .map(|directory| Path::new(directory).join(program))
+        .find(|path| path.is_file())
+        .with_context(|| format!("{program} is not installed: apt-get install iptables kmod"))
+}
+
+/// The extensions of iptables: one library for each match and target.
+fn extensions() -> anyhow::Result<Vec<PathBuf>> {
+    let library = find("xtables-nft-multi")?;
+    let linked = libraries_of(&library)?;
+    let beside = linked.iter().find(|path| path.to_string_lossy().contains("libxtables"));
+    let directory = beside.and_then(|path| path.parent()).context("libxtables has a place")?;
+    // The library is found through /lib, its extensions below /usr/lib.
+    let directory = Path::new("/usr").join(relative(directory)).join("xtables");
+    let directory = if directory.is_dir() { directory } else { PathBuf::from("/usr/lib/xtables") };
+    let entries = fs::read_dir(&directory).with_context(|| directory.display().to_string())?;
+    let mut all = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
+    all.retain(|path| path.extension().is_some_and(|extension| extension == "so"));
+    ensure!(!all.is_empty(), "{} holds no extensions", directory.display());
+    Ok(all)
+}
+
+/// The libraries that a program or a library loads, and the dynamic linker, as `ldd` tells them.
+fn libraries_of(path: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
+    let output = Command::new("ldd").arg(path).output().context("cannot start `ldd`")?;
+    Ok(parse_libraries(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Reads lines like `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)` and `/lib64/ld-linux-x86-64.so.2 (0x…)`.
+fn parse_libraries(text: &str) -> BTreeSet<PathBuf> {
+    let words =
+        text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    words.map(PathBuf::from).collect()
+}
+
+#[cfg(test)]
+mod tests;
