@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[PerMode] = &[
     ("life/service-type-changed", services::type_changed),
     ("life/service-ports-changed", services::ports_changed),
     ("life/affinity-sticks", affinity::sticks),
+    ("life/affinity-one-session-for-all-frontends", affinity::one_session),
     ("life/affinity-refreshed", affinity::refreshed),
     ("life/affinity-expires", affinity::expires),
     ("life/affinity-endpoint-removed", affinity::endpoint_removed),

@@ -13,7 +13,7 @@ use crate::difference::Difference;
 use crate::existing::{Existing, Keep, Repair};
 use crate::layout::{CHAINS, FLOWTABLE, TABLE};
 use crate::remove::remove_table;
-use crate::state::{EndedSessions, State};
+use crate::state::State;
 use crate::takeover::Session;
 use crate::traffic::{Counters, Totals, carried_over};
 use crate::verify::{Counts, Expected};
@@ -148,10 +148,10 @@ impl NftablesBackend {
             Existing::Nothing | Existing::Table(_) => Vec::new(),
         };
         let new = !matches!(&existing, Existing::Table(_));
-        let mut state = State::build(snapshot, &existing);
+        let mut state = State::build(snapshot, &existing, &self.config);
         let repair = existing.repair(&mut state, &self.config);
         let chains = repair.static_chains.len() + repair.difference.new_chains.len();
-        let sessions = takeover::carry_over(&old_sessions, &state, snapshot.node_ip);
+        let sessions = takeover::carry_over(&old_sessions, &state);
         let counters = carried_over(&mut self.netlink, &repair.difference)?;
         self.encode_full(generation, new, &repair, &sessions, &counters).map_err(too_long)?;
         let counts = repair.counts;
@@ -160,7 +160,7 @@ impl NftablesBackend {
         self.traffic.written(&repair.difference, &counters);
         self.last.chains = chains;
         if has_sessions {
-            self.end_sessions(&mut synced, &EndedSessions::unknown())?;
+            self.end_sessions(&mut synced)?;
         }
         self.delete_chains(&mut synced, repair.difference.stale_chains)?;
         self.follow_links(&mut synced, true)?;
@@ -213,7 +213,7 @@ impl NftablesBackend {
             self.last.chains = difference.new_chains.len();
         }
         if sessions.any {
-            self.end_sessions(&mut synced, &sessions)?;
+            self.end_sessions(&mut synced)?;
         }
         let Difference { new_chains, mut stale_chains, .. } = difference;
         let left = std::mem::take(&mut self.stale_chains);
@@ -244,9 +244,9 @@ impl NftablesBackend {
     }
 
     /// Ends sessions whose endpoint is gone. One may end by itself before we get to it.
-    fn end_sessions(&mut self, synced: &mut Synced, sessions: &EndedSessions) -> Result<(), Error> {
+    fn end_sessions(&mut self, synced: &mut Synced) -> Result<(), Error> {
         let family = self.config.family;
-        let ended = affinity::ended(&mut self.netlink, family, &synced.state, sessions)?;
+        let ended = affinity::ended(&mut self.netlink, family, &synced.state)?;
         if ended.is_empty() {
             return Ok(());
         }

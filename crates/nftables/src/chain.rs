@@ -8,14 +8,17 @@
 //! masq-cluster-3                       the same as cluster-3, with the masquerade mark
 //! masq-outside-cluster-3               the mark only for traffic that is not from a pod of this node
 //! masq-node-cluster-3                  the mark only for traffic from this node itself
-//! cluster-3-affinity-10800             one of 3, the same for a client within 10800 s
-//! endpoint-10.244.1.5-8080-10800       this endpoint, remembered for a client for 10800 s
+//! cluster-3-affinity-10.96.0.1-tcp-80  where the client's session with this service port leads; else one of 3
+//! remember-10.96.0.1-tcp-80-10800      the endpoint that was picked is the client's session for 10800 s
+//! remember-local-10.96.0.1-tcp-80-90   the same, also among the endpoints on this node if it is there
 //! ```
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use kube_proxy_core::{IpFamily, TrafficPolicy};
+use kube_proxy_core::{IpFamily, Protocol, TrafficPolicy};
+
+use crate::element::Frontend;
 
 /// A chain that elements of maps lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,8 +27,8 @@ pub(crate) enum Chain {
     Reject,
     /// Marks some packets for masquerading, then picks an endpoint.
     Entry(Masquerade, Balance),
-    /// Sends to one endpoint, and remembers that for the client.
-    Endpoint(AffinityEndpoint),
+    /// Remembers for the client the endpoint that was picked.
+    Remember(Remember),
 }
 
 /// Which packets a chain marks for masquerading.
@@ -50,8 +53,8 @@ pub(crate) struct Balance {
     pub(crate) endpoints: Endpoints,
     /// How many there are; not 0.
     pub(crate) count: u32,
-    /// For how many seconds a client stays with its endpoint.
-    pub(crate) affinity: Option<u32>,
+    /// Clients with a session of this service port stay with its endpoint.
+    pub(crate) affinity: Option<Sessions>,
 }
 
 /// What frontends of a kind are looked up by.
@@ -90,15 +93,26 @@ impl Endpoints {
     }
 }
 
-/// An endpoint of service ports with session affinity.
+/// What the sessions of one service port are known by, whichever of its frontends a client used: one of the frontends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct AffinityEndpoint {
-    /// Its address.
+pub(crate) struct Sessions {
+    /// Its cluster IP.
     pub(crate) ip: IpAddr,
+    /// Its protocol.
+    pub(crate) protocol: Protocol,
     /// Its port.
     pub(crate) port: u16,
-    /// For how many seconds a client stays with it.
+}
+
+/// How the sessions of a service port are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Remember {
+    /// Of which service port.
+    pub(crate) sessions: Sessions,
+    /// For how many seconds a client stays with its endpoint.
     pub(crate) timeout: u32,
+    /// Some frontends use the endpoints on this node only.
+    pub(crate) local: bool,
 }
 
 /// The name of the chain that rejects.
@@ -110,12 +124,30 @@ impl Chain {
         if name == REJECT {
             return Some(Self::Reject);
         }
-        let chain = match name.strip_prefix("endpoint-") {
-            Some(rest) => Self::Endpoint(AffinityEndpoint::parse(rest)?),
+        let chain = match name.strip_prefix("remember-") {
+            Some(rest) => Self::Remember(Remember::parse(rest)?),
             None => Self::parse_entry(name)?,
         };
         // Numbers can be written in several ways, of which one is ours.
         (chain.to_string() == name).then_some(chain)
+    }
+
+    /// The chain that its rules lead to.
+    pub(crate) fn leads_to(&self) -> Option<Self> {
+        match *self {
+            Self::Entry(Masquerade::Never, Balance { affinity: None, .. })
+            | Self::Reject
+            | Self::Remember(_) => None,
+            Self::Entry(Masquerade::Never, balance) => {
+                Some(Self::Entry(Masquerade::Never, Balance { affinity: None, ..balance }))
+            }
+            Self::Entry(_, balance) => Some(Self::Entry(Masquerade::Never, balance)),
+        }
+    }
+
+    /// Whether it is of one service port alone.
+    pub(crate) fn is_of_one_service(&self) -> bool {
+        matches!(self, Self::Remember(_) | Self::Entry(_, Balance { affinity: Some(_), .. }))
     }
 
     /// Whether it only picks an endpoint from a map.
@@ -138,7 +170,10 @@ impl fmt::Display for Chain {
         match self {
             Self::Reject => f.write_str(REJECT),
             Self::Entry(masquerade, balance) => write!(f, "{}{balance}", masquerade.prefix()),
-            Self::Endpoint(endpoint) => write!(f, "endpoint-{endpoint}"),
+            Self::Remember(Remember { sessions, timeout, local }) => {
+                let local = if *local { "local-" } else { "" };
+                write!(f, "remember-{local}{sessions}-{timeout}")
+            }
         }
     }
 }
@@ -171,7 +206,7 @@ impl Balance {
                 let rest = text.strip_prefix(Self::stem(key, endpoints));
                 let Some(rest) = rest.and_then(|rest| rest.strip_prefix('-')) else { continue };
                 let (count, affinity) = match rest.split_once("-affinity-") {
-                    Some((count, seconds)) => (count, Some(seconds.parse().ok()?)),
+                    Some((count, sessions)) => (count, Some(Sessions::parse(sessions)?)),
                     None => (rest, None),
                 };
                 let count = count.parse().ok().filter(|count| *count > 0)?;
@@ -186,16 +221,32 @@ impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", Self::stem(self.key, self.endpoints), self.count)?;
         match self.affinity {
-            Some(seconds) => write!(f, "-affinity-{seconds}"),
+            Some(sessions) => write!(f, "-affinity-{sessions}"),
             None => Ok(()),
         }
     }
 }
 
-impl AffinityEndpoint {
+impl Remember {
     fn parse(text: &str) -> Option<Self> {
-        let (rest, timeout) = text.rsplit_once('-')?;
-        let (ip, port) = rest.rsplit_once('-')?;
+        let (text, local) = match text.strip_prefix("local-") {
+            Some(rest) => (rest, true),
+            None => (text, false),
+        };
+        let (sessions, timeout) = text.rsplit_once('-')?;
+        Some(Self { sessions: Sessions::parse(sessions)?, timeout: timeout.parse().ok()?, local })
+    }
+}
+
+impl Sessions {
+    /// The frontend that it is.
+    pub(crate) fn frontend(&self) -> Frontend {
+        Frontend::Address(self.ip, self.protocol, self.port)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (rest, port) = text.rsplit_once('-')?;
+        let (ip, protocol) = rest.rsplit_once('-')?;
         let ip = if let Ok(ip) = ip.parse::<Ipv4Addr>() {
             IpAddr::V4(ip)
         } else {
@@ -206,12 +257,14 @@ impl AffinityEndpoint {
             }
             IpAddr::V6(Ipv6Addr::from(segments))
         };
-        Some(Self { ip, port: port.parse().ok()?, timeout: timeout.parse().ok()? })
+        let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+        let protocol = all.into_iter().find(|known| known.lower() == protocol)?;
+        Some(Self { ip, protocol, port: port.parse().ok()? })
     }
 }
 
 /// Names in nftables may hold no colon: the eight parts of an IPv6 address stand between dots, none left out.
-impl fmt::Display for AffinityEndpoint {
+impl fmt::Display for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ip {
             IpAddr::V4(ip) => write!(f, "{ip}")?,
@@ -222,7 +275,7 @@ impl fmt::Display for AffinityEndpoint {
                 }
             }
         }
-        write!(f, "-{}-{}", self.port, self.timeout)
+        write!(f, "-{}-{}", self.protocol.lower(), self.port)
     }
 }
 
@@ -232,10 +285,12 @@ pub(crate) fn examples(family: IpFamily) -> Vec<Chain> {
         IpFamily::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpFamily::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
     };
-    let mut chains = vec![Chain::Endpoint(AffinityEndpoint { ip, port: 1, timeout: 1 })];
+    let sessions = Sessions { ip, protocol: Protocol::Tcp, port: 1 };
+    let remember = |local| Chain::Remember(Remember { sessions, timeout: 1, local });
+    let mut chains = [false, true].map(remember).to_vec();
     for key in KeyKind::ALL {
         for endpoints in Endpoints::ALL {
-            for affinity in [None, Some(1)] {
+            for affinity in [None, Some(sessions)] {
                 let balance = Balance { key, endpoints, count: 1, affinity };
                 let masquerades =
                     [Masquerade::Never, Masquerade::Always, Masquerade::Outside, Masquerade::Node];

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashSet;
 
-use crate::chain::{Chain, Masquerade};
+use crate::chain::Chain;
 use crate::element::{Item, SetId};
 
 /// Changes to the table, in an order that holds at every moment: chains come before what leads to them and go after it,
@@ -42,11 +42,8 @@ impl Difference {
         if chain == Chain::Reject || known.contains(&chain) {
             return;
         }
-        if let Chain::Entry(masquerade, balance) = chain {
-            let plain = Chain::Entry(Masquerade::Never, balance);
-            if masquerade != Masquerade::Never && known.insert(plain) {
-                self.new_chains.push(plain);
-            }
+        if let Some(next) = chain.leads_to() {
+            self.need_chain(next, known);
         }
         known.insert(chain);
         self.new_chains.push(chain);

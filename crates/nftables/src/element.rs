@@ -21,10 +21,8 @@ pub(crate) enum SetId {
     LocalEndpoints,
     NodeportClusterEndpoints,
     NodeportLocalEndpoints,
-    ClusterAffinity,
-    LocalAffinity,
-    NodeportClusterAffinity,
-    NodeportLocalAffinity,
+    AffinityIps,
+    AffinityNodeports,
     FirewallIps,
     FirewallSources,
     ClusterIps,
@@ -32,11 +30,12 @@ pub(crate) enum SetId {
     NodeportIps,
     HairpinConnections,
     Affinity,
+    AffinityLocal,
 }
 
 impl SetId {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::ServiceIps,
         Self::ServiceNodeports,
         Self::ShortCircuitIps,
@@ -47,10 +46,8 @@ impl SetId {
         Self::LocalEndpoints,
         Self::NodeportClusterEndpoints,
         Self::NodeportLocalEndpoints,
-        Self::ClusterAffinity,
-        Self::LocalAffinity,
-        Self::NodeportClusterAffinity,
-        Self::NodeportLocalAffinity,
+        Self::AffinityIps,
+        Self::AffinityNodeports,
         Self::FirewallIps,
         Self::FirewallSources,
         Self::ClusterIps,
@@ -58,6 +55,7 @@ impl SetId {
         Self::NodeportIps,
         Self::HairpinConnections,
         Self::Affinity,
+        Self::AffinityLocal,
     ];
 
     /// From a frontend to the chain for its traffic.
@@ -94,14 +92,25 @@ impl SetId {
         }
     }
 
-    /// From a frontend with session affinity and a slot to the chain of an endpoint.
-    pub(crate) fn affinity(key: KeyKind, endpoints: Endpoints) -> Self {
-        match (key, endpoints) {
-            (KeyKind::Address, Endpoints::Cluster) => Self::ClusterAffinity,
-            (KeyKind::Address, Endpoints::Local) => Self::LocalAffinity,
-            (KeyKind::NodePort, Endpoints::Cluster) => Self::NodeportClusterAffinity,
-            (KeyKind::NodePort, Endpoints::Local) => Self::NodeportLocalAffinity,
+    /// From a frontend with session affinity to the chain that remembers.
+    pub(crate) fn remember(key: KeyKind) -> Self {
+        match key {
+            KeyKind::Address => Self::AffinityIps,
+            KeyKind::NodePort => Self::AffinityNodeports,
         }
+    }
+
+    /// From a client and a service port to the endpoint of the session, among the endpoints of a list.
+    pub(crate) fn sessions(endpoints: Endpoints) -> Self {
+        match endpoints {
+            Endpoints::Cluster => Self::Affinity,
+            Endpoints::Local => Self::AffinityLocal,
+        }
+    }
+
+    /// Whether rules put elements into it, which we only read.
+    pub(crate) fn holds_sessions(self) -> bool {
+        matches!(self, Self::Affinity | Self::AffinityLocal)
     }
 }
 

@@ -20,7 +20,7 @@ const LARGE: u32 = 20_000;
 #[derive(Debug, Default)]
 pub(crate) struct Elements {
     sets: FxHashMap<SetId, FxHashMap<Key, Held>>,
-    /// `affinity` is not empty.
+    /// There are sessions.
     pub(crate) has_sessions: bool,
 }
 
@@ -55,21 +55,14 @@ impl Elements {
     /// The endpoints of a frontend, by slot.
     pub(crate) fn slots(&self, frontend: &Frontend, endpoints: Endpoints) -> Vec<SocketAddr> {
         let kind = frontend.kind();
-        for set in [SetId::endpoints(kind, endpoints), SetId::affinity(kind, endpoints)] {
-            let Some(held) = self.sets.get(&set) else { continue };
-            let slots = (0..).map_while(|number| match held.get(&frontend.key().slot(number)) {
-                Some((Value::Endpoint(address), _)) => Some(*address),
-                Some((Value::Goto(Chain::Endpoint(endpoint)), _)) => {
-                    Some(SocketAddr::new(endpoint.ip, endpoint.port))
-                }
-                _ => None,
-            });
-            let slots: Vec<_> = slots.collect();
-            if !slots.is_empty() {
-                return slots;
-            }
-        }
-        Vec::new()
+        let Some(held) = self.sets.get(&SetId::endpoints(kind, endpoints)) else {
+            return Vec::new();
+        };
+        let slots = (0..).map_while(|number| match held.get(&frontend.key().slot(number)) {
+            Some((Value::Endpoint(address), _)) => Some(*address),
+            _ => None,
+        });
+        slots.collect()
     }
 
     /// Takes an element out.
@@ -94,10 +87,7 @@ impl Elements {
             for dispatch in [SetId::dispatch(kind), SetId::short_circuit(kind)] {
                 for (key, (value, _)) in self.sets.get(&dispatch)? {
                     let Value::Goto(Chain::Entry(_, balance)) = value else { continue };
-                    let slots = match balance.affinity {
-                        Some(_) => SetId::affinity(balance.key, balance.endpoints),
-                        None => SetId::endpoints(balance.key, balance.endpoints),
-                    };
+                    let slots = SetId::endpoints(balance.key, balance.endpoints);
                     if slots == set && balance.key == kind {
                         keys.extend((0..balance.count).map(|number| key.slot(number)));
                     }
@@ -141,7 +131,7 @@ impl Elements {
         let mut held: FxHashMap<Key, Held> = FxHashMap::default();
         let mut has_sessions = false;
         let end = netlink.elements(TABLE, set_name(set), |element| {
-            if set == SetId::Affinity {
+            if set.holds_sessions() {
                 has_sessions = true;
             } else if let Some(item) = read_item(element, family) {
                 held.insert(item.key, (item.value, item.comment));

@@ -7,7 +7,7 @@ use kube_proxy_netlink::nf_tables::{Count, Data, Element, Transaction, Verdict, 
 use kube_proxy_netlink::writer::TooLong;
 
 use crate::Config;
-use crate::chain::Chain;
+use crate::chain::{Chain, Endpoints};
 use crate::difference::Difference;
 use crate::element::{Item, Key, SetId, Value};
 use crate::layout::{CHAINS, FLOWTABLE, StaticChain, TABLE_COMMENT, set_name, set_spec};
@@ -86,23 +86,39 @@ pub(crate) fn add_sessions(
     transaction: &mut Transaction,
     sessions: &[Session],
 ) -> Result<(), TooLong> {
-    transaction.add_elements(set_name(SetId::Affinity), sessions, |session, hand_on| {
-        let (bytes, length) = endpoint(session.endpoint);
-        hand_on(&Element {
-            key: session.key.as_bytes(),
-            data: Some(Data::Value(&bytes[..length])),
-            timeout: Some(session.timeout),
-            expiration: Some(session.expiration),
-            ..Element::default()
-        });
-    })
+    for list in Endpoints::ALL {
+        let sessions = sessions.iter().filter(|session| session.list == list);
+        transaction.add_elements(
+            set_name(SetId::sessions(list)),
+            sessions,
+            |session, hand_on| {
+                let (bytes, length) = endpoint(session.endpoint);
+                hand_on(&Element {
+                    key: session.key.as_bytes(),
+                    data: Some(Data::Value(&bytes[..length])),
+                    timeout: Some(session.timeout),
+                    expiration: Some(session.expiration),
+                    ..Element::default()
+                });
+            },
+        )?;
+    }
+    Ok(())
 }
 
 /// The end of sessions.
-pub(crate) fn delete_sessions(transaction: &mut Transaction, keys: &[Key]) -> Result<(), TooLong> {
-    transaction.delete_elements(set_name(SetId::Affinity), keys, |key, hand_on| {
-        hand_on(&Element { key: key.as_bytes(), ..Element::default() });
-    })
+pub(crate) fn delete_sessions(
+    transaction: &mut Transaction,
+    sessions: &[(SetId, Key)],
+) -> Result<(), TooLong> {
+    for list in Endpoints::ALL {
+        let set = SetId::sessions(list);
+        let keys = sessions.iter().filter(|(of, _)| *of == set);
+        transaction.delete_elements(set_name(set), keys, |(_, key), hand_on| {
+            hand_on(&Element { key: key.as_bytes(), ..Element::default() });
+        })?;
+    }
+    Ok(())
 }
 
 fn set_rules(transaction: &mut Transaction, chain: &str, rules: &[Rule]) -> Result<(), TooLong> {

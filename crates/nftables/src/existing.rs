@@ -130,7 +130,7 @@ impl Existing {
                 None => difference.added.push(set, item),
             }
         });
-        state.endpoint_chains().for_each(|chain| difference.need_chain(chain, &mut needed));
+        state.shared_chains().for_each(|chain| difference.need_chain(chain, &mut needed));
         let mut spare: Vec<_> = if existing_chains.is_empty() {
             spare(&needed)
         } else {
@@ -214,11 +214,9 @@ pub(crate) fn read_chains(netlink: &mut NfTables) -> Result<Option<FxHashSet<Cha
             },
         }
     }
-    // An entry chain leads to the plain one, so both are there or none.
-    let whole = chains.iter().all(|chain| match chain {
-        Chain::Entry(_, balance) => chains.contains(&Chain::Entry(Masquerade::Never, *balance)),
-        Chain::Endpoint(_) | Chain::Reject => true,
-    });
+    // A chain that leads to another is not there without it.
+    let whole =
+        chains.iter().all(|chain| chain.leads_to().is_none_or(|next| chains.contains(&next)));
     Ok((found == CHAINS.len() && whole).then_some(chains))
 }
 

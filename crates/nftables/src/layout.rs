@@ -16,7 +16,7 @@ pub const TABLE: &str = "kube-proxy";
 pub(crate) const FLOWTABLE: &str = "fast-path";
 
 /// The comment of the table. A table with another one has another layout, and is replaced.
-pub(crate) const TABLE_COMMENT: &str = "rules for kube-proxy, layout 1: see docs/nftables.md";
+pub(crate) const TABLE_COMMENT: &str = "rules for kube-proxy, layout 2: see docs/nftables.md";
 
 /// A chain that is always there.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ const SNAT: i32 = 100;
 
 /// All chains that are always there. Names and priorities are those of the Kubernetes nftables mode, where it has the same chain.
 #[rustfmt::skip]
-pub(crate) const CHAINS: [StaticChain; 16] = [
+pub(crate) const CHAINS: [StaticChain; 17] = [
     base("filter-prerouting-pre-dnat", ChainType::Filter, HookPoint::Prerouting, BEFORE_DNAT),
     base("filter-output-pre-dnat", ChainType::Filter, HookPoint::Output, BEFORE_DNAT),
     base("filter-input", ChainType::Filter, HookPoint::Input, 0),
@@ -58,6 +58,7 @@ pub(crate) const CHAINS: [StaticChain; 16] = [
     chain("service-endpoints-check", "services without endpoints: reject, or drop if all are on other nodes"),
     chain("nodeport-endpoints-check", "the same for node ports"),
     chain("cluster-ips-check", "traffic to cluster IPs that no service port takes"),
+    chain("sessions", "first packets to services with session affinity: remember the endpoint"),
     chain("masquerading", "traffic that must come back through this node"),
     chain(REJECT, ""),
 ];
@@ -136,17 +137,16 @@ const fn set_layout(id: SetId) -> SetLayout {
         SetId::LocalEndpoints => set("local-endpoints", ADDRESS_SLOT, ToEndpoint, Plain, "the same, endpoints on this node only"),
         SetId::NodeportClusterEndpoints => set("nodeport-cluster-endpoints", NODE_PORT_SLOT, ToEndpoint, Plain, "node port and slot to endpoint"),
         SetId::NodeportLocalEndpoints => set("nodeport-local-endpoints", NODE_PORT_SLOT, ToEndpoint, Plain, "the same, endpoints on this node only"),
-        SetId::ClusterAffinity => set("cluster-affinity", ADDRESS_SLOT, ToVerdict, Plain, "session affinity: to the chain of an endpoint"),
-        SetId::LocalAffinity => set("local-affinity", ADDRESS_SLOT, ToVerdict, Plain, "the same, endpoints on this node only"),
-        SetId::NodeportClusterAffinity => set("nodeport-cluster-affinity", NODE_PORT_SLOT, ToVerdict, Plain, "the same for node ports"),
-        SetId::NodeportLocalAffinity => set("nodeport-local-affinity", NODE_PORT_SLOT, ToVerdict, Plain, "the same for node ports, endpoints on this node only"),
+        SetId::AffinityIps => set("affinity-ips", ADDRESS, ToVerdict, Plain, "service addresses with session affinity"),
+        SetId::AffinityNodeports => set("affinity-nodeports", NODE_PORT, ToVerdict, Plain, "the same for node ports"),
         SetId::FirewallIps => set("firewall-ips", ADDRESS, Nothing, Plain, "load-balancer addresses with source ranges"),
         SetId::FirewallSources => set("firewall-sources", ADDRESS_SOURCE, Nothing, Intervals, "who may use them"),
         SetId::ClusterIps => set("cluster-ips", &[Field::Ip], Nothing, Plain, "every cluster IP"),
         SetId::ServiceCidrs => set("service-cidrs", &[Field::Ip], Nothing, Intervals, "where cluster IPs are taken from"),
         SetId::NodeportIps => set("nodeport-ips", &[Field::Ip], Nothing, Intervals, "where node ports are served, of the addresses of this node"),
         SetId::HairpinConnections => set("hairpin-connections", PAIR, Nothing, Plain, "endpoints of this node that reach themselves"),
-        SetId::Affinity => set("affinity", PAIR, ToEndpoint, Dynamic, "client and service address to the endpoint of its session"),
+        SetId::Affinity => set("affinity", PAIR, ToEndpoint, Dynamic, "client and cluster IP to the endpoint of its session"),
+        SetId::AffinityLocal => set("affinity-local", PAIR, ToEndpoint, Dynamic, "the same for policy Local: endpoints on this node only"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The nftables mode: one table `kube-proxy` per family, of shared chains and maps, written over netlink.
 //!
-//! There is no chain per service and none per endpoint (but with session affinity). A service is a handful of map elements:
+//! There is no chain per endpoint and none per service (but with session affinity). A service is a handful of map elements:
 //! its frontends lead to a chain that all services with as many endpoints share, and that chain picks one of the endpoints
 //! by a random slot number. So a change costs elements, not rules, and the ruleset stays readable at any size.
 //!

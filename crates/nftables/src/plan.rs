@@ -7,7 +7,7 @@ use kube_proxy_core::{ServiceEntry, ServicePort, ServicePortName, TrafficPolicy}
 use kube_proxy_netlink::nf_tables::user_data;
 
 use crate::Config;
-use crate::chain::{AffinityEndpoint, Balance, Chain, Endpoints, KeyKind, Masquerade};
+use crate::chain::{Balance, Chain, Endpoints, KeyKind, Masquerade, Remember, Sessions};
 use crate::element::{Frontend, Item, Key, SetId, Value};
 use crate::range::{Range, from_nets, merge};
 use crate::shares::Share;
@@ -30,6 +30,15 @@ pub(crate) struct Plan {
     node_is_source: bool,
     /// For elements: the name of the service port.
     comment: Arc<str>,
+}
+
+/// How the clients of a service port stay with an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Affinity {
+    /// What their sessions are known by.
+    pub(crate) sessions: Sessions,
+    /// For how many seconds without a new connection.
+    pub(crate) timeout: u32,
 }
 
 /// What a frontend is, as far as that matters to its traffic.
@@ -114,29 +123,43 @@ impl Plan {
     }
 
     /// Hands each thing that it shares with other service ports to `put`, perhaps more than once.
-    pub(crate) fn shares(&self, put: &mut impl FnMut(Share)) {
+    pub(crate) fn shares(&self, config: &Config, put: &mut impl FnMut(Share)) {
         put(Share::ClusterIp(self.port.cluster_ip));
         for slot in self.cluster.iter().chain(&self.local) {
             if slot.local {
                 put(Share::Hairpin(slot.ip, self.port.protocol, slot.port));
             }
         }
-        let Some(timeout) = self.affinity() else { return };
-        let lists = [Endpoints::Cluster, Endpoints::Local];
-        for slot in lists.iter().flat_map(|endpoints| self.list(*endpoints)) {
-            put(Share::Endpoint(AffinityEndpoint { ip: slot.ip, port: slot.port, timeout }));
+        if self.affinity().is_none() {
+            return;
+        }
+        for (frontend, role) in &self.frontends {
+            self.dispatch(config, frontend, *role, &mut |_, item| {
+                let mut next = item.chain();
+                while let Some(chain) = next.filter(Chain::is_of_one_service) {
+                    put(Share::Chain(chain));
+                    next = chain.leads_to();
+                }
+            });
         }
     }
 
-    /// For how many seconds clients stay with an endpoint.
-    pub(crate) fn affinity(&self) -> Option<u32> {
+    /// How clients stay with an endpoint.
+    pub(crate) fn affinity(&self) -> Option<Affinity> {
         let timeout = self.port.session_affinity?;
-        Some(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).max(1))
+        let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).max(1);
+        // The cluster IP comes first; another service port may have it, but no two have the same frontend.
+        let mut frontends = self.frontends.iter();
+        let sessions = frontends.find_map(|(frontend, _)| match *frontend {
+            Frontend::Address(ip, protocol, port) => Some(Sessions { ip, protocol, port }),
+            Frontend::NodePort(..) => None,
+        });
+        Some(Affinity { sessions: sessions?, timeout })
     }
 
-    /// Whether this is one of its endpoints, so that sessions with it may go on.
-    pub(crate) fn has_endpoint(&self, address: SocketAddr) -> bool {
-        self.cluster.iter().chain(&self.local).any(|slot| slot.address() == address)
+    /// Whether this is one of the endpoints of a list, so that sessions with it may go on.
+    pub(crate) fn has_endpoint(&self, endpoints: Endpoints, address: SocketAddr) -> bool {
+        self.list(endpoints).iter().any(|slot| slot.address() == address)
     }
 
     /// The endpoints of a list, by slot.
@@ -180,44 +203,45 @@ impl Plan {
             (_, TrafficPolicy::Cluster) => Masquerade::Always,
             (_, TrafficPolicy::Local) => Masquerade::Never,
         };
-        match self.balance(kind, Endpoints::of(policy)) {
+        let entry = self.balance(kind, Endpoints::of(policy));
+        let short = self.balance(kind, Endpoints::Cluster);
+        let short = short.filter(|_| role != Role::ClusterIp && policy == TrafficPolicy::Local);
+        if let Some(remember) = self.remember().filter(|_| entry.or(short).is_some()) {
+            put(SetId::remember(kind), Value::Goto(Chain::Remember(remember)));
+        }
+        match entry {
             Some(balance) => {
                 put(SetId::dispatch(kind), Value::Goto(Chain::Entry(masquerade, balance)));
             }
             None if self.has_any => put(SetId::no_endpoint(kind), Value::Drop),
             None => put(SetId::no_endpoint(kind), Value::Goto(Chain::Reject)),
         }
-        if role != Role::ClusterIp
-            && policy == TrafficPolicy::Local
-            && let Some(balance) = self.balance(kind, Endpoints::Cluster)
-        {
+        if let Some(balance) = short {
             let chain = Chain::Entry(Masquerade::Node, balance);
             put(SetId::short_circuit(kind), Value::Goto(chain));
         }
     }
 
+    /// How its sessions are remembered, if it has any.
+    fn remember(&self) -> Option<Remember> {
+        let Affinity { sessions, timeout } = self.affinity()?;
+        let local = |role: &Role| self.policy(*role) == TrafficPolicy::Local;
+        let local = self.frontends.iter().any(|(_, role)| local(role));
+        Some(Remember { sessions, timeout, local })
+    }
+
     /// What picks an endpoint of a list; `None` if there is none.
     fn balance(&self, key: KeyKind, endpoints: Endpoints) -> Option<Balance> {
         let count = u32::try_from(self.list(endpoints).len()).ok().filter(|count| *count > 0)?;
-        Some(Balance { key, endpoints, count, affinity: self.affinity() })
+        Some(Balance { key, endpoints, count, affinity: self.affinity().map(|a| a.sessions) })
     }
 
     /// Which endpoint each slot of a frontend stands for.
     fn slots(&self, frontend: &Frontend, endpoints: Endpoints, put: &mut impl FnMut(SetId, Item)) {
         let (kind, key) = (frontend.kind(), frontend.key());
         for (number, slot) in (0..).zip(self.list(endpoints)) {
-            let key = key.slot(number);
-            match self.affinity() {
-                None => {
-                    let value = Value::Endpoint(slot.address());
-                    put(SetId::endpoints(kind, endpoints), Item::new(key, value));
-                }
-                Some(timeout) => {
-                    let endpoint = AffinityEndpoint { ip: slot.ip, port: slot.port, timeout };
-                    let value = Value::Goto(Chain::Endpoint(endpoint));
-                    put(SetId::affinity(kind, endpoints), Item::new(key, value));
-                }
-            }
+            let value = Value::Endpoint(slot.address());
+            put(SetId::endpoints(kind, endpoints), Item::new(key.slot(number), value));
         }
     }
 

@@ -11,7 +11,7 @@ use kube_proxy_netlink::nf_tables::{
 };
 
 use crate::Config;
-use crate::chain::{AffinityEndpoint, Balance, Chain, KeyKind, Masquerade, REJECT};
+use crate::chain::{Balance, Chain, Endpoints, KeyKind, Masquerade, REJECT, Remember, Sessions};
 use crate::element::SetId;
 use crate::layout::{FLOWTABLE, set_name};
 
@@ -60,6 +60,7 @@ impl<'a> Rules<'a> {
             "filter-input" => vec![
                 self.new_connection().jump("nodeport-endpoints-check"),
                 self.new_connection().jump("service-endpoints-check"),
+                self.first_packet().jump("sessions"),
             ],
             "filter-output" => self.checks(),
             "filter-forward" => {
@@ -93,6 +94,7 @@ impl<'a> Rules<'a> {
                     .comment("no service has this address")
                     .verdict(Verdict::Drop),
             ],
+            "sessions" => self.sessions(),
             "masquerading" => self.masquerading(),
             _ => vec![self.reject()],
         }
@@ -103,13 +105,10 @@ impl<'a> Rules<'a> {
         match chain {
             Chain::Reject => vec![self.reject()],
             Chain::Entry(Masquerade::Never, balance) => self.balance(balance),
-            Chain::Entry(masquerade, balance) => vec![
-                self.mark_if(masquerade),
-                self.rule().verdict(Verdict::Goto(
-                    Chain::Entry(Masquerade::Never, balance).to_string().into(),
-                )),
-            ],
-            Chain::Endpoint(endpoint) => self.endpoint(endpoint),
+            Chain::Entry(masquerade, balance) => {
+                vec![self.mark_if(masquerade), self.goto(Chain::Entry(Masquerade::Never, balance))]
+            }
+            Chain::Remember(remember) => self.remember(remember),
         }
     }
 
@@ -117,6 +116,7 @@ impl<'a> Rules<'a> {
         vec![
             self.new_connection().jump("service-endpoints-check"),
             self.new_connection().jump("cluster-ips-check"),
+            self.first_packet().jump("sessions"),
         ]
     }
 
@@ -190,42 +190,73 @@ impl<'a> Rules<'a> {
 
     fn balance(&self, balance: Balance) -> Vec<Rule> {
         let Balance { key, endpoints, count, affinity } = balance;
+        if let Some(sessions) = affinity {
+            let plain = Balance { affinity: None, ..balance };
+            let plain = Chain::Entry(Masquerade::Never, plain);
+            return vec![self.remembered(sessions, endpoints), self.goto(plain)];
+        }
         let pick = self.rule().key(key, 0);
         let slot = pick.key_words(key);
-        let pick = pick.random(count, slot);
-        match affinity {
-            None => vec![pick.dnat_from(SetId::endpoints(key, endpoints))],
-            Some(seconds) => {
-                vec![self.remembered(seconds), pick.verdict_from(SetId::affinity(key, endpoints))]
-            }
-        }
+        vec![pick.random(count, slot).dnat_from(SetId::endpoints(key, endpoints))]
     }
 
-    /// To the endpoint that `affinity` holds for the client, whose time starts anew. The element keeps its data:
-    /// what the update gives (the service's own address, for want of registers) is only for an element that is not there,
-    /// and then the lookup has ended the rule.
-    fn remembered(&self, seconds: u32) -> Rule {
-        let words = self.address_words();
-        let (own, endpoint) = (words, 2 * words + 2);
-        let rule = self.rule().pair_key().lookup(SetId::Affinity, endpoint);
-        rule.remember(SetUpdate::Refresh, own, seconds).dnat(endpoint).build()
+    /// To the endpoint of the client's session.
+    fn remembered(&self, sessions: Sessions, endpoints: Endpoints) -> Rule {
+        let rule = self.rule().session_key(sessions);
+        let endpoint = 2 * self.address_words() + 2;
+        let rule = rule.comment("the client and the address in the name of this chain");
+        rule.lookup(SetId::sessions(endpoints), endpoint).dnat(endpoint).build()
     }
 
-    fn endpoint(&self, endpoint: AffinityEndpoint) -> Vec<Rule> {
+    /// The endpoint that the packet goes to is the client's session: a new one, or if it has one, that starts its time anew.
+    fn remember(&self, remember: Remember) -> Vec<Rule> {
+        let Remember { sessions, timeout, local } = remember;
         let words = self.address_words();
         let data = 2 * words + 2;
-        let load = |rule: Builder<'a>, at: u32| {
-            let rule = match endpoint.ip {
-                std::net::IpAddr::V4(ip) => rule.constant(&ip.octets(), at),
-                std::net::IpAddr::V6(ip) => rule.constant(&ip.octets(), at),
-            };
-            rule.constant(&endpoint.port.to_be_bytes(), at + words)
+        let update = |rule: Builder<'a>, endpoints| {
+            let rule = rule.session_key(sessions).destination(data).port(data + words);
+            rule.update(SetId::sessions(endpoints), data, timeout).build()
         };
-        let remember = load(self.rule().pair_key(), data);
+        let mut rules = vec![update(self.rule(), Endpoints::Cluster)];
+        if local {
+            // Endpoints that may reach themselves are those on this node.
+            let here = self.rule().destination(0).key(KeyKind::Address, words);
+            rules.push(update(here.within(SetId::HairpinConnections), Endpoints::Local));
+        }
+        rules
+    }
+
+    /// By what the client sent to, as the packet has the endpoint's address by now.
+    fn sessions(&self) -> Vec<Rule> {
+        let words = self.address_words();
+        let address = || {
+            let key = CtKey::OriginalDestination(self.config.netlink_family());
+            self.rule().expression(Expression::Ct { key, to: Register::word(0) })
+        };
+        let port = |rule: Builder<'a>, at: u32| {
+            let to = Register::word(at + 1);
+            let rule = rule.meta(MetaKey::TransportProtocol, at);
+            rule.expression(Expression::Ct { key: CtKey::OriginalDestinationPort, to })
+        };
+        let node_port = match self.config.node_ports {
+            NodePortAddresses::All => self.rule(),
+            NodePortAddresses::Within(_) => address().within(SetId::NodeportIps),
+        };
         vec![
-            remember.remember(SetUpdate::Refresh, data, endpoint.timeout).build(),
-            load(self.rule(), 0).dnat(0).build(),
+            port(address(), words).verdict_from(SetId::AffinityIps),
+            port(node_port, 0).verdict_from(SetId::AffinityNodeports),
         ]
+    }
+
+    fn goto(&self, chain: Chain) -> Rule {
+        self.rule().verdict(Verdict::Goto(chain.to_string().into()))
+    }
+
+    /// A packet with a rewritten destination whose connection is not confirmed: the first one, and no repetition of it.
+    fn first_packet(&self) -> Builder<'a> {
+        let status = Expression::Ct { key: CtKey::Status, to: Register::word(0) };
+        let (rewritten, confirmed) = (ct_status::DESTINATION_NAT, ct_status::CONFIRMED);
+        self.rule().expression(status).bits(rewritten | confirmed, Comparison::Equal, rewritten)
     }
 
     fn new_connection(&self) -> Builder<'a> {
@@ -321,9 +352,24 @@ impl Builder<'_> {
 
     /// Protocol and destination port.
     fn port_key(self, to: u32) -> Self {
-        let protocol = self.meta(MetaKey::TransportProtocol, to);
+        self.meta(MetaKey::TransportProtocol, to).port(to + 1)
+    }
+
+    /// The destination port.
+    fn port(self, to: u32) -> Self {
         // All protocols that services have keep the ports where TCP does.
-        protocol.payload(PayloadBase::Transport, 2, 2, to + 1)
+        self.payload(PayloadBase::Transport, 2, 2, to)
+    }
+
+    /// The client, and what the sessions of a service port are known by. The packet's protocol is the service port's.
+    fn session_key(self, sessions: Sessions) -> Self {
+        let words = self.address_words();
+        let rule = match sessions.ip {
+            std::net::IpAddr::V4(ip) => self.source(0).constant(&ip.octets(), words),
+            std::net::IpAddr::V6(ip) => self.source(0).constant(&ip.octets(), words),
+        };
+        let rule = rule.meta(MetaKey::TransportProtocol, 2 * words);
+        rule.constant(&sessions.port.to_be_bytes(), 2 * words + 1)
     }
 
     /// The key of a frontend.
@@ -467,11 +513,11 @@ impl Builder<'_> {
         self.expression(Expression::DestinationNat { family, address, port })
     }
 
-    /// Puts the key in register 0 into `affinity`.
-    fn remember(self, update: SetUpdate, data: u32, seconds: u32) -> Self {
+    /// Puts the key in register 0 into a map, or starts the time of the element anew that has it.
+    fn update(self, map: SetId, data: u32, seconds: u32) -> Self {
         self.expression(Expression::UpdateSet {
-            update,
-            set: set_name(SetId::Affinity).to_owned(),
+            update: SetUpdate::Refresh,
+            set: set_name(map).to_owned(),
             key: Register::word(0),
             data: Some(Register::word(data)),
             timeout: u64::from(seconds) * 1000,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use kube_proxy_core::Protocol;
 use rustc_hash::FxHashMap;
 
-use crate::chain::{AffinityEndpoint, Chain};
+use crate::chain::Chain;
 use crate::element::{Item, Key, SetId, Value};
 
 /// Something that several service ports may need.
@@ -15,8 +15,8 @@ pub(crate) enum Share {
     ClusterIp(IpAddr),
     /// An element of `hairpin-connections`: an endpoint on this node.
     Hairpin(IpAddr, Protocol, u16),
-    /// The chain of an endpoint with session affinity.
-    Endpoint(AffinityEndpoint),
+    /// A chain for the sessions of a service port.
+    Chain(Chain),
 }
 
 impl Share {
@@ -30,14 +30,14 @@ impl Share {
                 let key = Key::new().ip(ip).ip(ip).protocol(protocol).port(port);
                 Some((SetId::HairpinConnections, Item::new(key, Value::None)))
             }
-            Self::Endpoint(_) => None,
+            Self::Chain(_) => None,
         }
     }
 
     /// The chain, if it is one.
     pub(crate) fn chain(&self) -> Option<Chain> {
         match *self {
-            Self::Endpoint(endpoint) => Some(Chain::Endpoint(endpoint)),
+            Self::Chain(chain) => Some(chain),
             Self::ClusterIp(_) | Self::Hairpin(..) => None,
         }
     }

@@ -7,7 +7,7 @@ use kube_proxy_core::{Changes, NodePortAddresses, ServicePortName, Snapshot};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Config;
-use crate::chain::{Chain, Endpoints, KeyKind};
+use crate::chain::{Chain, Endpoints};
 use crate::claims::{Claims, Handover};
 use crate::difference::Difference;
 use crate::element::{Frontend, Item, SetId};
@@ -27,12 +27,10 @@ pub(crate) struct State {
 }
 
 /// What a change means for the sessions that the node remembers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EndedSessions {
     /// Some endpoint or service port with affinity went.
     pub(crate) any: bool,
-    /// Of these frontends no session is to go on: another policy holds now, or another service port has it.
-    pub(crate) reset: FxHashSet<Frontend>,
 }
 
 /// What the table held at the start: slots that endpoints keep.
@@ -43,7 +41,7 @@ pub(crate) trait Before {
 
 impl State {
     /// The state that a snapshot asks for. Endpoints keep the slots that they have in `before`.
-    pub(crate) fn build(snapshot: &Snapshot, before: &impl Before) -> Self {
+    pub(crate) fn build(snapshot: &Snapshot, before: &impl Before, config: &Config) -> Self {
         let mut state =
             Self { service_cidrs: from_nets(&snapshot.service_cidrs), ..Self::default() };
         for (name, entry) in &snapshot.services {
@@ -59,7 +57,7 @@ impl State {
             let plan = Plan::new(name, entry, snapshot.node_ip, &old, |frontend| {
                 claims.owner(frontend) == Some(name)
             });
-            plan.shares(&mut |share| state.shares.add(share, &mut touched));
+            plan.shares(config, &mut |share| state.shares.add(share, &mut touched));
             state.plans.insert(name.clone(), plan);
         }
         state
@@ -80,7 +78,7 @@ impl State {
     }
 
     /// Chains that are needed whatever the elements are.
-    pub(crate) fn endpoint_chains(&self) -> impl Iterator<Item = Chain> {
+    pub(crate) fn shared_chains(&self) -> impl Iterator<Item = Chain> {
         self.shares.all().filter_map(crate::shares::Share::chain)
     }
 
@@ -128,10 +126,9 @@ impl State {
         (difference, sessions)
     }
 
-    /// The service port that has the frontend of a session, if it still keeps sessions.
-    pub(crate) fn session_owner(&self, address: &Frontend, node_port: &Frontend) -> Option<&Plan> {
-        let owner = self.claims.owner(address).or_else(|| self.claims.owner(node_port))?;
-        self.plans.get(owner).filter(|plan| plan.affinity().is_some())
+    /// The service port whose sessions are known by this, if it still keeps any.
+    pub(crate) fn session_owner(&self, sessions: &Frontend) -> Option<&Plan> {
+        self.plans.get(self.claims.owner(sessions)?).filter(|plan| plan.affinity().is_some())
     }
 
     /// The service port that has a frontend.
@@ -190,10 +187,10 @@ impl State {
         };
         difference.compare(elements(before.as_ref()), elements(after.as_ref()));
         if let Some(plan) = &after {
-            plan.shares(&mut |share| self.shares.add(share, touched));
+            plan.shares(config, &mut |share| self.shares.add(share, touched));
         }
         if let Some(plan) = &before {
-            plan.shares(&mut |share| self.shares.remove(share, touched));
+            plan.shares(config, &mut |share| self.shares.remove(share, touched));
             sessions.note(plan, after.as_ref());
         }
         if let Some(plan) = after {
@@ -230,34 +227,18 @@ impl State {
 }
 
 impl EndedSessions {
-    /// Everything may have changed.
-    pub(crate) fn unknown() -> Self {
-        Self { any: true, reset: FxHashSet::default() }
-    }
-
     fn note(&mut self, before: &Plan, after: Option<&Plan>) {
-        if before.affinity().is_none() {
-            return;
-        }
-        let keeps = |plan: &Plan| plan.affinity().is_some();
-        let Some(after) = after.filter(|plan| keeps(plan)) else {
+        let Some(old) = before.affinity() else { return };
+        let new = after.and_then(|after| Some((after, after.affinity()?.sessions)));
+        let Some((after, _)) = new.filter(|(_, sessions)| *sessions == old.sessions) else {
             self.any = true;
             return;
         };
-        let kept = |slot: &crate::slots::Slot| after.has_endpoint(slot.address());
-        self.any |= !before.cluster.iter().chain(&before.local).all(kept);
-        self.any |= before.frontends.iter().any(|old| !has(&after.frontends, &old.0));
-        let policies =
-            |plan: &Plan| (plan.port.internal_traffic_policy, plan.port.external_traffic_policy);
-        if policies(before) != policies(after) {
-            self.any = true;
-            self.reset.extend(before.frontends.iter().map(|(frontend, _)| *frontend));
+        for endpoints in Endpoints::ALL {
+            let mut old = before.list(endpoints).iter();
+            self.any |= !old.all(|slot| after.has_endpoint(endpoints, slot.address()));
         }
     }
-}
-
-fn has<R>(all: &[(Frontend, R)], frontend: &Frontend) -> bool {
-    all.iter().any(|(known, _)| known == frontend)
 }
 
 /// The slots that a service port had: those of the first of its frontends that had any.
@@ -267,17 +248,6 @@ fn old_slots<R>(frontends: &[(Frontend, R)], before: &impl Before) -> OldSlots {
         lists.find(|list| !list.is_empty()).unwrap_or_default()
     };
     OldSlots { cluster: of(Endpoints::Cluster), local: of(Endpoints::Local) }
-}
-
-/// The frontend of a session, by address; node ports are on any address.
-pub(crate) fn session_frontends(address: Frontend) -> (Frontend, Frontend) {
-    match address {
-        Frontend::Address(_, protocol, port) => (address, Frontend::NodePort(protocol, port)),
-        Frontend::NodePort(..) => {
-            debug_assert!(address.kind() == KeyKind::NodePort, "there are two kinds");
-            (address, address)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! Sessions of a table in the layout of the Go kube-proxy, to go on after the table is replaced.
+//! Sessions of a table in another layout, to go on after the table is replaced: of an earlier one of ours, of one that somebody
+//! damaged so that it counts as another, and of the Go kube-proxy's.
 //!
-//! There, each endpoint with session affinity has a set of clients, named
+//! In the last, each endpoint with session affinity has a set of clients, named
 //! `affinity-<hash>-<namespace>/<service>/<protocol>/<port name>__<address>/<port>`, with dots for the colons of IPv6.
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,25 +11,38 @@ use kube_proxy_netlink::Error;
 use kube_proxy_netlink::nf_tables::NfTables;
 use rustc_hash::FxHashMap;
 
-use crate::element::{Frontend, Key, read_ip};
-use crate::layout::TABLE;
+use crate::affinity::read_session;
+use crate::chain::Endpoints;
+use crate::element::{Frontend, Key, SetId, read_ip};
+use crate::layout::{TABLE, set_name};
 use crate::state::State;
 
 /// A client of the old table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OldSession {
-    service: String,
+    service: Of,
     endpoint: SocketAddr,
     client: IpAddr,
     /// In how many milliseconds the session ends.
     expiration: u64,
 }
 
+/// How the old table names a service port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Of {
+    /// `namespace/service/protocol/port name`.
+    Name(String),
+    /// One of its frontends.
+    Frontend(Frontend),
+}
+
 /// A session as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
-    /// Client, service address, protocol and port.
+    /// Client, and what the sessions of the service port are known by.
     pub(crate) key: Key,
+    /// Among which endpoints.
+    pub(crate) list: Endpoints,
     /// Where it leads.
     pub(crate) endpoint: SocketAddr,
     /// How long it lasts without a new connection, in milliseconds.
@@ -41,13 +55,21 @@ pub(crate) struct Session {
 pub(crate) fn read(netlink: &mut NfTables, family: IpFamily) -> Result<Vec<OldSession>, Error> {
     let mut sessions = Vec::new();
     for set in netlink.sets(TABLE)? {
-        let Some((service, endpoint)) = parse(&set.name, family) else { continue };
+        let ours = SetId::ALL.iter().any(|id| id.holds_sessions() && set_name(*id) == set.name);
+        let theirs = parse(&set.name, family);
+        if !ours && theirs.is_none() {
+            continue;
+        }
         // What is missing from a list that is not whole is spread anew.
         let _ = netlink.elements(TABLE, &set.name, |element| {
-            if let Some((client, [])) = read_ip(element.key, family)
-                && let Some(expiration) = element.expiration
-            {
-                let service = service.to_owned();
+            let Some(expiration) = element.expiration else { return };
+            if let Some((service, endpoint)) = theirs {
+                if let Some((client, [])) = read_ip(element.key, family) {
+                    let service = Of::Name(service.to_owned());
+                    sessions.push(OldSession { service, endpoint, client, expiration });
+                }
+            } else if let Some((client, frontend, endpoint)) = read_session(element, family) {
+                let service = Of::Frontend(frontend);
                 sessions.push(OldSession { service, endpoint, client, expiration });
             }
         })?;
@@ -69,53 +91,42 @@ fn parse(name: &str, family: IpFamily) -> Option<(&str, SocketAddr)> {
     Some((service, SocketAddr::new(ip, port.parse().ok()?)))
 }
 
-/// The sessions that can go on: those of service ports that still have the endpoint, on all of their frontends.
+/// The sessions that can go on: those of service ports that still have the endpoint.
 /// Of two for the same client the one that lasts longer counts.
-pub(crate) fn carry_over(
-    old: &[OldSession],
-    state: &State,
-    node_ip: Option<IpAddr>,
-) -> Vec<Session> {
+pub(crate) fn carry_over(old: &[OldSession], state: &State) -> Vec<Session> {
     let plans: FxHashMap<String, _> =
         state.plans().map(|(name, plan)| (old_name(name), plan)).collect();
-    let mut sessions: FxHashMap<Key, Session> = FxHashMap::default();
+    let mut sessions: FxHashMap<(Key, Endpoints), Session> = FxHashMap::default();
     for session in old {
-        let Some(plan) = plans.get(&session.service) else { continue };
-        let Some(seconds) = plan.affinity() else { continue };
-        if !plan.has_endpoint(session.endpoint) {
+        let plan = match &session.service {
+            Of::Name(name) => plans.get(name).copied(),
+            Of::Frontend(frontend) => state.session_owner(frontend),
+        };
+        let Some((plan, affinity)) = plan.and_then(|plan| Some((plan, plan.affinity()?))) else {
             continue;
-        }
-        let timeout = u64::from(seconds) * 1000;
-        for (frontend, _) in &plan.frontends {
-            let Some(address) = address_of(*frontend, node_ip) else { continue };
-            let new = Session {
-                key: Key::new().ip(session.client).then(address.key()),
-                endpoint: session.endpoint,
-                timeout,
-                expiration: session.expiration.min(timeout),
-            };
-            let known = sessions.entry(new.key).or_insert(new);
+        };
+        let timeout = u64::from(affinity.timeout) * 1000;
+        let key = Key::new().ip(session.client).then(affinity.sessions.frontend().key());
+        let expiration = session.expiration.min(timeout);
+        for list in Endpoints::ALL {
+            if !plan.has_endpoint(list, session.endpoint) {
+                continue;
+            }
+            let new = Session { key, list, endpoint: session.endpoint, timeout, expiration };
+            let known = sessions.entry((key, list)).or_insert(new);
             if known.expiration < new.expiration {
                 *known = new;
             }
         }
     }
     let mut sessions: Vec<_> = sessions.into_values().collect();
-    sessions.sort_unstable_by_key(|session| session.key);
+    sessions.sort_unstable_by_key(|session| (session.key, session.list));
     sessions
 }
 
 fn old_name(name: &ServicePortName) -> String {
     let ServicePortName { service, port, protocol } = name;
     format!("{}/{}/{}/{port}", service.namespace, service.name, protocol.lower())
-}
-
-/// The address that clients use; of a node port the node's primary one.
-fn address_of(frontend: Frontend, node_ip: Option<IpAddr>) -> Option<Frontend> {
-    match frontend {
-        Frontend::Address(..) => Some(frontend),
-        Frontend::NodePort(protocol, port) => Some(Frontend::Address(node_ip?, protocol, port)),
-    }
 }
 
 #[cfg(test)]

@@ -212,8 +212,12 @@ impl Own {
         notice.table == TABLE
             && notice.family == self.family
             && notice.port != self.port
-            && notice.elements_gone_from != Some(set_name(SetId::Affinity))
+            && !notice.elements_gone_from.is_some_and(is_of_sessions)
     }
+}
+
+fn is_of_sessions(set: &str) -> bool {
+    SetId::ALL.into_iter().any(|id| id.holds_sessions() && set_name(id) == set)
 }
 
 impl Listener for Shared {

@@ -9,7 +9,7 @@ use anyhow::ensure;
 use kube_proxy_core::IpFamily;
 use kube_proxy_testkit::cluster::plan;
 
-use crate::objects::Svc;
+use crate::objects::{Svc, external_ip, vip};
 use crate::world::{From, Mode, World, cluster_address};
 
 const PODS: [&str; 3] = ["local-1", "local-2", "remote-1"];
@@ -57,16 +57,41 @@ pub(super) fn sticks(mode: Mode) -> anyhow::Result<()> {
         for _ in 0..5 {
             ensure!(choices(&world, family)? == first, "a client changed its pod");
         }
-        if mode.is_iptables() {
-            // By Service, not by frontend.
-            for (client, pod) in &first {
-                let other = ask(&world, *client, world.node_port(1, family))?;
-                ensure!(other == *pod, "{client} goes to {pod} and {other}");
-            }
+        // By Service, not by frontend.
+        for (client, pod) in &first {
+            let other = ask(&world, *client, world.node_port(1, family))?;
+            ensure!(other == *pod, "{client} goes to {pod} and {other}");
         }
         world.stop()?;
         world.start()?;
         ensure!(choices(&world, family)? == first, "a client changed its pod with a restart");
+    }
+    Ok(())
+}
+
+/// Whichever frontend a client uses first, it goes to the same pod at all others.
+pub(super) fn one_session(mode: Mode) -> anyhow::Result<()> {
+    let world = world(mode, 300)?;
+    let service = Svc::new("all", 2).load_balancer().external_ips().affinity(300);
+    world.serve(&service, &PODS)?;
+    world.settle()?;
+    for family in IpFamily::BOTH {
+        let frontends = [
+            cluster_address(2, family),
+            world.node_port(2, family),
+            SocketAddr::new(vip(2, family), 80),
+            SocketAddr::new(external_ip(2, family), 80),
+        ];
+        let mut used = BTreeSet::new();
+        for (index, client) in clients(family).into_iter().enumerate() {
+            let from = index % frontends.len();
+            let all = frontends[from..].iter().chain(&frontends[..from]);
+            let pods =
+                all.map(|to| ask(&world, client, *to)).collect::<Result<BTreeSet<_>, _>>()?;
+            ensure!(pods.len() == 1, "{client} goes to {pods:?}");
+            used.extend(pods);
+        }
+        ensure!(used.len() > 1, "all clients go to the same pod: {used:?}");
     }
     Ok(())
 }

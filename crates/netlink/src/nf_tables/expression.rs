@@ -49,13 +49,17 @@ impl MetaKey {
     }
 }
 
-/// What [`Expression::Ct`] loads, in host order; the first two are bit masks.
+/// What [`Expression::Ct`] loads, in host order; the first two are bit masks, and addresses and ports are as in packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CtKey {
     /// The state, a bit of [`ct_state`].
     State,
     /// The status, bits `IPS_*`.
     Status,
+    /// The address that the first packet was sent to, before anything rewrote it.
+    OriginalDestination(Family),
+    /// The port that the first packet was sent to, in network order.
+    OriginalDestinationPort,
     /// Packets of both directions so far, 8 bytes. A rule with it turns counting on, for connections from then on.
     Packets,
 }
@@ -72,6 +76,8 @@ pub mod ct_state {
 pub mod ct_status {
     /// `IPS_DST_NAT`: the destination was rewritten.
     pub const DESTINATION_NAT: u32 = 0x20;
+    /// `IPS_CONFIRMED`: its first packet was let through; until then it is not in the table of connections.
+    pub const CONFIRMED: u32 = 0x8;
 }
 
 /// Which address [`Expression::FibAddressType`] looks up.
@@ -286,12 +292,19 @@ impl Expression {
             Self::Meta { key, to } => numbers(writer, &[(2, key.number()), (1, to.0)]),
             Self::SetMeta { key, from } => numbers(writer, &[(2, key.number()), (3, from.0)]),
             Self::Ct { key, to } => {
-                let key = match key {
-                    CtKey::State => 0,
-                    CtKey::Status => 2,
-                    CtKey::Packets => 14,
+                let (key, original) = match key {
+                    CtKey::State => (0, false),
+                    CtKey::Status => (2, false),
+                    CtKey::OriginalDestinationPort => (12, true),
+                    CtKey::Packets => (14, false),
+                    CtKey::OriginalDestination(Family::V4) => (20, true),
+                    CtKey::OriginalDestination(Family::V6) => (22, true),
                 };
                 numbers(writer, &[(2, key), (1, to.0)]);
+                if original {
+                    // IP_CT_DIR_ORIGINAL
+                    writer.u8(3, 0);
+                }
             }
             Self::FibAddressType { of, to } => {
                 let flags = match of {

@@ -20,14 +20,18 @@ fn names_say_what_chains_do_and_are_read_back() {
         }
     }
     let some: Vec<_> = names.iter().step_by(5).cloned().collect();
-    expect![[r"
-        endpoint-127.0.0.1-1-1
-        cluster-1-affinity-1
-        masq-local-1
-        masq-outside-local-1-affinity-1
-        masq-node-nodeport-cluster-1
-        nodeport-local-1
-        masq-nodeport-local-1-affinity-1"]]
+    expect![[r#"
+        remember-127.0.0.1-tcp-1-1
+        masq-node-cluster-1
+        local-1
+        masq-local-1-affinity-127.0.0.1-tcp-1
+        masq-outside-nodeport-cluster-1
+        masq-node-nodeport-cluster-1-affinity-127.0.0.1-tcp-1
+        nodeport-local-1-affinity-127.0.0.1-tcp-1
+        remember-local-0.0.0.0.0.0.0.1-tcp-1-1
+        local-1-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-nodeport-cluster-1-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-outside-nodeport-local-1-affinity-0.0.0.0.0.0.0.1-tcp-1"#]]
     .assert_eq(&some.join("\n"));
     assert_eq!(Chain::parse(REJECT), Some(Chain::Reject));
 }
@@ -48,13 +52,17 @@ fn other_names_are_not_ours() {
         "masq-masq-cluster-3",
         "masq-node-",
         "nodeport-3",
-        "endpoint-",
-        "endpoint-10.0.0.1",
-        "endpoint-10.0.0.1-80",
-        "endpoint-10.0.0.1-99999-1",
-        "endpoint-1.2.3.4.5.6.7-80-1",
-        "endpoint-1.2.3.4.5.6.7.8.9-80-1",
-        "endpoint-01.2.3.4.5.6.7.8-80-1",
+        "cluster-3-affinity-10",
+        "cluster-3-affinity-10.0.0.1-tcp",
+        "cluster-3-affinity-10.0.0.1-icmp-80",
+        "remember-",
+        "remember-10.0.0.1",
+        "remember-10.0.0.1-tcp-80",
+        "remember-10.0.0.1-tcp-99999-1",
+        "remember-local-local-10.0.0.1-tcp-80-1",
+        "remember-1.2.3.4.5.6.7-tcp-80-1",
+        "remember-1.2.3.4.5.6.7.8.9-tcp-80-1",
+        "remember-01.2.3.4.5.6.7.8-tcp-80-1",
         "service-ABC",
     ] {
         assert_eq!(Chain::parse(name), None, "{name:?}");
@@ -64,9 +72,9 @@ fn other_names_are_not_ours() {
 #[test]
 fn addresses_that_look_alike_have_different_names() {
     let name = |ip: &str| {
-        let ip = ip.parse().unwrap();
-        Chain::Endpoint(AffinityEndpoint { ip, port: 80, timeout: 1 }).to_string()
+        let sessions = Sessions { ip: ip.parse().unwrap(), protocol: Protocol::Udp, port: 80 };
+        Chain::Remember(Remember { sessions, timeout: 1, local: false }).to_string()
     };
     assert_ne!(name("::ffff:1.2.3.4"), name("::ffff:1:2:3:4"));
-    assert_eq!(name("::ffff:1.2.3.4"), "endpoint-0.0.0.0.0.ffff.102.304-80-1");
+    assert_eq!(name("::ffff:1.2.3.4"), "remember-0.0.0.0.0.ffff.102.304-udp-80-1");
 }

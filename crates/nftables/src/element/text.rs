@@ -63,19 +63,17 @@ fn fields(set: SetId) -> std::str::Chars<'static> {
         SetId::ServiceIps
         | SetId::ShortCircuitIps
         | SetId::NoEndpointServices
+        | SetId::AffinityIps
         | SetId::FirewallIps => "ipn",
-        SetId::ServiceNodeports | SetId::ShortCircuitNodeports | SetId::NoEndpointNodeports => "pn",
-        SetId::ClusterEndpoints
-        | SetId::LocalEndpoints
-        | SetId::ClusterAffinity
-        | SetId::LocalAffinity => "ipns",
-        SetId::NodeportClusterEndpoints
-        | SetId::NodeportLocalEndpoints
-        | SetId::NodeportClusterAffinity
-        | SetId::NodeportLocalAffinity => "pns",
+        SetId::ServiceNodeports
+        | SetId::ShortCircuitNodeports
+        | SetId::NoEndpointNodeports
+        | SetId::AffinityNodeports => "pn",
+        SetId::ClusterEndpoints | SetId::LocalEndpoints => "ipns",
+        SetId::NodeportClusterEndpoints | SetId::NodeportLocalEndpoints => "pns",
         SetId::FirewallSources => "ipni",
         SetId::ClusterIps | SetId::ServiceCidrs | SetId::NodeportIps => "i",
-        SetId::HairpinConnections | SetId::Affinity => "iipn",
+        SetId::HairpinConnections | SetId::Affinity | SetId::AffinityLocal => "iipn",
     }
     .chars()
 }

@@ -79,7 +79,7 @@ fn check_with(config: &Config, service: Service, endpoints: &[(u8, bool)], expec
         plan.elements(config, &mut |set, item| {
             let _ = writeln!(actual, "{}", text(set, &item, family));
         });
-        plan.shares(&mut |share| {
+        plan.shares(config, &mut |share| {
             let _ = match (share.element(), share.chain()) {
                 (Some((set, item)), _) => writeln!(actual, "{}", text(set, &item, family)),
                 (None, chain) => writeln!(actual, "chain {}", chain.unwrap()),
@@ -240,17 +240,23 @@ fn session_affinity() {
         service,
         BOTH,
         &expect![[r#"
-        service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-2-affinity-10800 (ns/web:http)
-        cluster-affinity: 10.96.0.1 . tcp . 80 . 0 : goto endpoint-10.244.0.1-8080-10800
-        cluster-affinity: 10.96.0.1 . tcp . 80 . 1 : goto endpoint-10.244.0.2-8080-10800
-        service-nodeports: tcp . 30080 : goto masq-nodeport-cluster-2-affinity-10800 (ns/web:http)
-        nodeport-cluster-affinity: tcp . 30080 . 0 : goto endpoint-10.244.0.1-8080-10800
-        nodeport-cluster-affinity: tcp . 30080 . 1 : goto endpoint-10.244.0.2-8080-10800
-        cluster-ips: 10.96.0.1
-        hairpin-connections: 10.244.0.1 . 10.244.0.1 . tcp . 8080
-        chain endpoint-10.244.0.1-8080-10800
-        chain endpoint-10.244.0.2-8080-10800
-    "#]],
+            affinity-ips: 10.96.0.1 . tcp . 80 : goto remember-10.96.0.1-tcp-80-10800 (ns/web:http)
+            service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-2-affinity-10.96.0.1-tcp-80 (ns/web:http)
+            cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
+            cluster-endpoints: 10.96.0.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
+            affinity-nodeports: tcp . 30080 : goto remember-10.96.0.1-tcp-80-10800 (ns/web:http)
+            service-nodeports: tcp . 30080 : goto masq-nodeport-cluster-2-affinity-10.96.0.1-tcp-80 (ns/web:http)
+            nodeport-cluster-endpoints: tcp . 30080 . 0 : 10.244.0.1 . 8080
+            nodeport-cluster-endpoints: tcp . 30080 . 1 : 10.244.0.2 . 8080
+            cluster-ips: 10.96.0.1
+            hairpin-connections: 10.244.0.1 . 10.244.0.1 . tcp . 8080
+            chain remember-10.96.0.1-tcp-80-10800
+            chain masq-outside-cluster-2-affinity-10.96.0.1-tcp-80
+            chain cluster-2-affinity-10.96.0.1-tcp-80
+            chain remember-10.96.0.1-tcp-80-10800
+            chain masq-nodeport-cluster-2-affinity-10.96.0.1-tcp-80
+            chain nodeport-cluster-2-affinity-10.96.0.1-tcp-80
+        "#]],
     );
 }
 

@@ -11,7 +11,6 @@ use kube_proxy_core::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::chain::Masquerade;
 use crate::element::text::text;
 use crate::element::{Key, Value};
 use crate::existing::Existing;
@@ -26,14 +25,9 @@ struct Table {
 impl Table {
     fn apply(&mut self, difference: &Difference) {
         for chain in &difference.new_chains {
-            if let Chain::Entry(masquerade, balance) = *chain
-                && masquerade != Masquerade::Never
-            {
-                let plain = Chain::Entry(Masquerade::Never, balance);
-                assert!(
-                    self.chains.contains(&plain),
-                    "{chain} leads to {plain}, which is not there"
-                );
+            if let Some(next) = chain.leads_to() {
+                let there = self.chains.contains(&next);
+                assert!(there, "{chain} leads to {next}, which is not there");
             }
             assert!(self.chains.insert(*chain), "{chain} is there already");
         }
@@ -74,6 +68,8 @@ impl Table {
                 | SetId::ServiceNodeports
                 | SetId::ShortCircuitIps
                 | SetId::ShortCircuitNodeports
+                | SetId::AffinityIps
+                | SetId::AffinityNodeports
                 | SetId::NoEndpointServices
                 | SetId::NoEndpointNodeports => all.push(text),
                 _ => {
@@ -111,7 +107,7 @@ fn config() -> Config {
 /// A fresh build, as a table.
 fn built(snapshot: &Snapshot) -> (State, Table) {
     let config = config();
-    let mut state = State::build(snapshot, &Existing::Nothing);
+    let mut state = State::build(snapshot, &Existing::Nothing, &config);
     let repair = Existing::Nothing.repair(&mut state, &config);
     let mut table = Table::default();
     table.apply(&repair.difference);

@@ -7,15 +7,20 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use kube_proxy_core::{Conditions, Event, IpFamily, Service, TrafficPolicy};
+use kube_proxy_testkit::pod::Serve;
 use kube_proxy_testkit::probe::Probe;
 use libtest_mimic::Trial;
 
 use crate::trial;
-use crate::world::{Svc, World, ensure_nothing_sent};
+use crate::world::{SILENCE, Svc, TARGET, World, ensure_nothing_sent};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("affinity::client_stays", client_stays),
+        trial("affinity::one_session_for_all_frontends", one_session),
+        trial("affinity::local_policy_keeps_to_this_node", local_policy),
+        trial("affinity::repeated_first_packets_remember_nothing", repeated_packets),
+        trial("affinity::survives_a_damaged_table", survives_damage),
         trial("affinity::ends_and_is_refreshed", ends_and_is_refreshed),
         trial("affinity::survives_restart", survives_restart),
         trial("affinity::ends_with_its_endpoint", ends_with_its_endpoint),
@@ -81,6 +86,118 @@ fn client_stays() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whichever frontend a client uses first, it meets the same pod at all others.
+fn one_session() -> anyhow::Result<()> {
+    let world = world(10_800)?;
+    for family in IpFamily::BOTH {
+        let all = [vec![ONE.cluster_ip(family)], ONE.external(family).to_vec()].concat();
+        let mut pods = BTreeSet::new();
+        for host in 60..76_u8 {
+            let address: IpAddr = match family {
+                IpFamily::V4 => [172, 18, 0, host].into(),
+                IpFamily::V6 => format!("fd00:18::{host:x}").parse()?,
+            };
+            world.cluster.client().add_address(address)?;
+            let client = world.cluster.client().probe().source(address);
+            let from = usize::from(host) % all.len();
+            let mut met = BTreeSet::new();
+            for to in all[from..].iter().chain(&all[..from]) {
+                met.insert(client.tcp(*to).answer()?.pod);
+            }
+            ensure!(met.len() == 1, "{address} met {met:?}");
+            pods.extend(met);
+        }
+        ensure!(pods.len() > 1, "all of 16 clients met {pods:?}");
+        let listed = world.nft(&format!("list map {} kube-proxy affinity", table(family)))?;
+        let key = format!(" . {} . tcp . 80 ", ONE.cluster_ip(family).ip());
+        ensure!(listed.matches(&key).count() == 16, "one session for each client: {listed}");
+    }
+    Ok(())
+}
+
+fn table(family: IpFamily) -> &'static str {
+    if family == IpFamily::V4 { "ip" } else { "ip6" }
+}
+
+/// A session with an endpoint elsewhere does not lead external traffic away from this node.
+fn local_policy() -> anyhow::Result<()> {
+    let mut world = World::new(&[(0, "a"), (0, "b"), (1, "c"), (1, "d"), (0, "other")])?;
+    let mut local = service(10_800);
+    local.external_traffic_policy = TrafficPolicy::Local;
+    world.set(local);
+    world.endpoints(ONE, &["a", "b", "c", "d"]);
+    world.sync()?;
+    for family in IpFamily::BOTH {
+        let mut met = BTreeSet::new();
+        for host in 80..92_u8 {
+            let address: IpAddr = match family {
+                IpFamily::V4 => [172, 18, 0, host].into(),
+                IpFamily::V6 => format!("fd00:18::{host:x}").parse()?,
+            };
+            world.cluster.client().add_address(address)?;
+            let client = world.cluster.client().probe().source(address);
+            let inside = only(client, ONE.cluster_ip(family))?;
+            let [external, vip, node_port] = ONE.external(family).map(|to| only(client, to));
+            let (external, vip, node_port) = (external?, vip?, node_port?);
+            ensure!(external == vip && vip == node_port, "{external}, {vip}, {node_port}");
+            ensure!(["a", "b"].contains(&external.as_str()), "{external} is not of this node");
+            if ["a", "b"].contains(&inside.as_str()) {
+                ensure!(inside == external, "{inside} and {external}");
+            }
+            met.insert(inside);
+        }
+        ensure!(met.len() > 1, "{met:?}");
+        // Traffic of pods takes the short way, to the session with all endpoints.
+        let pod = world.pod("other").probe();
+        let inside = only(pod, ONE.cluster_ip(family))?;
+        ensure!(only(pod, ONE.external_ip(family))? == inside);
+    }
+    Ok(())
+}
+
+/// A client that goes on sending to an endpoint that went must not make it its session again.
+fn repeated_packets() -> anyhow::Result<()> {
+    let mut world = world(10_800)?;
+    for family in IpFamily::BOTH {
+        let to = ONE.cluster_ip(family);
+        let mut flow = world.cluster.client().probe().timeout(SILENCE).udp_flow(to)?;
+        let old = flow.ping().answer()?.pod;
+        // It no longer answers, so that the next flow stays a new one.
+        let target = world.pod(&old).address(family, TARGET);
+        world.pod(&old).close(Serve::Udp, TARGET);
+        let local = flow.local_address();
+        world.cluster.node(0).netns().output("conntrack", &["-F"])?;
+        ensure!(!flow.ping().is_answer(), "{target} from {local}");
+        let rest: Vec<&str> = PODS.into_iter().filter(|pod| *pod != old.as_str()).collect();
+        world.endpoints(ONE, &rest);
+        world.sync()?;
+        ensure!(!flow.ping().is_answer(), "the flow is still with {old}");
+        let sessions = world.nft(&format!("list map {} kube-proxy affinity", table(family)))?;
+        ensure!(!sessions.contains(&format!(": {} . ", target.ip())), "{sessions}");
+        world.pod(&old).serve_udp(TARGET)?;
+        world.endpoints(ONE, &PODS);
+        world.sync()?;
+    }
+    Ok(())
+}
+
+/// Somebody's chain in our table makes it one of another layout; its sessions go on in the new one.
+fn survives_damage() -> anyhow::Result<()> {
+    let mut world = world(10_800)?;
+    for family in IpFamily::BOTH {
+        let before = only(world.cluster.client().probe(), ONE.node_port(family))?;
+        world.nft(&format!("add chain {} kube-proxy foreign", table(family)))?;
+        world.full_sync()?;
+        let chains = world.nft(&format!("list chains {}", table(family)))?;
+        ensure!(!chains.contains("foreign"), "{chains}");
+        for to in [ONE.cluster_ip(family), ONE.node_port(family)] {
+            let after = only(world.cluster.client().probe(), to)?;
+            ensure!(after == before, "{after} after {before}");
+        }
+    }
+    Ok(())
+}
+
 fn ends_and_is_refreshed() -> anyhow::Result<()> {
     let world = world(2)?;
     let (client, address) = (world.cluster.client().probe(), ONE.cluster_ip(IpFamily::V4));
@@ -140,8 +257,6 @@ fn ends_with_its_endpoint() -> anyhow::Result<()> {
         let sessions = world.nft(&format!("list map {prefix} kube-proxy affinity"))?;
         let gone = world.pod(&old).ip(family).to_string();
         ensure!(!sessions.contains(&format!(": {gone} . ")), "{sessions}");
-        let chains = world.nft(&format!("list table {prefix} kube-proxy"))?;
-        ensure!(!chains.contains(&format!("chain endpoint-{gone}-")), "{chains}");
     }
     Ok(())
 }
@@ -180,7 +295,7 @@ fn ends_with_the_service() -> anyhow::Result<()> {
         let sessions = world.nft(&format!("list map {prefix} kube-proxy affinity"))?;
         ensure!(!sessions.contains("elements"), "{sessions}");
         let chains = world.nft(&format!("list chains {prefix}"))?;
-        ensure!(!chains.contains("endpoint-"), "{chains}");
+        ensure!(!chains.contains("remember-") && !chains.contains("-affinity-"), "{chains}");
     }
     Ok(())
 }
