@@ -6,6 +6,7 @@ use std::path::Path;
 use ipnet::IpNet;
 use kube_proxy_core::{IpFamily, ProxyBackend, SyncError};
 use kube_proxy_iptables::{InUse, IptablesBackend, Variant};
+use kube_proxy_ipvs::IpvsBackend;
 use kube_proxy_nftables::NftablesBackend;
 
 use crate::config::{Effective, IptablesVariant, Mode};
@@ -142,11 +143,35 @@ fn iptables(config: &Effective, family: IpFamily, node: &NodeFacts) -> kube_prox
         node_ports: config.node_port_addresses(family, node.ip),
         localhost_node_ports: config.localhost_node_ports,
         drop_invalid: !config.conntrack.tcp_be_liberal && !be_liberal(),
-        variant: match config.iptables_variant {
-            IptablesVariant::Auto => Variant::Auto,
-            IptablesVariant::Legacy => Variant::Legacy,
-            IptablesVariant::Nft => Variant::Nft,
-        },
+        variant: variant(config),
+    }
+}
+
+fn variant(config: &Effective) -> Variant {
+    match config.iptables_variant {
+        IptablesVariant::Auto => Variant::Auto,
+        IptablesVariant::Legacy => Variant::Legacy,
+        IptablesVariant::Nft => Variant::Nft,
+    }
+}
+
+fn ipvs(config: &Effective, family: IpFamily, node: &NodeFacts) -> kube_proxy_ipvs::Config {
+    let ipvs = &config.ipvs;
+    kube_proxy_ipvs::Config {
+        family,
+        masquerade_all: config.masquerade_all,
+        masquerade_mark: config.masquerade_mark,
+        local_traffic: config.local_traffic_detector(family, &node.pod_cidrs),
+        node_ports: config.node_port_addresses(family, node.ip),
+        scheduler: ipvs.scheduler.clone(),
+        exclude_cidrs: ipvs.exclude_cidrs.clone(),
+        strict_arp: ipvs.strict_arp,
+        tcp_timeout: ipvs.tcp_timeout,
+        tcp_fin_timeout: ipvs.tcp_fin_timeout,
+        udp_timeout: ipvs.udp_timeout,
+        local_fallback: ipvs.local_fallback,
+        drain_timeout: ipvs.drain_timeout,
+        variant: variant(config),
     }
 }
 
