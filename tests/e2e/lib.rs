@@ -4,6 +4,7 @@ mod cleanup;
 mod conntrack;
 mod flags;
 mod input;
+mod ipvs;
 mod life;
 mod manifests;
 mod objects;
@@ -64,6 +65,9 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     }
     if mode == Mode::Nftables {
         tests.extend_from_slice(life::NFTABLES_TESTS);
+    }
+    if mode == Mode::Ipvs {
+        tests.extend_from_slice(ipvs::TESTS);
     }
     tests
 }

@@ -77,7 +77,8 @@ impl Mode {
     /// A program of this variant, such as `iptables-nft-save`.
     pub(crate) fn program(self, family: IpFamily, suffix: &str) -> String {
         let base = if family == IpFamily::V4 { "iptables" } else { "ip6tables" };
-        let variant = if matches!(self, Self::IptablesLegacy | Self::Ipvs) { "legacy" } else { "nft" };
+        let variant =
+            if matches!(self, Self::IptablesLegacy | Self::Ipvs) { "legacy" } else { "nft" };
         format!("{base}-{variant}{suffix}")
     }
 }

@@ -471,9 +471,9 @@ impl IpvsBackend {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = applied.cursor.map_or(Unbounded, Excluded);
         let servers = &applied.state.servers;
-        let mut last = None;
+        let (mut last, mut count) = (None, 0);
         for (key, (_, wanted)) in servers.range((from, Unbounded)).take(LOOKED_AT) {
-            last = Some(*key);
+            (last, count) = (Some(*key), count + 1);
             let found = self.kernel.destinations(*key)?;
             let live = found.iter().filter(|found| found.weight > 0);
             let mut live: Vec<SocketAddr> = live.map(|found| found.address).collect();
@@ -482,16 +482,14 @@ impl IpvsBackend {
                 return Ok(false);
             }
         }
-        applied.cursor = last;
+        // At the end it begins anew, so that a small node is looked at whole each time.
+        applied.cursor = last.filter(|_| count == LOOKED_AT);
         Ok(true)
     }
 }
 
 /// The timeout matters only with persistence.
-fn same(
-    one: &kube_proxy_netlink::ipvs::Server,
-    other: &kube_proxy_netlink::ipvs::Server,
-) -> bool {
+fn same(one: &kube_proxy_netlink::ipvs::Server, other: &kube_proxy_netlink::ipvs::Server) -> bool {
     let persistent = one.flags & kube_proxy_netlink::ipvs::PERSISTENT != 0;
     one.scheduler == other.scheduler
         && one.flags == other.flags
@@ -514,7 +512,11 @@ fn report(applied: &Applied, written: usize, delta: &Delta) -> SyncReport {
     let count = |kind, written, total| Count { kind, written, total };
     SyncReport {
         counts: vec![
-            count("virtual servers and destinations", written, state.servers.len() + state.destinations()),
+            count(
+                "virtual servers and destinations",
+                written,
+                state.servers.len() + state.destinations(),
+            ),
             count("set entries", entries(&delta.added) + entries(&delta.removed), total),
             count(
                 "addresses",
@@ -562,7 +564,9 @@ impl ProxyBackend for IpvsBackend {
     fn set_waker(&mut self, waker: Waker) {
         match Alarm::start(waker.clone()) {
             Ok(alarm) => self.alarm = Some(alarm),
-            Err(error) => tracing::warn!("endpoints that go are looked at now and then only: {error}"),
+            Err(error) => {
+                tracing::warn!("endpoints that go are looked at now and then only: {error}")
+            }
         }
         match AddressWatch::start(waker) {
             Ok(watch) => self.watch = Some(watch),
@@ -577,7 +581,8 @@ impl ProxyBackend for IpvsBackend {
         let Some(applied) = &self.applied else { return Ok(Vec::new()) };
         let mut sums = std::collections::BTreeMap::new();
         let mut add = |name: &ServicePortName, to, counters: kube_proxy_netlink::ipvs::Counters| {
-            let (connections, bytes): &mut (u64, Bytes) = sums.entry((name.clone(), to)).or_default();
+            let (connections, bytes): &mut (u64, Bytes) =
+                sums.entry((name.clone(), to)).or_default();
             *connections += counters.connections;
             bytes.sent += counters.bytes_in;
             bytes.received += counters.bytes_out;

@@ -87,7 +87,9 @@ fn remove_rules(kernel: &mut dyn Kernel, table: &str) -> Result<(), SyncError> {
     let mut needed = BTreeSet::new();
     for rule in &rules {
         let (from, _) = rule.split_once(' ').unwrap_or((rule, ""));
-        let Some(target) = target(rule).filter(|target| ours(target) && !ours(from)) else { continue };
+        let Some(target) = target(rule).filter(|target| ours(target) && !ours(from)) else {
+            continue;
+        };
         if HOOKS.iter().any(|hook| hook.0 == table && hook.1 == from && hook.3 == target) {
             input.extend(["-D ", rule, "\n"]);
         } else {

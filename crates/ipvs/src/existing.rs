@@ -46,7 +46,11 @@ impl Addresses {
                 } else if !link_local {
                     sorted.foreign += 1;
                 }
-            } else if own && !ip.is_loopback() && address.scope != Scope::Host && !is_link_local(&ip) {
+            } else if own
+                && !ip.is_loopback()
+                && address.scope != Scope::Host
+                && !is_link_local(&ip)
+            {
                 sorted.node.push(ip);
             }
         }
@@ -93,7 +97,9 @@ impl Existing {
             if header.kind != kind.name() || (header.family != 0 && header.family != number) {
                 return Err(SyncError::Refused(format!(
                     "ipset {name} exists with type {} of address family {}, needed is {} of {family}: remove it (`ipset destroy {name}`)",
-                    header.kind, header.family, kind.name()
+                    header.kind,
+                    header.family,
+                    kind.name()
                 )));
             }
             items.extend(kernel.members(&name)?.into_iter().map(|entry| Item::Entry(set, entry)));
@@ -104,7 +110,12 @@ impl Existing {
     }
 
     /// Whether a virtual server was made by this program, or a Go kube-proxy.
-    pub(crate) fn is_ours(&self, config: &Config, key: &ServerKey, frontends: &FxHashSet<(IpAddr, u8, u16)>) -> bool {
+    pub(crate) fn is_ours(
+        &self,
+        config: &Config,
+        key: &ServerKey,
+        frontends: &FxHashSet<(IpAddr, u8, u16)>,
+    ) -> bool {
         let (ip, port) = (key.address.ip(), key.address.port());
         if config.excludes(&ip) {
             return false;
@@ -113,8 +124,9 @@ impl Existing {
             .into_iter()
             .find(|protocol| protocol.number() == key.protocol);
         let Some(protocol) = protocol else { return false };
-        let node_port = self.items.contains(&Item::Entry(Set::NodePort(protocol), Entry::Port(port)))
-            && self.addresses.node.contains(&ip);
+        let node_port =
+            self.items.contains(&Item::Entry(Set::NodePort(protocol), Entry::Port(port)))
+                && self.addresses.node.contains(&ip);
         self.addresses.device.contains(&ip)
             || frontends.contains(&(ip, key.protocol, port))
             || node_port

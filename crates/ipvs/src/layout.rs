@@ -128,7 +128,11 @@ pub(crate) fn rules(
     rules.extend(filter(config).into_iter().map(|(chain, rule)| ("filter", chain, rule)));
     rules.extend(nat(config, random_fully).into_iter().map(|(chain, rule)| ("nat", chain, rule)));
     let drop = matches(config, Set::Drop, "dst,dst");
-    rules.push(("mangle", "KUBE-IPVS-OUT-DROP", format!("-m conntrack --ctstate NEW {drop} -j DROP")));
+    rules.push((
+        "mangle",
+        "KUBE-IPVS-OUT-DROP",
+        format!("-m conntrack --ctstate NEW {drop} -j DROP"),
+    ));
     rules
 }
 
@@ -160,7 +164,10 @@ fn filter(config: &Config) -> Vec<(&'static str, String)> {
         ("KUBE-IPVS-FILTER", reject.clone()),
         ("KUBE-IPVS-OUT-FILTER", reject),
     ]);
-    rules.extend(from_local(&config.local_traffic).map(|from| ("KUBE-IPVS-DROP", format!("{from} -j RETURN"))));
+    rules.extend(
+        from_local(&config.local_traffic)
+            .map(|from| ("KUBE-IPVS-DROP", format!("{from} -j RETURN"))),
+    );
     rules.push(("KUBE-IPVS-DROP", "-m addrtype --src-type LOCAL -j RETURN".to_owned()));
     rules.push(("KUBE-IPVS-DROP", "-j DROP".to_owned()));
     rules
@@ -174,14 +181,37 @@ fn nat(config: &Config, random_fully: bool) -> Vec<(&'static str, String)> {
     let cluster_ip = set(Set::ClusterIp, "dst,dst");
     let mut rules = vec![
         ("KUBE-MARK-MASQ", format!("-j MARK --or-mark {mark}")),
-        ("KUBE-POSTROUTING", format!("-m comment --comment \"Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose\" {} -j {masquerade}", set(Set::LoopBack, "dst,dst,src"))),
+        (
+            "KUBE-POSTROUTING",
+            format!(
+                "-m comment --comment \"Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose\" {} -j {masquerade}",
+                set(Set::LoopBack, "dst,dst,src")
+            ),
+        ),
         ("KUBE-POSTROUTING", format!("-m mark ! --mark {mark}/{mark} -j RETURN")),
         ("KUBE-POSTROUTING", format!("-j MARK --xor-mark {mark}")),
-        ("KUBE-POSTROUTING", format!("-m comment --comment \"kubernetes service traffic requiring SNAT\" -j {masquerade}")),
+        (
+            "KUBE-POSTROUTING",
+            format!(
+                "-m comment --comment \"kubernetes service traffic requiring SNAT\" -j {masquerade}"
+            ),
+        ),
         ("KUBE-LOAD-BALANCER", format!("{} {from_node}", set(Set::LoadBalancerLocal, "dst,dst"))),
-        ("KUBE-LOAD-BALANCER", format!("-m comment --comment \"Kubernetes service load balancer ip + port with externalTrafficPolicy=local\" {} -j RETURN", set(Set::LoadBalancerLocal, "dst,dst"))),
+        (
+            "KUBE-LOAD-BALANCER",
+            format!(
+                "-m comment --comment \"Kubernetes service load balancer ip + port with externalTrafficPolicy=local\" {} -j RETURN",
+                set(Set::LoadBalancerLocal, "dst,dst")
+            ),
+        ),
         ("KUBE-LOAD-BALANCER", "-j KUBE-MARK-MASQ".to_owned()),
-        ("KUBE-SERVICES", format!("-m comment --comment \"Kubernetes service lb portal\" {} -j KUBE-LOAD-BALANCER", set(Set::LoadBalancer, "dst,dst"))),
+        (
+            "KUBE-SERVICES",
+            format!(
+                "-m comment --comment \"Kubernetes service lb portal\" {} -j KUBE-LOAD-BALANCER",
+                set(Set::LoadBalancer, "dst,dst")
+            ),
+        ),
         // A node that sends to an address of its own interface takes that very address as source.
         ("KUBE-SERVICES", format!("{cluster_ip} {from_node}")),
     ];

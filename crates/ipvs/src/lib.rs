@@ -21,6 +21,8 @@ mod backend;
 mod cleanup;
 mod drain;
 mod existing;
+#[cfg(test)]
+mod fake;
 mod kernel;
 mod layout;
 mod plan;

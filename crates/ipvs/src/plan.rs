@@ -2,9 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kube_proxy_core::{
-    Endpoint, Protocol, ServiceEntry, ServicePort, Snapshot, TrafficPolicy,
-};
+use kube_proxy_core::{Endpoint, Protocol, ServiceEntry, ServicePort, Snapshot, TrafficPolicy};
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::{HASH_PORT, PERSISTENT, Server, ServerKey};
 
@@ -85,7 +83,8 @@ pub(crate) fn plan(
     owns: impl Fn(Frontend) -> bool,
 ) -> Planned {
     let port = &entry.port;
-    let mut planner = Planner { context, port, server: server(context, port), planned: Planned::default() };
+    let mut planner =
+        Planner { context, port, server: server(context, port), planned: Planned::default() };
     let number = port.port.get();
     let protocol = port.protocol;
     let has = |ip: IpAddr| owns(Frontend::Address(protocol, SocketAddr::new(ip, number)));

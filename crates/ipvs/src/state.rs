@@ -195,6 +195,3 @@ impl Delta {
         of_set.collect()
     }
 }
-
-#[cfg(test)]
-mod tests;

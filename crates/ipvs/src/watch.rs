@@ -73,7 +73,9 @@ impl AddressWatch {
                     Ok(Wake::TimedOut) => {}
                     Ok(Wake::Stopped) => return,
                     Err(error) => {
-                        tracing::warn!("addresses of this node are looked at now and then only: {error}");
+                        tracing::warn!(
+                            "addresses of this node are looked at now and then only: {error}"
+                        );
                         return;
                     }
                 }
