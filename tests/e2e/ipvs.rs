@@ -16,16 +16,16 @@ use crate::traffic::works;
 use crate::world::{From, GUARD, Mode, TARGET, World, cluster_address};
 
 pub(crate) const TESTS: &[PerMode] = &[
-    ("graceful-termination", graceful_termination),
-    ("termination-timeout", termination_timeout),
-    ("state-found-at-start", found_at_start),
-    ("repair", repair),
-    ("cleanup", cleanup),
-    ("schedulers", schedulers),
-    ("unknown-scheduler", unknown_scheduler),
-    ("node-address-added", node_address_added),
-    ("local-fallback", local_fallback),
-    ("foreign-interface", foreign_interface),
+    ("servers/graceful-termination", graceful_termination),
+    ("servers/termination-timeout", termination_timeout),
+    ("servers/state-found-at-start", found_at_start),
+    ("servers/repair", repair),
+    ("servers/cleanup", cleanup),
+    ("servers/schedulers", schedulers),
+    ("servers/unknown-scheduler", unknown_scheduler),
+    ("servers/node-address-added", node_address_added),
+    ("servers/local-fallback", local_fallback),
+    ("servers/foreign-interface", foreign_interface),
 ];
 
 const CLIENT: From = From::Pod("client");

@@ -48,12 +48,16 @@ enum Task {
     Uml(uml::Arguments),
     /// What user-mode Linux starts first; not for people
     #[command(hide = true)]
-    UmlInside { exchange: std::path::PathBuf },
+    UmlInside {
+        exchange: std::path::PathBuf,
+        /// What the kernel adds to the command line
+        rest: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Task::UmlInside { exchange } = &arguments.command {
+    if let Task::UmlInside { exchange, .. } = &arguments.command {
         uml::run_inside(exchange);
     }
     let result = host::find_system_programs().and_then(|()| match arguments.command {
@@ -64,7 +68,7 @@ fn main() -> ExitCode {
         Task::Kernels(arguments) => kernels::run(&arguments),
         Task::CheckHost => host::check(),
         Task::Uml(arguments) => uml::run(&arguments),
-        Task::UmlInside { exchange } => uml::run_inside(&exchange),
+        Task::UmlInside { exchange, .. } => uml::run_inside(&exchange),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -75,8 +75,7 @@ impl World {
     }
 
     fn endpoints(&mut self, number: u16, protocol: Protocol, endpoints: &[(u8, bool)]) {
-        self.tracker
-            .apply(Event::EndpointSliceApplied(slice(number, protocol, endpoints)));
+        self.tracker.apply(Event::EndpointSliceApplied(slice(number, protocol, endpoints)));
     }
 }
 
