@@ -16,17 +16,19 @@ use crate::kernel::Kernel;
 /// The index of the interface.
 const DEVICE: u32 = 7;
 
+/// Weight and connections of each.
+type Destinations = BTreeMap<SocketAddr, (u32, u32)>;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
-    /// Of each destination its weight and connections.
-    pub(crate) servers: BTreeMap<ServerKey, (Server, BTreeMap<SocketAddr, (u32, u32)>)>,
+    pub(crate) servers: BTreeMap<ServerKey, (Server, Destinations)>,
     pub(crate) device: Option<BTreeSet<IpAddr>>,
     pub(crate) node: Vec<IpAddr>,
     pub(crate) sets: BTreeMap<String, (SetType, u32, BTreeSet<Entry>)>,
     pub(crate) rules: String,
 }
 
-/// How often each kind of message was sent.
+/// How often each kind of message was told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) changes: usize,
@@ -85,8 +87,8 @@ fn apply(held: &mut Held, change: &Change) -> bool {
 
 impl Kernel for Fake {
     fn servers(&mut self) -> Result<Vec<Found>, SyncError> {
-        let (held, sent) = &mut *self.lock();
-        sent.lists += 1;
+        let (held, told) = &mut *self.lock();
+        told.lists += 1;
         let found = held.servers.iter().map(|(key, (server, _))| Found {
             key: *key,
             server: server.clone(),
@@ -96,8 +98,8 @@ impl Kernel for Fake {
     }
 
     fn destinations(&mut self, key: ServerKey) -> Result<Vec<Destination>, SyncError> {
-        let (held, sent) = &mut *self.lock();
-        sent.lists += 1;
+        let (held, told) = &mut *self.lock();
+        told.lists += 1;
         let Some((_, destinations)) = held.servers.get(&key) else { return refuse(key) };
         let found = destinations.iter().map(|(address, (weight, active))| Destination {
             address: *address,
@@ -111,8 +113,8 @@ impl Kernel for Fake {
     }
 
     fn change(&mut self, changes: &[Change]) -> Result<(), SyncError> {
-        let (held, sent) = &mut *self.lock();
-        sent.changes += changes.len();
+        let (held, told) = &mut *self.lock();
+        told.changes += changes.len();
         let refused = changes.iter().find(|change| !apply(held, change));
         refused.map_or(Ok(()), refuse)
     }
@@ -136,8 +138,8 @@ impl Kernel for Fake {
     }
 
     fn addresses(&mut self) -> Result<Vec<Address>, SyncError> {
-        let (held, sent) = &mut *self.lock();
-        sent.lists += 1;
+        let (held, told) = &mut *self.lock();
+        told.lists += 1;
         let make = |interface, prefix_len: Option<u8>, ip: &IpAddr| Address {
             address: *ip,
             prefix_len: prefix_len.unwrap_or(IpFamily::of(ip).bits()),
@@ -151,24 +153,24 @@ impl Kernel for Fake {
     }
 
     fn add_addresses(&mut self, _: u32, addresses: &[IpAddr]) -> Result<(), SyncError> {
-        let (held, sent) = &mut *self.lock();
-        sent.addresses += addresses.len();
+        let (held, told) = &mut *self.lock();
+        told.addresses += addresses.len();
         let Some(device) = &mut held.device else { return refuse("no interface") };
         device.extend(addresses);
         Ok(())
     }
 
     fn delete_addresses(&mut self, _: u32, addresses: &[IpAddr]) -> Result<(), SyncError> {
-        let (held, sent) = &mut *self.lock();
-        sent.addresses += addresses.len();
+        let (held, told) = &mut *self.lock();
+        told.addresses += addresses.len();
         let Some(device) = &mut held.device else { return refuse("no interface") };
         device.retain(|ip| !addresses.contains(ip));
         Ok(())
     }
 
     fn sets(&mut self) -> Result<Vec<Header>, SyncError> {
-        let (held, sent) = &mut *self.lock();
-        sent.lists += 1;
+        let (held, told) = &mut *self.lock();
+        told.lists += 1;
         let headers = held.sets.iter().map(|(name, (kind, max, entries))| Header {
             name: name.clone(),
             kind: kind.name().to_owned(),
@@ -180,8 +182,8 @@ impl Kernel for Fake {
     }
 
     fn members(&mut self, set: &str) -> Result<Vec<Entry>, SyncError> {
-        let (held, sent) = &mut *self.lock();
-        sent.lists += 1;
+        let (held, told) = &mut *self.lock();
+        told.lists += 1;
         let Some((.., entries)) = held.sets.get(set) else { return refuse(set) };
         Ok(entries.iter().copied().collect())
     }
@@ -213,16 +215,16 @@ impl Kernel for Fake {
     }
 
     fn add_entries(&mut self, set: &str, entries: &[Entry]) -> Result<(), SyncError> {
-        let (held, sent) = &mut *self.lock();
-        sent.entries += entries.len();
+        let (held, told) = &mut *self.lock();
+        told.entries += entries.len();
         let Some((_, max, known)) = held.sets.get_mut(set) else { return refuse(set) };
         known.extend(entries);
         if known.len() > *max as usize { refuse(set) } else { Ok(()) }
     }
 
     fn delete_entries(&mut self, set: &str, entries: &[Entry]) -> Result<(), SyncError> {
-        let (held, sent) = &mut *self.lock();
-        sent.entries += entries.len();
+        let (held, told) = &mut *self.lock();
+        told.entries += entries.len();
         let Some((.., known)) = held.sets.get_mut(set) else { return refuse(set) };
         known.retain(|entry| !entries.contains(entry));
         Ok(())
@@ -233,8 +235,8 @@ impl Kernel for Fake {
     }
 
     fn restore(&mut self, input: &str) -> Result<(), SyncError> {
-        let (held, sent) = &mut *self.lock();
-        sent.restores += 1;
+        let (held, told) = &mut *self.lock();
+        told.restores += 1;
         let mut words = input.split_whitespace();
         while let Some(word) = words.next() {
             if word == "--match-set" && !words.next().is_some_and(|set| held.sets.contains_key(set))

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! Snapshot ─plan─▶ servers, addresses, set entries ─diff─▶ Delta ─▶ kernel
-//!          plan.rs                                state.rs  backend.rs, kernel.rs
+//!          plan.rs                                state.rs  sync.rs, servers.rs, kernel.rs
 //! ```
 //!
 //! * `layout.rs` is the table of sets, chains and rules; the rules never depend on a service, they look packets up in the sets.
 //! * `drain.rs` lets connections of endpoints that go come to their end.
 //! * `existing.rs` compares with what is on the node, for full syncs, and tells what is ours.
+//! * `look.rs` looks whether all is still there; `watch.rs` says when.
 //! * `sysctls.rs` sets what the mode needs of the kernel.
 
 use std::net::IpAddr;
@@ -25,8 +26,11 @@ mod existing;
 mod fake;
 mod kernel;
 mod layout;
+mod look;
 mod plan;
+mod servers;
 mod state;
+mod sync;
 mod sysctls;
 mod watch;
 

@@ -91,7 +91,9 @@ pub(crate) fn plan(
     if has(port.cluster_ip) {
         planner.address(port.cluster_ip, &internal(context, entry), &[Set::ClusterIp]);
     }
-    let local = port.external_traffic_policy == TrafficPolicy::Local;
+    // Where endpoints of other nodes stand in for local ones, the answers must come back through this node.
+    let falls_back = context.config.local_fallback && entry.choice.local.is_empty();
+    let local = port.external_traffic_policy == TrafficPolicy::Local && !falls_back;
     let choice = external(context, entry);
     for ip in port.external_ips.iter().copied().filter(|ip| has(*ip)) {
         let set = if local { Set::ExternalIpLocal } else { Set::ExternalIp };
@@ -115,10 +117,10 @@ pub(crate) fn plan(
     if let Some(health) = port.health_check_node_port {
         planner.entry(Set::HealthCheck, Entry::Port(health.get()));
     }
-    let mut planned = planner.planned;
-    planned.items.sort_unstable();
-    planned.items.dedup();
-    planned
+    let mut result = planner.planned;
+    result.items.sort_unstable();
+    result.items.dedup();
+    result
 }
 
 fn server(context: &Context<'_>, port: &ServicePort) -> Server {

@@ -63,9 +63,9 @@ impl AddressWatch {
         let run = move || {
             loop {
                 match monitor.wait(None) {
-                    Ok(Wake::Changed(changes)) => {
+                    Ok(Wake::Changed(news)) => {
                         let own = index.load(Ordering::Relaxed);
-                        if changes.iter().any(|change| concerns_node(change, own)) {
+                        if news.iter().any(|change| concerns_node(change, own)) {
                             flag.store(true, Ordering::Relaxed);
                             waker.wake();
                         }

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -9,12 +10,13 @@ use kube_proxy_core::{
     EndpointSlice, Event, IpFamily, Kind, NodePortAddresses, ObjectName, Port, Protocol, Service,
     SliceEndpoint, SlicePort, Tracker, TrafficPolicy,
 };
-use proptest::prelude::*;
-
 use kube_proxy_netlink::ipvs::Server;
+use proptest::prelude::*;
 
 use super::*;
 use crate::fake::{Fake, Held, Sent};
+use crate::layout::SETS;
+use crate::sync::MAX_ENTRIES;
 
 fn config() -> Config {
     Config {
