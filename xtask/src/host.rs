@@ -14,7 +14,7 @@ use crate::output::say;
 use crate::variant::Variant;
 
 /// Programs that demo, tests and benchmarks start, and the Debian packages that hold them.
-const PROGRAMS: [(\&str, \&str); 17] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("iptables-legacy", "iptables"),
     ("iptables-legacy-restore", "iptables"),
     ("ip6tables-legacy", "iptables"),

@@ -30,6 +30,23 @@ impl TextRules {
         Ok(Self { programs })
     }
 
+    /// The programs of one variant, if they are there and hold any table that could have been written.
+    pub fn used(family: IpFamily, variant: Variant) -> Option<Self> {
+        let programs = Programs::find(family, variant)?;
+        let unused = ["nat", "filter"].iter().all(|table| programs.is_unused(table));
+        (!unused).then_some(Self { programs })
+    }
+
+    /// The variant in use.
+    pub fn variant(&self) -> Variant {
+        self.programs.variant()
+    }
+
+    /// Removes what the iptables mode has in this variant, but for these chains, given with their tables.
+    pub fn remove_iptables_mode(&self, kept: &[(&str, &str)]) -> Result<(), SyncError> {
+        crate::cleanup::remove_but(&self.programs, kept)
+    }
+
     /// Whether MASQUERADE knows `--random-fully`.
     pub fn knows_random_fully(&self) -> bool {
         self.programs.knows_random_fully()

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use kube_proxy_core::{
     Bytes, ProxyBackend, Scope, ServicePortName, Snapshot, SyncError, SyncReport, Traffic, Waker,
 };
+use kube_proxy_iptables::Variant;
 use kube_proxy_netlink::ipvs::ServerKey;
 
 use crate::drain::Drains;
@@ -48,7 +49,10 @@ impl IpvsBackend {
     /// # Errors
     /// [`SyncError::Unsupported`] says what is missing.
     pub fn new(config: Config) -> Result<Self, SyncError> {
-        let mut backend = Self::for_cleanup(config)?;
+        let node = Node::open(&config)?;
+        let random_fully = node.knows_random_fully();
+        let config = Config { variant: node.variant(), ..config };
+        let mut backend = Self::with_kernel(config, Box::new(node), random_fully);
         let name = backend.config.scheduler.clone();
         if !backend.kernel.knows_scheduler(&name)? {
             return Err(SyncError::Unsupported(format!(
@@ -59,11 +63,9 @@ impl IpvsBackend {
         Ok(backend)
     }
 
-    /// A backend that is only to remove things: whatever the scheduler is.
-    pub fn for_cleanup(config: Config) -> Result<Self, SyncError> {
-        let node = Node::open(&config)?;
-        let random_fully = node.knows_random_fully();
-        Ok(Self::with_kernel(config, Box::new(node), random_fully))
+    /// The variant of iptables in use.
+    pub fn variant(&self) -> Variant {
+        self.config.variant
     }
 
     pub(crate) fn with_kernel(config: Config, kernel: Box<dyn Kernel>, random_fully: bool) -> Self {
@@ -195,7 +197,8 @@ impl ProxyBackend for IpvsBackend {
     async fn cleanup(&mut self) -> Result<(), SyncError> {
         self.applied = None;
         self.drains = Drains::default();
-        cleanup::cleanup(&self.config, &mut *self.kernel)
+        let exclude = &self.config.exclude_cidrs;
+        cleanup::cleanup(self.config.family, exclude, &mut *self.kernel).map(|_| ())
     }
 }
 

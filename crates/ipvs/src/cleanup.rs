@@ -2,46 +2,116 @@
 
 use std::collections::BTreeSet;
 
-use kube_proxy_core::SyncError;
-use kube_proxy_iptables::text::split_words;
+use ipnet::IpNet;
+use kube_proxy_core::{IpFamily, SyncError};
+use kube_proxy_iptables::Variant;
+use kube_proxy_iptables::text::{TextRules, split_words};
 use kube_proxy_netlink::ipvs::Change;
 
-use crate::Config;
 use crate::existing::Existing;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Node};
 use crate::layout::{HOOKS, Hook, OWN_CHAINS, SETS, SHARED_CHAINS, TABLES, hook_rule};
 use crate::plan::Item;
 
-/// Rules first, as they hold the sets; then virtual servers, and last what records that they are ours.
-pub(crate) fn cleanup(config: &Config, kernel: &mut dyn Kernel) -> Result<(), SyncError> {
-    for table in TABLES {
-        remove_rules(kernel, table)?;
+/// Removes what the ipvs mode of any kube-proxy left in one family; whether there was anything.
+///
+/// What is in the networks of `exclude` stays, and so do chains that a running proxy shares, of the variant it uses.
+/// Nothing is looked for, and no module loaded, where the kernel has no IPVS loaded.
+///
+/// # Errors
+/// [`SyncError::Unsupported`] where nothing can be there; else what could not be removed, and why.
+pub fn remove(
+    family: IpFamily,
+    exclude: &[IpNet],
+    in_use: Option<Variant>,
+) -> Result<bool, SyncError> {
+    let mut node = Node::open_to_remove(family)?;
+    let mut found = false;
+    // Rules first, as they hold the sets.
+    for variant in [Variant::Legacy, Variant::Nft] {
+        let Some(rules) = TextRules::used(family, variant) else { continue };
+        for table in TABLES {
+            let mut programs = Programs(rules.clone());
+            found |= remove_rules(&mut programs, table, in_use == Some(variant))?;
+        }
     }
+    Ok(remove_objects(family, exclude, &mut node)? || found)
+}
+
+/// Somewhere to read rules from and write them to.
+pub(crate) trait Rules {
+    fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError>;
+    fn restore(&mut self, input: &str) -> Result<(), SyncError>;
+}
+
+struct Programs(TextRules);
+
+impl Rules for Programs {
+    fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
+        self.0.save(table, each)
+    }
+
+    fn restore(&mut self, input: &str) -> Result<(), SyncError> {
+        self.0.restore(input)
+    }
+}
+
+impl Rules for dyn Kernel + '_ {
+    fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
+        Kernel::save(self, table, each)
+    }
+
+    fn restore(&mut self, input: &str) -> Result<(), SyncError> {
+        Kernel::restore(self, input)
+    }
+}
+
+/// Removes everything of the variant that a backend uses.
+pub(crate) fn cleanup(
+    family: IpFamily,
+    exclude: &[IpNet],
+    kernel: &mut dyn Kernel,
+) -> Result<bool, SyncError> {
+    let mut found = false;
+    for table in TABLES {
+        found |= remove_rules(kernel, table, false)?;
+    }
+    Ok(remove_objects(family, exclude, kernel)? || found)
+}
+
+/// Virtual servers, and then what records that they are ours.
+fn remove_objects(
+    family: IpFamily,
+    exclude: &[IpNet],
+    kernel: &mut dyn Kernel,
+) -> Result<bool, SyncError> {
     let device = kernel.device()?;
-    let existing = Existing::read(kernel, config.family, device)?;
+    let existing = Existing::read(kernel, family, device)?;
     let frontends = existing.frontends();
-    let ours = existing.servers.keys().filter(|key| existing.is_ours(config, key, &frontends));
+    let ours = existing.servers.keys().filter(|key| existing.is_ours(exclude, key, &frontends));
     let changes: Vec<Change> = ours.map(|key| Change::Delete(*key)).collect();
     kernel.change(&changes)?;
+    let mut found = !changes.is_empty() || !existing.sets.is_empty();
     if let Some(device) = device {
         let mut left = existing.addresses.foreign > 0 || existing.addresses.other_family;
         let mut addresses = Vec::new();
         for item in &existing.items {
             match item {
-                Item::Address(ip) if config.excludes(ip) => left = true,
+                Item::Address(ip) if exclude.iter().any(|net| net.contains(ip)) => left = true,
                 Item::Address(ip) => addresses.push(*ip),
                 Item::Entry(..) => {}
             }
         }
         kernel.delete_addresses(device, &addresses)?;
+        found |= !addresses.is_empty() || !left;
         if !left {
             kernel.delete_device()?;
         }
     }
     for (set, ..) in SETS.iter().filter(|(set, ..)| existing.sets.contains_key(set)) {
-        kernel.destroy_set(&set.name(config.family))?;
+        kernel.destroy_set(&set.name(family))?;
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Whether a line of `iptables-save` is this hook, its words in any order.
@@ -57,8 +127,13 @@ fn sorted(rule: &str) -> Vec<String> {
     words
 }
 
-/// Deletes hooks and chains of one table. Without a chain that only this mode has, nothing in it is ours.
-fn remove_rules(kernel: &mut dyn Kernel, table: &str) -> Result<(), SyncError> {
+/// Deletes hooks and chains of one table; whether there were any. Without a chain that only this mode has, nothing in it is ours.
+/// Chains that the iptables mode has as well may be in use by it.
+fn remove_rules(
+    kernel: &mut (impl Rules + ?Sized),
+    table: &str,
+    keep_shared: bool,
+) -> Result<bool, SyncError> {
     let mut chains = BTreeSet::new();
     let mut rules = Vec::new();
     // A table that this kernel does not have holds nothing.
@@ -70,7 +145,7 @@ fn remove_rules(kernel: &mut dyn Kernel, table: &str) -> Result<(), SyncError> {
         }
     });
     if read.is_err() && table == "mangle" {
-        return Ok(());
+        return Ok(false);
     }
     read?;
     let of_table = |list: &[(&'static str, &'static str)]| -> Vec<&'static str> {
@@ -79,9 +154,9 @@ fn remove_rules(kernel: &mut dyn Kernel, table: &str) -> Result<(), SyncError> {
     };
     let own = of_table(&OWN_CHAINS);
     if own.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
-    let shared = of_table(&SHARED_CHAINS);
+    let shared = if keep_shared { Vec::new() } else { of_table(&SHARED_CHAINS) };
     let ours = |chain: &str| own.contains(&chain) || shared.contains(&chain);
     let mut input = format!("*{table}\n");
     let mut needed = BTreeSet::new();
@@ -105,7 +180,7 @@ fn remove_rules(kernel: &mut dyn Kernel, table: &str) -> Result<(), SyncError> {
         input.extend(["-X ", chain, "\n"]);
     }
     input.push_str("COMMIT\n");
-    kernel.restore(&input)
+    kernel.restore(&input).map(|()| true)
 }
 
 fn target(rule: &str) -> Option<String> {

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use kube_proxy_core::{IpFamily, Protocol, SyncError};
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::{Found, ServerKey};
 use kube_proxy_netlink::route::{Address, Scope};
 use rustc_hash::FxHashSet;
 
-use crate::Config;
 use crate::kernel::Kernel;
 use crate::layout::{SETS, Set};
 use crate::plan::Item;
@@ -112,12 +112,12 @@ impl Existing {
     /// Whether a virtual server was made by this program, or a Go kube-proxy.
     pub(crate) fn is_ours(
         &self,
-        config: &Config,
+        exclude: &[IpNet],
         key: &ServerKey,
         frontends: &FxHashSet<(IpAddr, u8, u16)>,
     ) -> bool {
         let (ip, port) = (key.address.ip(), key.address.port());
-        if config.excludes(&ip) {
+        if exclude.iter().any(|net| net.contains(&ip)) {
             return false;
         }
         let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]

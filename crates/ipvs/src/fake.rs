@@ -256,6 +256,10 @@ impl Kernel for Fake {
         }))
     }
 
+    fn remove_iptables_mode(&mut self) -> Result<(), SyncError> {
+        Ok(())
+    }
+
     fn prepare(&mut self, _: &Config) -> Result<(), SyncError> {
         Ok(())
     }

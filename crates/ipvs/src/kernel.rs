@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 
 use kube_proxy_core::{IpFamily, SyncError};
+use kube_proxy_iptables::Variant;
 use kube_proxy_iptables::text::{Check, TextRules};
 use kube_proxy_netlink::ipset::{Entry, Header, Ipset, SetType};
 use kube_proxy_netlink::ipvs::{Change, Destination, Found, Ipvs, ServerKey};
 use kube_proxy_netlink::route::{Address, Route};
 use kube_proxy_netlink::{Errno, Error, Family, Refusal};
 
+use crate::layout::SHARED_CHAINS;
 use crate::{Config, DEVICE, sysctls};
 
 /// What the backend needs of the kernel, of one family.
@@ -39,6 +41,8 @@ pub(crate) trait Kernel: Send {
     fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError>;
     fn restore(&mut self, input: &str) -> Result<(), SyncError>;
     fn holds(&mut self, checks: &[Check]) -> Result<bool, SyncError>;
+    /// Removes what the iptables mode has in the same variant, but for what is shared with it.
+    fn remove_iptables_mode(&mut self) -> Result<(), SyncError>;
     /// Sysctls and timeouts.
     fn prepare(&mut self, config: &Config) -> Result<(), SyncError>;
 }
@@ -49,7 +53,8 @@ pub(crate) struct Node {
     ipvs: Ipvs,
     ipset: Ipset,
     route: Route,
-    rules: TextRules,
+    /// `None` where only other things are to be removed.
+    rules: Option<TextRules>,
 }
 
 impl Node {
@@ -65,13 +70,40 @@ impl Node {
             })?,
             ipset: Ipset::open().map_err(|e| missing("a kernel with ipset (module ip_set)", &e))?,
             route: Route::open().map_err(|e| missing("rtnetlink", &e))?,
-            rules: TextRules::choose(config.family, config.variant)?,
+            rules: Some(TextRules::choose(config.family, config.variant)?),
         })
+    }
+
+    /// Opens what is needed to remove things. Loads no module: where there is none, there is nothing to remove.
+    pub(crate) fn open_to_remove(family: IpFamily) -> Result<Self, SyncError> {
+        let unsupported = |reason: String| Err(SyncError::Unsupported(reason));
+        if !std::path::Path::new("/proc/thread-self/net/ip_vs").exists() {
+            return unsupported("no IP virtual server (module ip_vs) is loaded".to_owned());
+        }
+        let mut ipvs = Ipvs::open().map_err(sync_error)?;
+        match ipvs.servers() {
+            // Only root of the host may, and then only root of the host did.
+            Err(error) if error.is_permission() => return unsupported(error.to_string()),
+            result => result.map_err(sync_error)?,
+        };
+        let ipset = Ipset::open().map_err(sync_error)?;
+        let route = Route::open().map_err(sync_error)?;
+        Ok(Self { family, ipvs, ipset, route, rules: None })
+    }
+
+    fn rules(&self) -> Result<&TextRules, SyncError> {
+        let missing = || SyncError::Unsupported("no iptables programs were chosen".to_owned());
+        self.rules.as_ref().ok_or_else(missing)
+    }
+
+    /// The variant of iptables in use.
+    pub(crate) fn variant(&self) -> Variant {
+        self.rules.as_ref().map_or(Variant::Auto, TextRules::variant)
     }
 
     /// Whether MASQUERADE knows `--random-fully`.
     pub(crate) fn knows_random_fully(&self) -> bool {
-        self.rules.knows_random_fully()
+        self.rules.as_ref().is_some_and(TextRules::knows_random_fully)
     }
 
     fn netlink_family(&self) -> Family {
@@ -197,15 +229,19 @@ impl Kernel for Node {
     }
 
     fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
-        self.rules.save(table, each)
+        self.rules()?.save(table, each)
     }
 
     fn restore(&mut self, input: &str) -> Result<(), SyncError> {
-        self.rules.restore(input)
+        self.rules()?.restore(input)
     }
 
     fn holds(&mut self, checks: &[Check]) -> Result<bool, SyncError> {
-        self.rules.holds(checks)
+        self.rules()?.holds(checks)
+    }
+
+    fn remove_iptables_mode(&mut self) -> Result<(), SyncError> {
+        self.rules()?.remove_iptables_mode(&SHARED_CHAINS)
     }
 
     fn prepare(&mut self, config: &Config) -> Result<(), SyncError> {

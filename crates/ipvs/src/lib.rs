@@ -35,6 +35,7 @@ mod sysctls;
 mod watch;
 
 pub use backend::IpvsBackend;
+pub use cleanup::remove;
 
 /// The interface that holds the addresses of services.
 const DEVICE: &str = "kube-ipvs0";

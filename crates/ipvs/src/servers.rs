@@ -25,7 +25,7 @@ impl IpvsBackend {
         let before = self.drains.waiting.clone();
         self.drains = Drains::default();
         for key in existing.servers.keys().filter(|key| !state.servers.contains_key(key)) {
-            if existing.is_ours(&self.config, key, &frontends) {
+            if existing.is_ours(&self.config.exclude_cidrs, key, &frontends) {
                 changes.push(Change::Delete(*key));
             }
         }

@@ -56,6 +56,7 @@ impl IpvsBackend {
         self.add(&delta.added, Some(device), true)?;
         self.write_rules()?;
         if !self.prepared {
+            self.kernel.remove_iptables_mode()?;
             self.kernel.prepare(&self.config)?;
             self.prepared = true;
         }

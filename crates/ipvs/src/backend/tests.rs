@@ -33,7 +33,7 @@ fn config() -> Config {
         udp_timeout: None,
         local_fallback: false,
         drain_timeout: Duration::from_secs(100),
-        variant: kube_proxy_iptables::Variant::Auto,
+        variant: Variant::Auto,
     }
 }
 

@@ -58,17 +58,17 @@ pub fn service(service: &slim::Service<'_>, context: &Context) -> (Option<Servic
         external_traffic_policy,
         session_affinity: affinity(spec, &mut findings),
         health_check_node_port: health_check(spec, external_traffic_policy, &mut findings),
-        scheduler: scheduler(service, context.names),
+        scheduler: scheduler(service, context),
         ports: ports(spec, context, &mut findings),
     };
     (Some(normalised), findings.into_problems())
 }
 
 /// The scheduler that the annotation names; few different ones exist, so the names are shared.
-fn scheduler(service: &slim::Service<'_>, names: &Names) -> Option<Arc<str>> {
+fn scheduler(service: &slim::Service<'_>, context: &Context) -> Option<Arc<str>> {
     let annotations = service.metadata.as_ref()?.annotations.as_ref()?;
     let name = annotations.ipvs_scheduler.as_ref()?.trim();
-    (!name.is_empty()).then(|| names.get(name))
+    (!name.is_empty()).then(|| context.name(name))
 }
 
 fn is_external_name(spec: &ServiceSpec<'_>) -> bool {
