@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Instant;
 
 use kube_proxy_core::Waker;
-use kube_proxy_netlink::route::{AddressChange, AddressMonitor, StopHandle, Wake};
+use kube_proxy_netlink::route::{AddressChange, AddressMonitor, Wake};
+use kube_proxy_netlink::wait::StopHandle;
 
 /// Wakes at a time that is told.
 #[derive(Debug)]
