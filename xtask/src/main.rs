@@ -44,7 +44,7 @@ enum Task {
     Kernels(kernels::Arguments),
     /// Installs what the host lacks and checks what the kernel can do
     CheckHost,
-    /// Runs a command in user-mode Linux, whose kernel has ip_vs
+    /// Runs a command in user-mode Linux, whose kernel has IPVS
     Uml(uml::Arguments),
     /// What user-mode Linux starts first; not for people
     #[command(hide = true)]
