@@ -44,6 +44,8 @@ pub(crate) struct Flow {
     pub(crate) only: Option<IpFamily>,
     /// What differs in nftables mode.
     pub(crate) nftables: Option<Expect>,
+    /// What differs in ipvs mode.
+    pub(crate) ipvs: Option<Expect>,
 }
 
 /// A frontend of the Service with this number.
@@ -81,18 +83,24 @@ pub(crate) enum Source {
 
 impl Flow {
     pub(crate) fn new(from: From, to: To, expect: Expect) -> Self {
-        Self { from, to, expect, only: None, nftables: None }
+        Self { from, to, expect, only: None, nftables: None, ipvs: None }
     }
 
     pub(crate) fn in_nftables(self, expect: Expect) -> Self {
         Self { nftables: Some(expect), ..self }
     }
 
+    pub(crate) fn in_ipvs(self, expect: Expect) -> Self {
+        Self { ipvs: Some(expect), ..self }
+    }
+
     fn expect(self, mode: Mode) -> Expect {
-        match self.nftables {
-            Some(expect) if mode == Mode::Nftables => expect,
-            _ => self.expect,
-        }
+        let own = match mode {
+            Mode::Nftables => self.nftables,
+            Mode::Ipvs => self.ipvs,
+            Mode::IptablesLegacy | Mode::IptablesNft => None,
+        };
+        own.unwrap_or(self.expect)
     }
 
     pub(crate) fn only(self, family: IpFamily) -> Self {

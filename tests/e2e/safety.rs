@@ -29,7 +29,7 @@ pub(crate) const TESTS: &[Once] = &[
 fn capabilities(mode: Mode) -> &'static [&'static str] {
     match mode {
         // The legacy programs speak to the kernel over a raw socket.
-        Mode::IptablesLegacy => &["net_admin", "net_raw"],
+        Mode::IptablesLegacy | Mode::Ipvs => &["net_admin", "net_raw"],
         Mode::IptablesNft | Mode::Nftables => &["net_admin"],
     }
 }

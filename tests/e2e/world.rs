@@ -41,14 +41,21 @@ pub(crate) enum Mode {
     IptablesLegacy,
     IptablesNft,
     Nftables,
+    Ipvs,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 3] = [Self::IptablesLegacy, Self::IptablesNft, Self::Nftables];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::IptablesLegacy, Self::IptablesNft, Self::Nftables, Self::Ipvs];
 
     /// Whether its rules are those of the iptables programs.
     pub(crate) fn is_iptables(self) -> bool {
-        self != Self::Nftables
+        matches!(self, Self::IptablesLegacy | Self::IptablesNft)
+    }
+
+    /// Whether the kernel has it. Most have, as a module that somebody has to load, what ipvs needs; development machines may not.
+    pub(crate) fn is_here(self, rootless: bool) -> bool {
+        self != Self::Ipvs || (!rootless && std::path::Path::new("/proc/self/net/ip_vs").exists())
     }
 
     /// Whether it counts the connections of services.
@@ -62,13 +69,16 @@ impl Mode {
             Self::IptablesLegacy => ["--proxy-mode=iptables", "--iptables-variant=legacy"],
             Self::IptablesNft => ["--proxy-mode=iptables", "--iptables-variant=nft"],
             Self::Nftables => ["--proxy-mode=nftables", "--iptables-variant=nft"],
+            // The kernel of user-mode Linux has no other.
+            Self::Ipvs => ["--proxy-mode=ipvs", "--iptables-variant=legacy"],
         }
     }
 
     /// A program of this variant, such as `iptables-nft-save`.
     pub(crate) fn program(self, family: IpFamily, suffix: &str) -> String {
         let base = if family == IpFamily::V4 { "iptables" } else { "ip6tables" };
-        let variant = if self == Self::IptablesLegacy { "legacy" } else { "nft" };
+        let variant =
+            if matches!(self, Self::IptablesLegacy | Self::Ipvs) { "legacy" } else { "nft" };
         format!("{base}-{variant}{suffix}")
     }
 }
@@ -79,6 +89,7 @@ impl fmt::Display for Mode {
             Self::IptablesLegacy => "iptables-legacy",
             Self::IptablesNft => "iptables-nft",
             Self::Nftables => "nftables",
+            Self::Ipvs => "ipvs",
         })
     }
 }
@@ -126,6 +137,8 @@ impl World {
         // Tests change things in quick succession, and look at repairs.
         all.push("--iptables-min-sync-period=0s".to_owned());
         all.push("--iptables-sync-period=1s".to_owned());
+        all.push("--ipvs-min-sync-period=0s".to_owned());
+        all.push("--ipvs-sync-period=1s".to_owned());
         all.extend(flags.iter().map(ToString::to_string));
         let source = vec![format!("--master={}", api.url())];
         Ok(Self { cluster, pods, api, source, proxy: None, flags: all, markers: AtomicU8::new(0) })

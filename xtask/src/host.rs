@@ -14,7 +14,7 @@ use crate::output::say;
 use crate::variant::Variant;
 
 /// Programs that demo, tests and benchmarks start, and the Debian packages that hold them.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: &[(&str, &str)] = &[
     ("iptables-legacy", "iptables"),
     ("iptables-legacy-restore", "iptables"),
     ("ip6tables-legacy", "iptables"),
@@ -30,6 +30,10 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
     ("nsenter", "util-linux"),
+    ("modprobe", "kmod"),
+    ("ipvsadm", "ipvsadm"),
+    ("ipset", "ipset"),
+    (crate::uml::PROGRAM, "user-mode-linux"),
 ];
 
 /// Programs that boot kernels under emulation.

@@ -14,6 +14,7 @@ mod kernels;
 mod output;
 mod soak;
 mod test;
+mod uml;
 mod variant;
 mod workspace;
 
@@ -49,10 +50,22 @@ enum Task {
     Kernels(kernels::Arguments),
     /// Installs what the host lacks and checks what the kernel can do
     CheckHost,
+    /// Runs a command in user-mode Linux, whose kernel has IPVS
+    Uml(uml::Arguments),
+    /// What user-mode Linux starts first; not for people
+    #[command(hide = true)]
+    UmlInside {
+        exchange: std::path::PathBuf,
+        /// What the kernel adds to the command line
+        rest: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Task::UmlInside { exchange, .. } = &arguments.command {
+        uml::run_inside(exchange);
+    }
     let result = host::find_system_programs().and_then(|()| match arguments.command {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
@@ -62,6 +75,8 @@ fn main() -> ExitCode {
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Kernels(arguments) => kernels::run(&arguments),
         Task::CheckHost => host::check(),
+        Task::Uml(arguments) => uml::run(&arguments),
+        Task::UmlInside { exchange, .. } => uml::run_inside(&exchange),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,7 @@
 //! `examples/print_changes.rs` embeds the crate with a backend of its own.
 
 pub mod backend;
+pub mod claims;
 pub mod conntrack;
 pub mod endpoint;
 pub mod event;
@@ -35,6 +36,7 @@ pub mod tracker;
 mod testing;
 
 pub use backend::{Bytes, Count, ProxyBackend, Scope, SyncError, SyncReport, Traffic, Waker};
+pub use claims::{Claims, Handover};
 pub use endpoint::{Conditions, Endpoint, EndpointSlice, SliceEndpoint, SlicePort};
 pub use event::{Event, Kind};
 pub use family::{IpFamily, PerFamily, Protocol};

@@ -44,6 +44,8 @@ pub struct Service {
     pub session_affinity: Option<Duration>,
     /// `spec.healthCheckNodePort` where it applies (type `LoadBalancer` with external policy `Local`).
     pub health_check_node_port: Option<NonZeroU16>,
+    /// Scheduler asked for by annotation, for modes that have several; names are not checked.
+    pub scheduler: Option<Arc<str>>,
     /// The ports.
     pub ports: Vec<Port>,
 }
@@ -61,6 +63,7 @@ impl Service {
             external_traffic_policy: TrafficPolicy::Cluster,
             session_affinity: None,
             health_check_node_port: None,
+            scheduler: None,
             ports: Vec::new(),
         }
     }
@@ -104,6 +107,7 @@ impl Service {
                 external_traffic_policy: self.external_traffic_policy,
                 session_affinity: self.session_affinity,
                 health_check_node_port: self.health_check_node_port,
+                scheduler: self.scheduler.clone(),
             };
             service_port.settle_external_policy();
             ports.push((name, service_port));
@@ -166,6 +170,8 @@ pub struct ServicePort {
     pub session_affinity: Option<Duration>,
     /// The health-check node port of the Service.
     pub health_check_node_port: Option<NonZeroU16>,
+    /// Scheduler asked for by annotation, for modes that have several.
+    pub scheduler: Option<Arc<str>>,
 }
 
 impl ServicePort {

@@ -93,6 +93,29 @@ pub(crate) fn cleanup(kernel: &(impl Kernel + ?Sized), localhost: bool) -> Resul
     failure.map_or(Ok(found), Err)
 }
 
+/// Removes the chains of this mode but those that another mode shares, and the ways to what is removed.
+pub(crate) fn remove_but(
+    kernel: &(impl Kernel + ?Sized),
+    kept: &[(&str, &str)],
+) -> Result<(), SyncError> {
+    let mut batch = Batch::default();
+    for table in Table::ALL {
+        let existing = Existing::read(kernel, table.name())?;
+        let referenced = existing.referenced();
+        let is_kept = |chain: &str| kept.contains(&(table.name(), chain));
+        let text = batch.table(table);
+        for jump in &existing.references {
+            let to = jump.to.as_str();
+            if jump.is_jump_of_ours() && to != SHARED_FIREWALL && !is_kept(to) {
+                text.command(&format!("-D {}", jump.rule));
+            }
+        }
+        let stale = existing.chains.iter().copied().filter(|chain| !is_kept(chain.as_str()));
+        text.delete(stale.filter(|chain| !referenced.contains(chain)).collect());
+    }
+    if batch.is_empty() { Ok(()) } else { kernel.restore(&batch).map_err(|failure| failure.error) }
+}
+
 /// The same for a variant that may never have been used here: tables that do not exist are not made to exist by looking at them.
 pub(crate) fn cleanup_if_used(programs: &Programs, localhost: bool) -> Result<bool, SyncError> {
     let tables = ["nat", "filter", MANGLE];

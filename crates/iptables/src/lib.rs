@@ -36,6 +36,7 @@ mod rules;
 mod service;
 mod state;
 mod sync;
+pub mod text;
 mod tree;
 mod variant;
 

@@ -32,9 +32,23 @@ pub(crate) trait Kernel: Send {
 
 /// Something that must be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Check {
-    Chain { table: &'static str, chain: &'static str },
-    Rule { table: &'static str, chain: &'static str, rule: String },
+pub enum Check {
+    /// A chain.
+    Chain {
+        /// Its table.
+        table: &'static str,
+        /// Its name.
+        chain: &'static str,
+    },
+    /// A rule.
+    Rule {
+        /// Its table.
+        table: &'static str,
+        /// Its chain.
+        chain: &'static str,
+        /// Its words, without `-A` and the chain.
+        rule: String,
+    },
 }
 
 impl Check {
@@ -154,6 +168,18 @@ impl Programs {
     /// Whether `table` works here.
     pub(crate) fn probe(&self, table: &str) -> Result<(), SyncError> {
         self.run(&["-t", table, "-S", "KUBE-PROXY-CANARY"]).map(|_| ())
+    }
+
+    /// Applies input that is text already.
+    pub(crate) fn restore_text(&self, input: &str) -> Result<(), SyncError> {
+        let program = self.helper("restore");
+        let (status, text) = self.feed(&program, &["--noflush"], &[input])?;
+        if status.success() {
+            return Ok(());
+        }
+        let line = parse_line(&text).and_then(|n| input.lines().nth(n.checked_sub(1)?));
+        let shown = line.map_or_else(String::new, |line| format!("; that line is: {line}"));
+        Err(failure(&program, status, &format!("{}{shown}", text.trim())))
     }
 
     fn helper(&self, suffix: &str) -> String {
@@ -300,7 +326,7 @@ impl Kernel for Programs {
 }
 
 /// The words of a rule, as a shell would split them: double quotes keep spaces, a backslash keeps the next character.
-pub(crate) fn split_words(rule: &str) -> Vec<String> {
+pub fn split_words(rule: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = None;
     let mut quoted = false;

@@ -64,7 +64,7 @@ fn run(start: &Start<'_>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = match loaded.task {
         Task::Run => runtime.block_on(proxy(&loaded)),
-        Task::Cleanup => cleanup(),
+        Task::Cleanup => cleanup(&loaded.effective),
         Task::InitOnly => {
             node_setup::apply(&loaded.effective);
             Ok(())
@@ -289,8 +289,8 @@ async fn stop(threads: &[FamilyThread]) {
 }
 
 /// Removes what any mode of any kube-proxy ever writes to a node.
-fn cleanup() -> anyhow::Result<()> {
-    let failed = leftovers::remove_all();
+fn cleanup(config: &Effective) -> anyhow::Result<()> {
+    let failed = leftovers::remove_all(config);
     if failed.is_empty() {
         Ok(())
     } else {

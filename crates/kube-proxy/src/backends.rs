@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use kube_proxy_core::{IpFamily, ProxyBackend, SyncError};
 use kube_proxy_iptables::{InUse, IptablesBackend, Variant};
+use kube_proxy_ipvs::IpvsBackend;
 use kube_proxy_nftables::NftablesBackend;
 
 use crate::config::{Effective, IptablesVariant, Mode};
@@ -41,16 +43,29 @@ pub static MODES: &[ModeEntry] = &[
         create: |config, family, node| {
             let backend = IptablesBackend::new(iptables(config, family, node))?;
             let iptables = backend.in_use();
-            let running = Running { mode: Some(Mode::Iptables), iptables };
+            let running = Running { mode: Some(Mode::Iptables), iptables, ..Running::of(config) };
             Ok(Created { backend: Box::new(backend), running })
         },
         remove: |family, running| kube_proxy_iptables::remove(family, running.iptables),
     },
     ModeEntry {
+        mode: Mode::Ipvs,
+        create: |config, family, node| {
+            let backend = IpvsBackend::new(ipvs(config, family, node))?;
+            let iptables = InUse { variant: Some(backend.variant()), localhost: false };
+            let running = Running { mode: Some(Mode::Ipvs), iptables, ..Running::of(config) };
+            Ok(Created { backend: Box::new(backend), running })
+        },
+        remove: |family, running| match running.mode {
+            Some(Mode::Ipvs) => Ok(false),
+            _ => kube_proxy_ipvs::remove(family, &running.exclude_cidrs, running.iptables.variant),
+        },
+    },
+    ModeEntry {
         mode: Mode::Nftables,
         create: |config, family, node| {
             let backend = NftablesBackend::new(nftables(config, family, node))?;
-            let running = Running { mode: Some(Mode::Nftables), iptables: InUse::default() };
+            let running = Running { mode: Some(Mode::Nftables), ..Running::of(config) };
             Ok(Created { backend: Box::new(backend), running })
         },
         remove: |family, running| match running.mode {
@@ -79,12 +94,21 @@ pub struct Created {
 }
 
 /// What is in use on the node while leftovers are removed; by default nothing is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Running {
     /// The mode of the running proxy.
     pub mode: Option<Mode>,
     /// What it uses of iptables.
     pub iptables: InUse,
+    /// `ipvs.excludeCIDRs`: what is in them stays.
+    pub exclude_cidrs: Arc<[IpNet]>,
+}
+
+impl Running {
+    /// Nothing runs; what the configuration says about removing.
+    pub fn of(config: &Effective) -> Self {
+        Self { exclude_cidrs: config.ipvs.exclude_cidrs.clone().into(), ..Self::default() }
+    }
 }
 
 /// Says at once that a mode is not there, without waiting for anything.
@@ -142,11 +166,35 @@ fn iptables(config: &Effective, family: IpFamily, node: &NodeFacts) -> kube_prox
         node_ports: config.node_port_addresses(family, node.ip),
         localhost_node_ports: config.localhost_node_ports,
         drop_invalid: !config.conntrack.tcp_be_liberal && !be_liberal(),
-        variant: match config.iptables_variant {
-            IptablesVariant::Auto => Variant::Auto,
-            IptablesVariant::Legacy => Variant::Legacy,
-            IptablesVariant::Nft => Variant::Nft,
-        },
+        variant: variant(config),
+    }
+}
+
+fn variant(config: &Effective) -> Variant {
+    match config.iptables_variant {
+        IptablesVariant::Auto => Variant::Auto,
+        IptablesVariant::Legacy => Variant::Legacy,
+        IptablesVariant::Nft => Variant::Nft,
+    }
+}
+
+fn ipvs(config: &Effective, family: IpFamily, node: &NodeFacts) -> kube_proxy_ipvs::Config {
+    let ipvs = &config.ipvs;
+    kube_proxy_ipvs::Config {
+        family,
+        masquerade_all: config.masquerade_all,
+        masquerade_mark: config.masquerade_mark,
+        local_traffic: config.local_traffic_detector(family, &node.pod_cidrs),
+        node_ports: config.node_port_addresses(family, node.ip),
+        scheduler: ipvs.scheduler.clone(),
+        exclude_cidrs: ipvs.exclude_cidrs.clone(),
+        strict_arp: ipvs.strict_arp,
+        tcp_timeout: ipvs.tcp_timeout,
+        tcp_fin_timeout: ipvs.tcp_fin_timeout,
+        udp_timeout: ipvs.udp_timeout,
+        local_fallback: ipvs.local_fallback,
+        drain_timeout: ipvs.drain_timeout,
+        variant: variant(config),
     }
 }
 

@@ -300,7 +300,7 @@ impl Worker {
             health.set_updated(now);
         }
         if !std::mem::replace(&mut self.serves, true) {
-            self.setup.leftovers.start();
+            self.setup.leftovers.clone().start();
         }
     }
 

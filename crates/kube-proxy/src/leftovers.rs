@@ -11,10 +11,10 @@ use std::time::Duration;
 use kube_proxy_core::{IpFamily, SyncError};
 
 use crate::backends::{self, MODES, ModeEntry, Running};
-use crate::config::Mode;
+use crate::config::Effective;
 
 /// What to remove from one family once its new mode serves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Leftovers {
     /// The family.
     pub family: IpFamily,
@@ -45,7 +45,7 @@ impl Leftovers {
     }
 
     /// Tries to remove it. The same failure is told once, in spite of many tries.
-    fn is_gone(self, entry: &ModeEntry, told: &mut String) -> bool {
+    fn is_gone(&self, entry: &ModeEntry, told: &mut String) -> bool {
         let (mode, family) = (entry.mode, self.family);
         match entry.remove(family, &self.running) {
             Ok(true) => tracing::info!(%family, "removed what mode {mode} had left"),
@@ -71,18 +71,20 @@ impl Leftovers {
 }
 
 /// Removes everything of all modes, from both families. What could not be removed, in words.
-pub fn remove_all() -> Vec<String> {
+pub fn remove_all(config: &Effective) -> Vec<String> {
+    let nothing = Running::of(config);
     let mut failed = Vec::new();
     for entry in MODES {
         for family in IpFamily::BOTH.into_iter().filter(|family| backends::host_has(*family)) {
-            failed.extend(remove(entry, entry.mode, family).err());
+            failed.extend(remove(entry, family, &nothing).err());
         }
     }
     failed
 }
 
-fn remove(entry: &ModeEntry, mode: Mode, family: IpFamily) -> Result<(), String> {
-    match entry.remove(family, &Running::default()) {
+fn remove(entry: &ModeEntry, family: IpFamily, nothing: &Running) -> Result<(), String> {
+    let mode = entry.mode;
+    match entry.remove(family, nothing) {
         Ok(true) => tracing::info!("removed what mode {mode} had for {family}"),
         Ok(false) => tracing::info!("there is nothing of mode {mode} for {family}"),
         Err(SyncError::Unsupported(reason)) => {

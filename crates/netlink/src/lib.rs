@@ -3,7 +3,7 @@
 //! Bottom up:
 //! - [`writer`] builds messages in one reusable buffer; [`message`] and [`attr`] read them back and survive any bytes.
 //! - [`socket`] speaks to the kernel: request and acknowledgement, dumps, pipelines, and [`batch`]es as nfnetlink transactions.
-//! - [`conntrack`] and [`route`] are the typed protocols on top.
+//! - [`conntrack`], [`ipset`], [`ipvs`], [`nf_tables`] and [`route`] are the typed protocols on top.
 //!
 //! Every call blocks. Callers that run an event loop use a thread, or poll the descriptor of an
 //! [`AddressMonitor`](route::AddressMonitor).
@@ -14,6 +14,9 @@ pub mod batch;
 pub mod conntrack;
 mod error;
 mod family;
+pub mod generic;
+pub mod ipset;
+pub mod ipvs;
 pub mod message;
 pub mod netfilter;
 pub mod nf_tables;

@@ -1,10 +1,12 @@
 //! rtnetlink: interfaces and their addresses, and word when they change.
 
 mod address;
+mod dummy;
 mod link;
 mod monitor;
 
 pub use address::{Address, AddressFlags, Scope};
+pub use dummy::Interface;
 pub use link::{Link, LinkMonitor};
 pub use monitor::{AddressChange, AddressMonitor, Wake};
 

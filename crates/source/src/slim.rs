@@ -56,6 +56,9 @@ pub struct Annotations<'a> {
     /// On the bookmark that ends the initial events of a streaming list (KEP-3157).
     #[serde(borrow, rename = "k8s.io/initial-events-end")]
     pub initial_events_end: Option<Text<'a>>,
+    /// On a Service: the scheduler of its virtual servers. An extension of this program.
+    #[serde(borrow, rename = "kube-proxy.io/ipvs-scheduler")]
+    pub ipvs_scheduler: Option<Text<'a>>,
 }
 
 /// A Service.

@@ -98,7 +98,7 @@ pub(super) fn ports_changed(mode: Mode) -> anyhow::Result<()> {
 
 /// What becomes of a connection to a port of a cluster IP that its Service does not have.
 fn unused_port(mode: Mode) -> fn(&Outcome) -> bool {
-    if mode == Mode::Nftables { Outcome::is_refused } else { Outcome::is_timed_out }
+    if mode.is_iptables() { Outcome::is_timed_out } else { Outcome::is_refused }
 }
 
 fn each_family(check: impl Fn(IpFamily)) {

@@ -98,7 +98,7 @@ fn basic() -> Vec<Case> {
             vec![
                 flow(CLIENT, To::ClusterIpUdp(2), Pods(BOTH, Kept)),
                 flow(Outside, To::NodePortUdp(2), Pods(BOTH, Masqueraded)),
-                flow(CLIENT, To::ClusterIp(2), Dropped).in_nftables(Refused),
+                flow(CLIENT, To::ClusterIp(2), Dropped).in_nftables(Refused).in_ipvs(Refused),
             ],
         ),
         case(
@@ -112,7 +112,8 @@ fn basic() -> Vec<Case> {
                 flow(CLIENT, To::NodePortOnBridge(3), Pods(BOTH, Masqueraded)).in_nftables(Refused),
                 flow(Node, To::NodePortOnLoopback(3), Pods(BOTH, Masqueraded))
                     .only(IpFamily::V4)
-                    .in_nftables(Refused),
+                    .in_nftables(Refused)
+                    .in_ipvs(Refused),
                 flow(Node, To::NodePortOnLoopback(3), Refused).only(IpFamily::V6),
             ],
         ),
@@ -268,10 +269,11 @@ fn policies() -> Vec<Case> {
                 flow(Outside, To::Vip(4), Pods(LOCAL, Kept)),
                 flow(Outside, To::External(4), Pods(LOCAL, Kept)),
                 flow(CLIENT, To::ClusterIp(4), Pods(BOTH, Kept)),
-                flow(CLIENT, To::Vip(4), Pods(BOTH, Kept)),
-                flow(CLIENT, To::External(4), Pods(BOTH, Kept)),
-                flow(Node, To::Vip(4), Pods(BOTH, Any)),
-                flow(Node, To::NodePort(4), Pods(BOTH, Any)),
+                // One virtual server has one list of destinations: local ones, as long as there are any.
+                flow(CLIENT, To::Vip(4), Pods(BOTH, Kept)).in_ipvs(Pods(LOCAL, Kept)),
+                flow(CLIENT, To::External(4), Pods(BOTH, Kept)).in_ipvs(Pods(LOCAL, Kept)),
+                flow(Node, To::Vip(4), Pods(BOTH, Any)).in_ipvs(Pods(LOCAL, Any)),
+                flow(Node, To::NodePort(4), Pods(BOTH, Any)).in_ipvs(Pods(LOCAL, Any)),
             ],
         ),
         case(

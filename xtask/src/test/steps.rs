@@ -3,14 +3,16 @@
 //! All of them select the whole workspace, also to run few tests of it: cargo then enables the same
 //! features in all steps and compiles nothing twice.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 use kube_proxy_testkit::sandbox;
+use serde_json::Value;
 
+use crate::output::say;
 use crate::variant::Variant;
-use crate::{binary, workspace};
+use crate::{binary, host, uml, workspace};
 
 /// Name of the step that checks and completes the host.
 pub(super) const HOST: &str = "host";
@@ -85,6 +87,12 @@ pub(super) fn all() -> Vec<Step> {
             what: "the end-to-end tests again, in a user namespace",
             needs: &[Needs::Host, Needs::Build, Needs::Root],
             run: rootless,
+        },
+        Step {
+            name: "uml",
+            what: "the ipvs end-to-end tests in user-mode Linux, if this kernel has no ip_vs",
+            needs: &[Needs::Host, Needs::Build],
+            run: uml,
         },
         Step {
             name: "doc",
@@ -163,6 +171,38 @@ fn rootless() -> anyhow::Result<()> {
         arguments.extend(["--test", name]);
     }
     run_tests(&arguments, true)
+}
+
+/// Runs the tests that this kernel cannot run on one that can.
+fn uml() -> anyhow::Result<()> {
+    if Path::new("/proc/self/net/ip_vs").exists() {
+        say!("this kernel has ip_vs: they ran natively");
+        return Ok(());
+    }
+    if !host::is_on_path(uml::PROGRAM) {
+        let missing = "the ipvs tests did not run: there is no linux.uml (Debian package user-mode-linux) and no ip_vs";
+        if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+            bail!(missing);
+        }
+        say!("SKIPPED: {missing}");
+        return Ok(());
+    }
+    let tests = test_program()?;
+    let arguments = [&tests, "ipvs/", "--color=never"].map(str::to_owned);
+    let code = uml::execute(&arguments, &workspace::root(), &[(binary::VARIABLE, binary()?)])?;
+    if code == 0 { Ok(()) } else { bail!("{tests} ipvs/ ended with exit code {code}") }
+}
+
+/// The end-to-end test program that the build step made.
+fn test_program() -> anyhow::Result<String> {
+    let arguments = ["test", "--workspace", "--test", "e2e", "--no-run", "--message-format=json"];
+    let output = workspace::cargo(&arguments).stderr(Stdio::inherit()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let program = messages
+        .filter(|message| message["target"]["name"] == "e2e")
+        .find_map(|message| message["executable"].as_str().map(str::to_owned));
+    program.context("cargo named no end-to-end test program")
 }
 
 /// The kube-proxy that the build step made.

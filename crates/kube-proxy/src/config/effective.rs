@@ -122,6 +122,8 @@ pub struct IpvsSettings {
     pub udp_timeout: Option<Duration>,
     /// With a `Local` policy and no local endpoint, use the endpoints of other nodes.
     pub local_fallback: bool,
+    /// How long connections of an endpoint that goes may go on; zero is for ever.
+    pub drain_timeout: Duration,
 }
 
 /// Settings of the userspace mode.
@@ -201,6 +203,7 @@ pub(crate) struct Beside {
     pub(crate) ipvs_local_fallback: bool,
     pub(crate) service_metrics_limit: u32,
     pub(crate) trust: Trust,
+    pub(crate) ipvs_drain_timeout: Option<Duration>,
 }
 
 impl Effective {
@@ -235,7 +238,7 @@ impl Effective {
             iptables_variant: beside.iptables_variant,
             trust: beside.trust,
             offload_after: beside.offload_after,
-            ipvs: ipvs(config, beside.ipvs_local_fallback),
+            ipvs: ipvs(config, beside.ipvs_local_fallback, beside.ipvs_drain_timeout),
             userspace: userspace(config),
             conntrack: conntrack(config),
             local_traffic: local_traffic(config)?,
@@ -319,7 +322,12 @@ fn source(
     })
 }
 
-fn ipvs(config: &KubeProxyConfiguration, local_fallback: bool) -> IpvsSettings {
+fn ipvs(
+    config: &KubeProxyConfiguration,
+    local_fallback: bool,
+    drain_timeout: Option<Duration>,
+) -> IpvsSettings {
+    const DRAIN_TIMEOUT: Duration = Duration::from_hours(24);
     let ipvs = &config.ipvs;
     let scheduler = if ipvs.scheduler.is_empty() { "rr" } else { &ipvs.scheduler };
     IpvsSettings {
@@ -330,6 +338,7 @@ fn ipvs(config: &KubeProxyConfiguration, local_fallback: bool) -> IpvsSettings {
         tcp_fin_timeout: unless_zero(ipvs.tcp_fin_timeout.to_std()),
         udp_timeout: unless_zero(ipvs.udp_timeout.to_std()),
         local_fallback,
+        drain_timeout: drain_timeout.unwrap_or(DRAIN_TIMEOUT),
     }
 }
 

@@ -346,6 +346,11 @@ impl Loader {
                 .or(env.health.service_metrics_limit)
                 .unwrap_or(SERVICE_METRICS_LIMIT),
             trust: cli.safety.over(&env.safety),
+            ipvs_drain_timeout: cli
+                .ipvs
+                .ipvs_graceful_termination_timeout
+                .or(env.ipvs.ipvs_graceful_termination_timeout)
+                .map(GoDuration::to_std),
         }
     }
 

@@ -17,6 +17,11 @@ mod attribute {
     pub(super) const FLAGS: u16 = 8;
 }
 
+/// The attribute of the address itself.
+pub(super) const LOCAL: u16 = attribute::LOCAL;
+/// The attribute of the address, or of the peer's.
+pub(super) const ADDRESS: u16 = attribute::ADDRESS;
+
 /// How far an address reaches, `RT_SCOPE_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {

@@ -67,6 +67,13 @@ fn reason(code: i32, message: &Message<'_>, attributes_at: usize) -> Reason {
         offset: None,
         missing: None,
     };
+    if reason.errno == Errno::UnknownErrno {
+        reason.message =
+            Some(crate::ipset::explain(code.saturating_neg()).map_or_else(
+                || format!("error number {}", code.saturating_neg()),
+                ToOwned::to_owned,
+            ));
+    }
     if message.flags & flags::ACK_ATTRIBUTES == 0 {
         return reason;
     }

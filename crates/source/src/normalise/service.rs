@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -57,9 +58,17 @@ pub fn service(service: &slim::Service<'_>, context: &Context) -> (Option<Servic
         external_traffic_policy,
         session_affinity: affinity(spec, &mut findings),
         health_check_node_port: health_check(spec, external_traffic_policy, &mut findings),
+        scheduler: scheduler(service, context),
         ports: ports(spec, context, &mut findings),
     };
     (Some(normalised), findings.into_problems())
+}
+
+/// The scheduler that the annotation names; few different ones exist, so the names are shared.
+fn scheduler(service: &slim::Service<'_>, context: &Context) -> Option<Arc<str>> {
+    let annotations = service.metadata.as_ref()?.annotations.as_ref()?;
+    let name = annotations.ipvs_scheduler.as_ref()?.trim();
+    (!name.is_empty()).then(|| context.name(name))
 }
 
 fn is_external_name(spec: &ServiceSpec<'_>) -> bool {

@@ -148,6 +148,9 @@ pub struct IpvsFlags {
     /// With a Local traffic policy and no local endpoint, uses the endpoints of other nodes instead of dropping
     #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
     pub ipvs_local_fallback: Option<bool>,
+    /// Longest time that TCP connections of an endpoint that goes may go on, 0 for ever [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub ipvs_graceful_termination_timeout: Option<GoDuration>,
 }
 
 /// The nftables mode.

@@ -1,0 +1,383 @@
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use futures::executor::block_on;
+use kube_proxy_core::LocalTrafficDetector;
+use kube_proxy_core::tracker::TrackerOptions;
+use kube_proxy_core::{
+    EndpointSlice, Event, IpFamily, Kind, NodePortAddresses, ObjectName, Port, Protocol, Service,
+    SliceEndpoint, SlicePort, Tracker, TrafficPolicy,
+};
+use kube_proxy_netlink::ipvs::Server;
+use proptest::prelude::*;
+
+use super::*;
+use crate::fake::{Fake, Held, Sent};
+use crate::layout::SETS;
+use crate::sync::MAX_ENTRIES;
+
+fn config() -> Config {
+    Config {
+        family: IpFamily::V4,
+        masquerade_all: false,
+        masquerade_mark: 0x4000,
+        local_traffic: LocalTrafficDetector::None,
+        node_ports: NodePortAddresses::All,
+        scheduler: "rr".to_owned(),
+        exclude_cidrs: vec!["10.96.9.0/24".parse().unwrap()],
+        strict_arp: false,
+        tcp_timeout: None,
+        tcp_fin_timeout: None,
+        udp_timeout: None,
+        local_fallback: false,
+        drain_timeout: Duration::from_secs(100),
+        variant: Variant::Auto,
+    }
+}
+
+struct World {
+    tracker: Tracker,
+    backend: IpvsBackend,
+    fake: Fake,
+}
+
+impl World {
+    fn new() -> Self {
+        let options = TrackerOptions {
+            family: IpFamily::V4,
+            node_name: "here".into(),
+            node_ip: None,
+            allow_external_ips: true,
+        };
+        let mut tracker = Tracker::new(options);
+        for kind in [Kind::Service, Kind::EndpointSlice] {
+            tracker.apply(Event::ListStarted(kind));
+            tracker.apply(Event::ListDone(kind));
+        }
+        let fake = Fake::default();
+        fake.lock().0.node = vec!["172.18.0.2".parse().unwrap(), "10.244.0.1".parse().unwrap()];
+        let backend = IpvsBackend::with_kernel(config(), Box::new(fake.clone()), true);
+        Self { tracker, backend, fake }
+    }
+
+    fn full(&mut self) {
+        self.tracker.fold();
+        block_on(self.backend.sync(self.tracker.snapshot(), Scope::Full)).unwrap();
+    }
+
+    fn partial(&mut self) {
+        let changes = self.tracker.fold();
+        block_on(self.backend.sync(self.tracker.snapshot(), Scope::Partial(&changes))).unwrap();
+    }
+
+    fn service(&mut self, service: Service) {
+        self.tracker.apply(Event::ServiceApplied(Arc::new(service)));
+    }
+
+    fn endpoints(&mut self, number: u16, protocol: Protocol, endpoints: &[(u8, bool)]) {
+        self.tracker.apply(Event::EndpointSliceApplied(slice(number, protocol, endpoints)));
+    }
+}
+
+fn address(kind: u8, number: u16) -> IpAddr {
+    let [high, low] = number.to_be_bytes();
+    IpAddr::from([10, kind, high, low])
+}
+
+fn service(number: u16, protocol: Protocol) -> Service {
+    let mut service = Service::new(ObjectName::new("ns", format!("s{number}")));
+    service.cluster_ips.v4 = Some(address(96, number));
+    service.ports = vec![Port {
+        name: "p".into(),
+        protocol,
+        port: NonZeroU16::new(80).unwrap(),
+        node_port: None,
+    }];
+    service
+}
+
+/// Endpoints by number, and whether each is on this node.
+fn slice(number: u16, protocol: Protocol, endpoints: &[(u8, bool)]) -> EndpointSlice {
+    let endpoint = |(host, local): &(u8, bool)| SliceEndpoint {
+        node: Some(if *local { "here" } else { "there" }.into()),
+        ..SliceEndpoint::ready(IpAddr::from([10, 244, u8::from(!local), *host]))
+    };
+    EndpointSlice {
+        name: ObjectName::new("ns", format!("s{number}-x")),
+        service: format!("s{number}").as_str().into(),
+        family: IpFamily::V4,
+        ports: vec![SlicePort { name: "p".into(), protocol, port: NonZeroU16::new(8080).unwrap() }],
+        endpoints: endpoints.iter().map(endpoint).collect(),
+        trigger_time: None,
+    }
+}
+
+/// What the model holds, without destinations that drain.
+fn settled(fake: &Fake) -> Held {
+    let mut held = fake.held();
+    for (_, destinations) in held.servers.values_mut() {
+        destinations.retain(|_, (weight, _)| *weight > 0);
+    }
+    held.sets.values_mut().for_each(|(_, max, _)| *max = 0);
+    held
+}
+
+fn many(count: u16, endpoints: u8) -> World {
+    let mut world = World::new();
+    for number in 0..count {
+        world.service(service(number, Protocol::Tcp));
+        let all: Vec<_> = (0..endpoints).map(|host| (host, host == 0)).collect();
+        world.endpoints(number, Protocol::Tcp, &all);
+    }
+    world
+}
+
+#[test]
+fn the_first_sync_sends_each_object_once_and_the_next_nothing() {
+    let mut world = many(1000, 10);
+    world.full();
+    let sent = world.fake.take_sent();
+    assert_eq!(sent.changes, 1000 + 10_000, "virtual servers and destinations");
+    assert_eq!(sent.addresses, 1000);
+    // The cluster IPs with port, the addresses, and one local endpoint.
+    assert_eq!(sent.entries, 1000 + 1000 + 1);
+    assert_eq!(sent.lists, 3, "nothing is there that has to be listed one by one");
+    world.full();
+    let Sent { changes, entries, addresses, .. } = world.fake.take_sent();
+    assert_eq!((changes, entries, addresses), (0, 0, 0));
+}
+
+#[test]
+fn one_changed_endpoint_costs_the_same_at_any_size() {
+    let cost = |services, endpoints: u8| {
+        let mut world = many(services, endpoints);
+        world.full();
+        world.fake.take_sent();
+        let mut all: Vec<_> = (1..endpoints).map(|host| (host, false)).collect();
+        all.push((200, false));
+        world.endpoints(3, Protocol::Tcp, &all);
+        world.partial();
+        world.fake.take_sent()
+    };
+    let small = cost(5, 3);
+    // One destination less, which drains, and one more; one hairpin entry stays for the other services.
+    assert_eq!(small, Sent { changes: 2, ..Sent::default() });
+    assert_eq!(cost(2000, 40), small);
+}
+
+#[test]
+fn a_destination_drains_until_its_connections_end() {
+    let mut world = many(1, 2);
+    world.full();
+    let key = ServerKey { protocol: 6, address: SocketAddr::new(address(96, 0), 80) };
+    let gone: SocketAddr = "10.244.1.1:8080".parse().unwrap();
+    let weight = |world: &World| world.fake.held().servers[&key].1.get(&gone).map(|d| d.0);
+    world.fake.lock().0.servers.get_mut(&key).unwrap().1.get_mut(&gone).unwrap().1 = 1;
+    world.endpoints(0, Protocol::Tcp, &[(0, true)]);
+    world.partial();
+    assert_eq!(weight(&world), Some(0));
+    world.backend.look_at_drains().unwrap();
+    assert_eq!(weight(&world), Some(0), "it has a connection");
+    assert!(block_on(world.backend.intact()).unwrap(), "what drains is no damage");
+    world.endpoints(0, Protocol::Tcp, &[(0, true), (1, false)]);
+    world.partial();
+    assert_eq!(weight(&world), Some(1), "live again");
+    world.endpoints(0, Protocol::Tcp, &[(0, true)]);
+    world.partial();
+    // A full sync goes on where it was.
+    world.full();
+    assert_eq!(weight(&world), Some(0));
+    world.fake.lock().0.servers.get_mut(&key).unwrap().1.get_mut(&gone).unwrap().1 = 0;
+    world.backend.look_at_drains().unwrap();
+    assert_eq!(weight(&world), None);
+    assert_eq!(world.backend.drains.due(), None);
+}
+
+#[test]
+fn a_udp_destination_leaves_at_once() {
+    let mut world = World::new();
+    world.service(service(1, Protocol::Udp));
+    world.endpoints(1, Protocol::Udp, &[(1, true), (2, false)]);
+    world.full();
+    world.endpoints(1, Protocol::Udp, &[(1, true)]);
+    world.partial();
+    let key = ServerKey { protocol: 17, address: SocketAddr::new(address(96, 1), 80) };
+    assert_eq!(world.fake.held().servers[&key].1.len(), 1);
+}
+
+#[test]
+fn what_others_have_is_left_alone() {
+    let mut world = many(2, 1);
+    world.full();
+    let foreign = |text: &str| ServerKey { protocol: 6, address: text.parse().unwrap() };
+    let (excluded, elsewhere, stale) =
+        (foreign("10.96.9.1:80"), foreign("172.18.0.2:7777"), foreign("10.96.0.1:81"));
+    let rr = Server { scheduler: "rr".to_owned(), flags: 0, timeout: 0 };
+    {
+        let held = &mut world.fake.lock().0;
+        held.device.as_mut().unwrap().insert("10.96.9.1".parse().unwrap());
+        for key in [excluded, elsewhere, stale] {
+            held.servers.insert(key, (rr.clone(), std::collections::BTreeMap::new()));
+        }
+    }
+    world.full();
+    let held = world.fake.held();
+    assert!(held.servers.contains_key(&excluded) && held.servers.contains_key(&elsewhere));
+    assert!(!held.servers.contains_key(&stale), "its address is on our interface");
+    assert!(held.device.unwrap().contains(&"10.96.9.1".parse().unwrap()));
+    world.fake.lock().0.rules.clear();
+    block_on(world.backend.cleanup()).unwrap();
+    let held = world.fake.held();
+    assert_eq!(held.servers.keys().copied().collect::<Vec<_>>(), [excluded, elsewhere]);
+    assert_eq!(held.device.unwrap().len(), 1);
+    assert!(held.sets.is_empty());
+}
+
+#[test]
+fn damage_is_noticed() {
+    let key = ServerKey { protocol: 6, address: SocketAddr::new(address(96, 0), 80) };
+    let damages: [fn(&mut Held, &ServerKey); 6] = [
+        |held, key| drop(held.servers.remove(key)),
+        |held, key| held.servers.get_mut(key).unwrap().1.clear(),
+        |held, _| held.device = None,
+        |held, _| held.device.as_mut().unwrap().clear(),
+        |held, _| held.sets.get_mut("KUBE-CLUSTER-IP").unwrap().2.clear(),
+        |held, _| held.rules.clear(),
+    ];
+    for damage in damages {
+        let mut world = many(3, 2);
+        world.full();
+        assert!(block_on(world.backend.intact()).unwrap());
+        let whole = settled(&world.fake);
+        damage(&mut world.fake.lock().0, &key);
+        assert!(!block_on(world.backend.intact()).unwrap());
+        world.full();
+        assert_eq!(settled(&world.fake), whole);
+    }
+}
+
+#[test]
+fn sets_grow_with_what_they_hold() {
+    let mut world = many(3, 1);
+    world.full();
+    world.fake.lock().0.sets.get_mut("KUBE-CLUSTER-IP").unwrap().1 = 3;
+    for number in 3..10 {
+        world.service(service(number, Protocol::Tcp));
+    }
+    world.tracker.fold();
+    let snapshot = world.tracker.snapshot();
+    block_on(world.backend.sync(snapshot, Scope::Full)).unwrap();
+    let held = world.fake.held();
+    let (_, max, entries) = &held.sets["KUBE-CLUSTER-IP"];
+    assert_eq!((*max, entries.len()), (MAX_ENTRIES, 10));
+    assert_eq!(held.sets.len(), SETS.len(), "no set is left over");
+}
+
+#[test]
+fn traffic_is_told_by_service_port_and_endpoint() {
+    let mut world = many(1, 2);
+    world.full();
+    let traffic = block_on(world.backend.traffic()).unwrap();
+    let total: Vec<_> = traffic.iter().filter(|t| t.endpoint.is_none()).collect();
+    assert_eq!(total.len(), 1);
+    assert_eq!(total[0].connections, 3);
+    assert_eq!(total[0].bytes, Some(Bytes { sent: 10, received: 20 }));
+    assert_eq!(traffic.len(), 3);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Service {
+        number: u16,
+        cluster_ip: u16,
+        external: Option<u16>,
+        node_port: Option<u16>,
+        local: bool,
+        udp: bool,
+    },
+    Delete(u16),
+    Endpoints {
+        number: u16,
+        udp: bool,
+        endpoints: BTreeSet<(u8, bool)>,
+    },
+    Sync,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let number = 0_u16..5;
+    let service = (
+        number.clone(),
+        0_u16..6,
+        proptest::option::of(0_u16..6),
+        proptest::option::of(0_u16..3),
+        any::<(bool, bool)>(),
+    );
+    prop_oneof![
+        service.prop_map(|(number, cluster_ip, external, node_port, (local, udp))| Step::Service {
+            number,
+            cluster_ip,
+            external,
+            node_port,
+            local,
+            udp,
+        }),
+        number.clone().prop_map(Step::Delete),
+        (number, any::<bool>(), proptest::collection::btree_set((0_u8..4, any::<bool>()), 0..4))
+            .prop_map(|(number, udp, endpoints)| Step::Endpoints { number, udp, endpoints }),
+        Just(Step::Sync),
+    ]
+}
+
+fn protocol(udp: bool) -> Protocol {
+    if udp { Protocol::Udp } else { Protocol::Tcp }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// However changes come, the node ends up as if all had been there from the start.
+    #[test]
+    fn a_stream_of_changes_equals_a_rebuild(steps in proptest::collection::vec(step(), 1..40)) {
+        let mut world = World::new();
+        world.full();
+        for step in steps.into_iter().chain([Step::Sync]) {
+            match step {
+                Step::Service { number, cluster_ip, external, node_port, local, udp } => {
+                    let mut made = service(number, protocol(udp));
+                    made.cluster_ips.v4 = Some(address(96, cluster_ip));
+                    made.external_ips = external.map(|n| address(96, n)).into_iter().collect();
+                    made.ports[0].node_port = node_port.and_then(|n| NonZeroU16::new(30_000 + n));
+                    if local {
+                        made.external_traffic_policy = TrafficPolicy::Local;
+                        made.internal_traffic_policy = TrafficPolicy::Local;
+                    }
+                    world.service(made);
+                }
+                Step::Delete(number) => {
+                    let name = ObjectName::new("ns", format!("s{number}"));
+                    world.tracker.apply(Event::ServiceDeleted(name));
+                }
+                Step::Endpoints { number, udp, endpoints } => {
+                    let all: Vec<_> = endpoints.into_iter().collect();
+                    world.endpoints(number, protocol(udp), &all);
+                }
+                Step::Sync => {
+                    world.partial();
+                    prop_assert!(block_on(world.backend.intact()).unwrap());
+                }
+            }
+        }
+        let fresh = Fake::default();
+        fresh.lock().0.node = world.fake.held().node;
+        let mut rebuilt = IpvsBackend::with_kernel(config(), Box::new(fresh.clone()), true);
+        block_on(rebuilt.sync(world.tracker.snapshot(), Scope::Full)).unwrap();
+        prop_assert_eq!(settled(&world.fake), settled(&fresh));
+        world.fake.take_sent();
+        world.full();
+        let Sent { changes, entries, addresses, .. } = world.fake.take_sent();
+        prop_assert_eq!((changes, entries, addresses), (0, 0, 0), "a full sync finds nothing to do");
+    }
+}

@@ -1,0 +1,147 @@
+//! What is on the node already, what of it is ours, and how it differs from what is wanted.
+//!
+//! Ours are the sets by their names, host addresses on the interface, and virtual servers that one of these records:
+//! the address is on the interface, address and port are in a set of frontends, or the port is in a set of node ports and the address the
+//! node's own. Records are written before a virtual server and deleted after it. What `excludeCIDRs` names is never removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use kube_proxy_core::{IpFamily, Protocol, SyncError};
+use kube_proxy_netlink::ipset::Entry;
+use kube_proxy_netlink::ipvs::{Found, ServerKey};
+use kube_proxy_netlink::route::{Address, Scope};
+use rustc_hash::FxHashSet;
+
+use crate::kernel::Kernel;
+use crate::layout::{SETS, Set};
+use crate::plan::Item;
+
+/// Addresses of the node, and of the interface for services.
+#[derive(Debug, Default)]
+pub(crate) struct Addresses {
+    /// Sorted; what node ports may be used on.
+    pub(crate) node: Vec<IpAddr>,
+    /// Host addresses on the interface.
+    pub(crate) device: BTreeSet<IpAddr>,
+    /// Others on the interface, which are not ours.
+    pub(crate) foreign: usize,
+    /// Any of the other family on the interface.
+    pub(crate) other_family: bool,
+}
+
+impl Addresses {
+    pub(crate) fn sort(all: &[Address], device: Option<u32>, family: IpFamily) -> Self {
+        let mut sorted = Self::default();
+        for address in all {
+            let ip = address.address;
+            let own = IpFamily::of(&ip) == family;
+            if Some(address.interface) == device {
+                let link_local = address.scope == Scope::Link;
+                if !own {
+                    sorted.other_family |= !link_local;
+                } else if address.prefix_len == family.bits() && !link_local {
+                    sorted.device.insert(ip);
+                } else if !link_local {
+                    sorted.foreign += 1;
+                }
+            } else if own
+                && !ip.is_loopback()
+                && address.scope != Scope::Host
+                && !is_link_local(&ip)
+            {
+                sorted.node.push(ip);
+            }
+        }
+        sorted.node.sort_unstable();
+        sorted.node.dedup();
+        sorted
+    }
+}
+
+fn is_link_local(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// What is on the node.
+#[derive(Debug, Default)]
+pub(crate) struct Existing {
+    /// Sets of ours that are there, with the most entries they can hold.
+    pub(crate) sets: BTreeMap<Set, Option<u32>>,
+    pub(crate) items: BTreeSet<Item>,
+    pub(crate) servers: BTreeMap<ServerKey, Found>,
+    pub(crate) addresses: Addresses,
+}
+
+impl Existing {
+    /// Reads all of it.
+    pub(crate) fn read(
+        kernel: &mut dyn Kernel,
+        family: IpFamily,
+        device: Option<u32>,
+    ) -> Result<Self, SyncError> {
+        let all = kernel.addresses()?;
+        let addresses = Addresses::sort(&all, device, family);
+        let mut items: BTreeSet<Item> =
+            addresses.device.iter().copied().map(Item::Address).collect();
+        let mut sets = BTreeMap::new();
+        let headers = kernel.sets()?;
+        for (set, _, kind) in SETS {
+            let name = set.name(family);
+            let Some(header) = headers.iter().find(|header| header.name == name) else { continue };
+            let number = if family == IpFamily::V4 { 2 } else { 10 };
+            if header.kind != kind.name() || (header.family != 0 && header.family != number) {
+                return Err(SyncError::Refused(format!(
+                    "ipset {name} exists with type {} of address family {}, needed is {} of {family}: remove it (`ipset destroy {name}`)",
+                    header.kind,
+                    header.family,
+                    kind.name()
+                )));
+            }
+            items.extend(kernel.members(&name)?.into_iter().map(|entry| Item::Entry(set, entry)));
+            sets.insert(set, header.max);
+        }
+        let servers = kernel.servers()?.into_iter().map(|found| (found.key, found)).collect();
+        Ok(Self { sets, items, servers, addresses })
+    }
+
+    /// Whether a virtual server was made by this program, or a Go kube-proxy.
+    pub(crate) fn is_ours(
+        &self,
+        exclude: &[IpNet],
+        key: &ServerKey,
+        frontends: &FxHashSet<(IpAddr, u8, u16)>,
+    ) -> bool {
+        let (ip, port) = (key.address.ip(), key.address.port());
+        if exclude.iter().any(|net| net.contains(&ip)) {
+            return false;
+        }
+        let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+            .into_iter()
+            .find(|protocol| protocol.number() == key.protocol);
+        let Some(protocol) = protocol else { return false };
+        let node_port =
+            self.items.contains(&Item::Entry(Set::NodePort(protocol), Entry::Port(port)))
+                && self.addresses.node.contains(&ip);
+        self.addresses.device.contains(&ip)
+            || frontends.contains(&(ip, key.protocol, port))
+            || node_port
+    }
+
+    /// Frontends that the sets record.
+    pub(crate) fn frontends(&self) -> FxHashSet<(IpAddr, u8, u16)> {
+        let frontends = self.items.iter().filter_map(|item| match item {
+            Item::Entry(set, Entry::IpPort(ip, protocol, port))
+                if set.holds_frontends() || *set == Set::NodePort(Protocol::Sctp) =>
+            {
+                Some((*ip, *protocol, *port))
+            }
+            _ => None,
+        });
+        frontends.collect()
+    }
+}

@@ -1,0 +1,266 @@
+//! A working model of the kernel, for tests: it refuses what the kernel refuses, and counts what it is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use kube_proxy_core::{IpFamily, SyncError};
+use kube_proxy_iptables::text::Check;
+use kube_proxy_netlink::ipset::{Entry, Header, SetType};
+use kube_proxy_netlink::ipvs::{Change, Counters, Destination, Found, Server, ServerKey};
+use kube_proxy_netlink::route::{Address, AddressFlags, Scope};
+
+use crate::Config;
+use crate::kernel::Kernel;
+
+/// The index of the interface.
+const DEVICE: u32 = 7;
+
+/// Weight and connections of each.
+type Destinations = BTreeMap<SocketAddr, (u32, u32)>;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) servers: BTreeMap<ServerKey, (Server, Destinations)>,
+    pub(crate) device: Option<BTreeSet<IpAddr>>,
+    pub(crate) node: Vec<IpAddr>,
+    pub(crate) sets: BTreeMap<String, (SetType, u32, BTreeSet<Entry>)>,
+    pub(crate) rules: String,
+}
+
+/// How often each kind of message was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) changes: usize,
+    pub(crate) entries: usize,
+    pub(crate) addresses: usize,
+    /// Requests that list something.
+    pub(crate) lists: usize,
+    pub(crate) restores: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fake(Arc<Mutex<(Held, Sent)>>);
+
+impl Fake {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, (Held, Sent)> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn take_sent(&self) -> Sent {
+        std::mem::take(&mut self.lock().1)
+    }
+
+    pub(crate) fn held(&self) -> Held {
+        self.lock().0.clone()
+    }
+}
+
+fn refuse<T>(what: impl std::fmt::Display) -> Result<T, SyncError> {
+    Err(SyncError::Refused(format!("{what}: refused by the model")))
+}
+
+fn apply(held: &mut Held, change: &Change) -> bool {
+    match change {
+        Change::Add(key, server) => {
+            let new = !held.servers.contains_key(key);
+            held.servers.entry(*key).or_insert((server.clone(), BTreeMap::new()));
+            new
+        }
+        Change::Set(key, server) => {
+            held.servers.get_mut(key).map(|(known, _)| known.clone_from(server)).is_some()
+        }
+        Change::Delete(key) => held.servers.remove(key).is_some(),
+        Change::AddDestination(key, to, weight) => held
+            .servers
+            .get_mut(key)
+            .is_some_and(|(_, destinations)| destinations.insert(*to, (*weight, 0)).is_none()),
+        Change::SetDestination(key, to, weight) => held
+            .servers
+            .get_mut(key)
+            .is_some_and(|(_, d)| d.get_mut(to).map(|(known, _)| *known = *weight).is_some()),
+        Change::DeleteDestination(key, to) => {
+            held.servers.get_mut(key).is_some_and(|(_, d)| d.remove(to).is_some())
+        }
+    }
+}
+
+impl Kernel for Fake {
+    fn servers(&mut self) -> Result<Vec<Found>, SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.lists += 1;
+        let found = held.servers.iter().map(|(key, (server, _))| Found {
+            key: *key,
+            server: server.clone(),
+            counters: Counters { connections: 3, bytes_in: 10, bytes_out: 20 },
+        });
+        Ok(found.collect())
+    }
+
+    fn destinations(&mut self, key: ServerKey) -> Result<Vec<Destination>, SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.lists += 1;
+        let Some((_, destinations)) = held.servers.get(&key) else { return refuse(key) };
+        let found = destinations.iter().map(|(address, (weight, active))| Destination {
+            address: *address,
+            weight: *weight,
+            forwarding: 0,
+            active: *active,
+            inactive: 0,
+            counters: Counters { connections: 1, bytes_in: 2, bytes_out: 4 },
+        });
+        Ok(found.collect())
+    }
+
+    fn change(&mut self, changes: &[Change]) -> Result<(), SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.changes += changes.len();
+        let refused = changes.iter().find(|change| !apply(held, change));
+        refused.map_or(Ok(()), refuse)
+    }
+
+    fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError> {
+        Ok(["rr", "sh", "mh", "lc"].contains(&name))
+    }
+
+    fn device(&mut self) -> Result<Option<u32>, SyncError> {
+        Ok(self.lock().0.device.as_ref().map(|_| DEVICE))
+    }
+
+    fn add_device(&mut self) -> Result<(), SyncError> {
+        self.lock().0.device = Some(BTreeSet::new());
+        Ok(())
+    }
+
+    fn delete_device(&mut self) -> Result<(), SyncError> {
+        self.lock().0.device = None;
+        Ok(())
+    }
+
+    fn addresses(&mut self) -> Result<Vec<Address>, SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.lists += 1;
+        let make = |interface, prefix_len: Option<u8>, ip: &IpAddr| Address {
+            address: *ip,
+            prefix_len: prefix_len.unwrap_or(IpFamily::of(ip).bits()),
+            interface,
+            scope: Scope::Global,
+            flags: AddressFlags::PERMANENT,
+            label: None,
+        };
+        let ours = held.device.iter().flatten().map(|ip| make(DEVICE, None, ip));
+        Ok(ours.chain(held.node.iter().map(|ip| make(2, Some(24), ip))).collect())
+    }
+
+    fn add_addresses(&mut self, _: u32, addresses: &[IpAddr]) -> Result<(), SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.addresses += addresses.len();
+        let Some(device) = &mut held.device else { return refuse("no interface") };
+        device.extend(addresses);
+        Ok(())
+    }
+
+    fn delete_addresses(&mut self, _: u32, addresses: &[IpAddr]) -> Result<(), SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.addresses += addresses.len();
+        let Some(device) = &mut held.device else { return refuse("no interface") };
+        device.retain(|ip| !addresses.contains(ip));
+        Ok(())
+    }
+
+    fn sets(&mut self) -> Result<Vec<Header>, SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.lists += 1;
+        let headers = held.sets.iter().map(|(name, (kind, max, entries))| Header {
+            name: name.clone(),
+            kind: kind.name().to_owned(),
+            family: 0,
+            elements: u32::try_from(entries.len()).ok(),
+            max: Some(*max),
+        });
+        Ok(headers.collect())
+    }
+
+    fn members(&mut self, set: &str) -> Result<Vec<Entry>, SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.lists += 1;
+        let Some((.., entries)) = held.sets.get(set) else { return refuse(set) };
+        Ok(entries.iter().copied().collect())
+    }
+
+    fn create_set(&mut self, set: &str, kind: SetType, max: u32) -> Result<(), SyncError> {
+        let (held, _) = &mut *self.lock();
+        match held.sets.insert(set.to_owned(), (kind, max, BTreeSet::new())) {
+            None => Ok(()),
+            Some(_) => refuse(set),
+        }
+    }
+
+    fn destroy_set(&mut self, set: &str) -> Result<(), SyncError> {
+        let (held, _) = &mut *self.lock();
+        if held.rules.contains(&format!("--match-set {set} ")) {
+            return refuse(set);
+        }
+        held.sets.remove(set).map_or_else(|| refuse(set), |_| Ok(()))
+    }
+
+    fn swap_sets(&mut self, set: &str, other: &str) -> Result<(), SyncError> {
+        let (held, _) = &mut *self.lock();
+        let (Some(a), Some(b)) = (held.sets.remove(set), held.sets.remove(other)) else {
+            return refuse(set);
+        };
+        held.sets.insert(set.to_owned(), b);
+        held.sets.insert(other.to_owned(), a);
+        Ok(())
+    }
+
+    fn add_entries(&mut self, set: &str, entries: &[Entry]) -> Result<(), SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.entries += entries.len();
+        let Some((_, max, known)) = held.sets.get_mut(set) else { return refuse(set) };
+        known.extend(entries);
+        if known.len() > *max as usize { refuse(set) } else { Ok(()) }
+    }
+
+    fn delete_entries(&mut self, set: &str, entries: &[Entry]) -> Result<(), SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.entries += entries.len();
+        let Some((.., known)) = held.sets.get_mut(set) else { return refuse(set) };
+        known.retain(|entry| !entries.contains(entry));
+        Ok(())
+    }
+
+    fn save(&mut self, _: &str, _: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
+        Ok(())
+    }
+
+    fn restore(&mut self, input: &str) -> Result<(), SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.restores += 1;
+        let mut words = input.split_whitespace();
+        while let Some(word) = words.next() {
+            if word == "--match-set" && !words.next().is_some_and(|set| held.sets.contains_key(set))
+            {
+                return refuse("a rule that refers to a set that is not there");
+            }
+        }
+        input.clone_into(&mut held.rules);
+        Ok(())
+    }
+
+    fn holds(&mut self, checks: &[Check]) -> Result<bool, SyncError> {
+        let (held, _) = &mut *self.lock();
+        Ok(checks.iter().all(|check| match check {
+            Check::Chain { chain, .. } => held.rules.contains(&format!(":{chain} ")),
+            Check::Rule { rule, .. } => held.rules.contains(rule),
+        }))
+    }
+
+    fn remove_iptables_mode(&mut self) -> Result<(), SyncError> {
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: &Config) -> Result<(), SyncError> {
+        Ok(())
+    }
+}

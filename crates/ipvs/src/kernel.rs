@@ -1,0 +1,257 @@
+//! The one place where the kernel is touched.
+
+use std::net::IpAddr;
+
+use kube_proxy_core::{IpFamily, SyncError};
+use kube_proxy_iptables::Variant;
+use kube_proxy_iptables::text::{Check, TextRules};
+use kube_proxy_netlink::ipset::{Entry, Header, Ipset, SetType};
+use kube_proxy_netlink::ipvs::{Change, Destination, Found, Ipvs, ServerKey};
+use kube_proxy_netlink::route::{Address, Route};
+use kube_proxy_netlink::{Errno, Error, Family, Refusal};
+
+use crate::layout::SHARED_CHAINS;
+use crate::{Config, DEVICE, sysctls};
+
+/// What the backend needs of the kernel, of one family.
+pub(crate) trait Kernel: Send {
+    /// Virtual servers of the family, whosever they are.
+    fn servers(&mut self) -> Result<Vec<Found>, SyncError>;
+    fn destinations(&mut self, key: ServerKey) -> Result<Vec<Destination>, SyncError>;
+    /// Carries out all changes that it can; an error names one of the others.
+    fn change(&mut self, changes: &[Change]) -> Result<(), SyncError>;
+    /// Whether there is a scheduler with this name; tried with a virtual server that nobody sends to.
+    fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError>;
+    /// The index of the interface for services, if it is there.
+    fn device(&mut self) -> Result<Option<u32>, SyncError>;
+    fn add_device(&mut self) -> Result<(), SyncError>;
+    fn delete_device(&mut self) -> Result<(), SyncError>;
+    /// Addresses of both families.
+    fn addresses(&mut self) -> Result<Vec<Address>, SyncError>;
+    fn add_addresses(&mut self, index: u32, addresses: &[IpAddr]) -> Result<(), SyncError>;
+    fn delete_addresses(&mut self, index: u32, addresses: &[IpAddr]) -> Result<(), SyncError>;
+    fn sets(&mut self) -> Result<Vec<Header>, SyncError>;
+    fn members(&mut self, set: &str) -> Result<Vec<Entry>, SyncError>;
+    fn create_set(&mut self, set: &str, kind: SetType, max: u32) -> Result<(), SyncError>;
+    fn destroy_set(&mut self, set: &str) -> Result<(), SyncError>;
+    fn swap_sets(&mut self, set: &str, other: &str) -> Result<(), SyncError>;
+    fn add_entries(&mut self, set: &str, entries: &[Entry]) -> Result<(), SyncError>;
+    fn delete_entries(&mut self, set: &str, entries: &[Entry]) -> Result<(), SyncError>;
+    /// Hands over each line of `iptables-save` for one table.
+    fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError>;
+    fn restore(&mut self, input: &str) -> Result<(), SyncError>;
+    fn holds(&mut self, checks: &[Check]) -> Result<bool, SyncError>;
+    /// Removes what the iptables mode has in the same variant, but for what is shared with it.
+    fn remove_iptables_mode(&mut self) -> Result<(), SyncError>;
+    /// Sysctls and timeouts.
+    fn prepare(&mut self, config: &Config) -> Result<(), SyncError>;
+}
+
+/// The kernel of this node.
+pub(crate) struct Node {
+    family: IpFamily,
+    ipvs: Ipvs,
+    ipset: Ipset,
+    route: Route,
+    /// `None` where only other things are to be removed.
+    rules: Option<TextRules>,
+}
+
+impl Node {
+    /// Opens everything; says in one sentence what is missing.
+    pub(crate) fn open(config: &Config) -> Result<Self, SyncError> {
+        let missing = |what: &str, error: &Error| {
+            SyncError::Unsupported(format!("ipvs mode needs {what}, and CAP_NET_ADMIN: {error}"))
+        };
+        Ok(Self {
+            family: config.family,
+            ipvs: Ipvs::open().map_err(|e| {
+                missing("a kernel with IP virtual server (module ip_vs; `modprobe ip_vs`)", &e)
+            })?,
+            ipset: Ipset::open().map_err(|e| missing("a kernel with ipset (module ip_set)", &e))?,
+            route: Route::open().map_err(|e| missing("rtnetlink", &e))?,
+            rules: Some(TextRules::choose(config.family, config.variant)?),
+        })
+    }
+
+    /// Opens what is needed to remove things. Loads no module: where there is none, there is nothing to remove.
+    pub(crate) fn open_to_remove(family: IpFamily) -> Result<Self, SyncError> {
+        let unsupported = |reason: String| Err(SyncError::Unsupported(reason));
+        if !std::path::Path::new("/proc/thread-self/net/ip_vs").exists() {
+            return unsupported("no IP virtual server (module ip_vs) is loaded".to_owned());
+        }
+        let mut ipvs = Ipvs::open().map_err(sync_error)?;
+        match ipvs.servers() {
+            // Only root of the host may, and then only root of the host did.
+            Err(error) if error.is_permission() => return unsupported(error.to_string()),
+            result => result.map_err(sync_error)?,
+        };
+        let ipset = Ipset::open().map_err(sync_error)?;
+        let route = Route::open().map_err(sync_error)?;
+        Ok(Self { family, ipvs, ipset, route, rules: None })
+    }
+
+    fn rules(&self) -> Result<&TextRules, SyncError> {
+        let missing = || SyncError::Unsupported("no iptables programs were chosen".to_owned());
+        self.rules.as_ref().ok_or_else(missing)
+    }
+
+    /// The variant of iptables in use.
+    pub(crate) fn variant(&self) -> Variant {
+        self.rules.as_ref().map_or(Variant::Auto, TextRules::variant)
+    }
+
+    /// Whether MASQUERADE knows `--random-fully`.
+    pub(crate) fn knows_random_fully(&self) -> bool {
+        self.rules.as_ref().is_some_and(TextRules::knows_random_fully)
+    }
+
+    fn netlink_family(&self) -> Family {
+        match self.family {
+            IpFamily::V4 => Family::V4,
+            IpFamily::V6 => Family::V6,
+        }
+    }
+}
+
+/// An error of netlink as one of a sync.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(crate) fn sync_error(error: Error) -> SyncError {
+    SyncError::Refused(error.to_string())
+}
+
+fn refused(refusals: &[Refusal]) -> Result<(), SyncError> {
+    let Some(first) = refusals.first() else { return Ok(()) };
+    let more = match refusals.len() {
+        1 => String::new(),
+        count => format!(" (and {} more)", count - 1),
+    };
+    Err(SyncError::Refused(format!("{first}{more}")))
+}
+
+impl Kernel for Node {
+    fn servers(&mut self) -> Result<Vec<Found>, SyncError> {
+        let mut found = self.ipvs.servers().map_err(sync_error)?;
+        let family = self.family;
+        found.retain(|found| IpFamily::of(&found.key.address.ip()) == family);
+        Ok(found)
+    }
+
+    fn destinations(&mut self, key: ServerKey) -> Result<Vec<Destination>, SyncError> {
+        self.ipvs.destinations(key).map_err(sync_error)
+    }
+
+    fn change(&mut self, changes: &[Change]) -> Result<(), SyncError> {
+        refused(&self.ipvs.change(changes).map_err(sync_error)?)
+    }
+
+    fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError> {
+        let probe = sysctls::probe_server(self.family, name);
+        let key = sysctls::probe_key(self.family);
+        // One that a killed process left.
+        let _ = self.ipvs.change(&[Change::Delete(key)]);
+        let refusals = self.ipvs.change(&[probe]).map_err(sync_error)?;
+        match refusals.first() {
+            None => {
+                self.change(&[Change::Delete(key)])?;
+                Ok(true)
+            }
+            Some(refusal) if refusal.errno == Errno::ENOENT => Ok(false),
+            Some(_) => refused(&refusals).map(|()| true),
+        }
+    }
+
+    fn device(&mut self) -> Result<Option<u32>, SyncError> {
+        match self.route.link(DEVICE).map_err(sync_error)? {
+            None => Ok(None),
+            Some(link) if link.kind.as_deref() == Some("dummy") => Ok(Some(link.index)),
+            Some(link) => Err(SyncError::Refused(format!(
+                "there is an interface {DEVICE} that is no dummy interface but {}: rename it, its name is needed for the addresses of services",
+                link.kind.as_deref().unwrap_or("of another kind")
+            ))),
+        }
+    }
+
+    fn add_device(&mut self) -> Result<(), SyncError> {
+        match self.route.add_dummy(DEVICE) {
+            // The other family was faster.
+            Err(error) if error.is_exists() => Ok(()),
+            Err(error) if error.is_unsupported() => Err(SyncError::Unsupported(format!(
+                "ipvs mode needs a kernel with dummy interfaces (module dummy): {error}"
+            ))),
+            result => result.map_err(sync_error),
+        }
+    }
+
+    fn delete_device(&mut self) -> Result<(), SyncError> {
+        self.route.delete_link(DEVICE).map_err(sync_error)
+    }
+
+    fn addresses(&mut self) -> Result<Vec<Address>, SyncError> {
+        Ok(self.route.addresses().map_err(sync_error)?.0)
+    }
+
+    fn add_addresses(&mut self, index: u32, addresses: &[IpAddr]) -> Result<(), SyncError> {
+        refused(&self.route.add_addresses(index, addresses).map_err(sync_error)?)
+    }
+
+    fn delete_addresses(&mut self, index: u32, addresses: &[IpAddr]) -> Result<(), SyncError> {
+        refused(&self.route.delete_addresses(index, addresses).map_err(sync_error)?)
+    }
+
+    fn sets(&mut self) -> Result<Vec<Header>, SyncError> {
+        self.ipset.headers().map_err(sync_error)
+    }
+
+    fn members(&mut self, set: &str) -> Result<Vec<Entry>, SyncError> {
+        self.ipset.members(set).map_err(sync_error)
+    }
+
+    fn create_set(&mut self, set: &str, kind: SetType, max: u32) -> Result<(), SyncError> {
+        let family = self.netlink_family();
+        self.ipset.create(set, kind, family, max).map_err(sync_error)
+    }
+
+    fn destroy_set(&mut self, set: &str) -> Result<(), SyncError> {
+        self.ipset.destroy(set).map_err(sync_error)
+    }
+
+    fn swap_sets(&mut self, set: &str, other: &str) -> Result<(), SyncError> {
+        self.ipset.swap(set, other).map_err(sync_error)
+    }
+
+    fn add_entries(&mut self, set: &str, entries: &[Entry]) -> Result<(), SyncError> {
+        self.ipset.add(set, entries).map_err(sync_error)
+    }
+
+    fn delete_entries(&mut self, set: &str, entries: &[Entry]) -> Result<(), SyncError> {
+        self.ipset.delete(set, entries).map_err(sync_error)
+    }
+
+    fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
+        self.rules()?.save(table, each)
+    }
+
+    fn restore(&mut self, input: &str) -> Result<(), SyncError> {
+        self.rules()?.restore(input)
+    }
+
+    fn holds(&mut self, checks: &[Check]) -> Result<bool, SyncError> {
+        self.rules()?.holds(checks)
+    }
+
+    fn remove_iptables_mode(&mut self) -> Result<(), SyncError> {
+        self.rules()?.remove_iptables_mode(&SHARED_CHAINS)
+    }
+
+    fn prepare(&mut self, config: &Config) -> Result<(), SyncError> {
+        for problem in sysctls::apply(config) {
+            tracing::warn!("{problem}");
+        }
+        let (tcp, fin, udp) = (config.tcp_timeout, config.tcp_fin_timeout, config.udp_timeout);
+        if tcp.is_none() && fin.is_none() && udp.is_none() {
+            return Ok(());
+        }
+        self.ipvs.set_timeouts(tcp, fin, udp).map_err(sync_error)
+    }
+}

@@ -1,0 +1,81 @@
+//! The ipvs backend: every frontend is a virtual server of the kernel's load balancer.
+//!
+//! ```text
+//! Snapshot ─plan─▶ servers, addresses, set entries ─diff─▶ Delta ─▶ kernel
+//!          plan.rs                                state.rs  sync.rs, servers.rs, kernel.rs
+//! ```
+//!
+//! * `layout.rs` is the table of sets, chains and rules; the rules never depend on a service, they look packets up in the sets.
+//! * `drain.rs` lets connections of endpoints that go come to their end.
+//! * `existing.rs` compares with what is on the node, for full syncs, and tells what is ours.
+//! * `look.rs` looks whether all is still there; `watch.rs` says when.
+//! * `sysctls.rs` sets what the mode needs of the kernel.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses};
+use kube_proxy_iptables::Variant;
+
+mod backend;
+mod cleanup;
+mod drain;
+mod existing;
+#[cfg(test)]
+mod fake;
+mod kernel;
+mod layout;
+mod look;
+mod plan;
+mod servers;
+mod state;
+mod sync;
+mod sysctls;
+mod watch;
+
+pub use backend::IpvsBackend;
+pub use cleanup::remove;
+
+/// The interface that holds the addresses of services.
+const DEVICE: &str = "kube-ipvs0";
+
+/// How the virtual servers of one family are made.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The family.
+    pub family: IpFamily,
+    /// Masquerade everything that is sent to a cluster IP.
+    pub masquerade_all: bool,
+    /// The packet mark that asks for masquerading: `1 << masqueradeBit`.
+    pub masquerade_mark: u32,
+    /// How traffic of local pods is recognised.
+    pub local_traffic: LocalTrafficDetector,
+    /// Which addresses of the node take NodePort traffic; loopback never does.
+    pub node_ports: NodePortAddresses,
+    /// The scheduler of virtual servers whose Service does not ask for another one.
+    pub scheduler: String,
+    /// Virtual servers and addresses in these networks are never removed.
+    pub exclude_cidrs: Vec<IpNet>,
+    /// Set `arp_ignore` and `arp_announce`, so that the node does not answer for the addresses of services.
+    pub strict_arp: bool,
+    /// Timeout of idle TCP connections; `None` keeps the kernel's, as for the next two.
+    pub tcp_timeout: Option<Duration>,
+    /// Timeout of TCP connections after FIN.
+    pub tcp_fin_timeout: Option<Duration>,
+    /// Timeout of UDP flows.
+    pub udp_timeout: Option<Duration>,
+    /// With a `Local` policy and no local endpoint, use the endpoints of other nodes.
+    pub local_fallback: bool,
+    /// How long the connections of an endpoint that goes may go on; zero is for ever.
+    pub drain_timeout: Duration,
+    /// Which iptables to use.
+    pub variant: Variant,
+}
+
+impl Config {
+    /// Whether something with this address must never be removed.
+    fn excludes(&self, ip: &IpAddr) -> bool {
+        self.exclude_cidrs.iter().any(|net| net.contains(ip))
+    }
+}

@@ -1,0 +1,114 @@
+//! Looks at the node between syncs: at what drains, and whether all is still there.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use kube_proxy_core::SyncError;
+use kube_proxy_netlink::ipvs::Change;
+
+use crate::backend::{Applied, IpvsBackend};
+use crate::existing::Addresses;
+use crate::layout::{self, SETS};
+use crate::servers::same;
+
+/// Virtual servers whose destinations one look reads.
+const LOOKED_AT: usize = 64;
+
+impl IpvsBackend {
+    /// Looks at the destinations that drain, and deletes those that nothing uses any more.
+    pub(crate) fn look_at_drains(&mut self) -> Result<(), SyncError> {
+        let now = Instant::now();
+        let mut changes = Vec::new();
+        for key in self.drains.servers() {
+            let found = self.kernel.destinations(key)?;
+            let of_server = self.drains.waiting.iter().filter(|((of, _), _)| *of == key);
+            let mut gone = Vec::new();
+            for ((_, to), deadline) in of_server {
+                let destination = found.iter().find(|found| found.address == *to);
+                let over = deadline.is_some_and(|deadline| deadline <= now);
+                match destination {
+                    None => gone.push(*to),
+                    Some(found) if over || found.active + found.inactive == 0 => {
+                        if over && found.active > 0 {
+                            tracing::info!(
+                                "{} connections of {key} to {to} are cut: the time for them to end is over",
+                                found.active
+                            );
+                        }
+                        changes.push(Change::DeleteDestination(key, *to));
+                        gone.push(*to);
+                    }
+                    Some(_) => {}
+                }
+            }
+            for to in gone {
+                self.drains.end(key, to);
+            }
+        }
+        self.drains.looked(now);
+        self.set_alarm();
+        if changes.is_empty() { Ok(()) } else { self.kernel.change(&changes) }
+    }
+
+    /// Whether everything is there; destinations of some virtual servers only, of others the next time.
+    pub(crate) fn look(&mut self, applied: &mut Applied) -> Result<bool, SyncError> {
+        if self.kernel.device()? != Some(applied.device) {
+            return Ok(false);
+        }
+        let all = self.kernel.addresses()?;
+        let addresses = Addresses::sort(&all, Some(applied.device), self.config.family);
+        if addresses.node != applied.node_addresses
+            || addresses.device.len() < applied.state.addresses()
+        {
+            return Ok(false);
+        }
+        let headers = self.kernel.sets()?;
+        for (set, ..) in SETS {
+            let name = set.name(self.config.family);
+            let header = headers.iter().find(|header| header.name == name);
+            let wanted = applied.state.entries(set);
+            let right = header.is_some_and(|header| {
+                header.elements.is_none_or(|has| usize::try_from(has) == Ok(wanted))
+            });
+            if !right {
+                return Ok(false);
+            }
+        }
+        let mut there = 0;
+        for found in self.kernel.servers()? {
+            if let Some((_, wanted)) = applied.state.servers.get(&found.key) {
+                there += 1;
+                if !same(&found.server, &wanted.server) {
+                    return Ok(false);
+                }
+            }
+        }
+        if there != applied.state.servers.len() || !self.look_at_destinations(applied)? {
+            return Ok(false);
+        }
+        self.kernel.holds(&layout::checks(&self.config, self.random_fully))
+    }
+
+    pub(crate) fn look_at_destinations(
+        &mut self,
+        applied: &mut Applied,
+    ) -> Result<bool, SyncError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = applied.cursor.map_or(Unbounded, Excluded);
+        let servers = &applied.state.servers;
+        let (mut last, mut count) = (None, 0);
+        for (key, (_, wanted)) in servers.range((from, Unbounded)).take(LOOKED_AT) {
+            (last, count) = (Some(*key), count + 1);
+            let found = self.kernel.destinations(*key)?;
+            let live = found.iter().filter(|found| found.weight > 0);
+            let mut live: Vec<SocketAddr> = live.map(|found| found.address).collect();
+            live.sort_unstable();
+            if live != wanted.destinations {
+                return Ok(false);
+            }
+        }
+        // At the end it begins anew, so that a small node is looked at whole each time.
+        applied.cursor = last.filter(|_| count == LOOKED_AT);
+        Ok(true)
+    }
+}

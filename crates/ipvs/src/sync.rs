@@ -1,0 +1,222 @@
+//! The two kinds of sync.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use kube_proxy_core::{Changes, Count, ServicePortName, Snapshot, SyncError, SyncReport};
+
+use crate::backend::{Applied, IpvsBackend};
+use crate::existing::Existing;
+use crate::layout::{self, HOOKS, Hook, SETS};
+use crate::plan::{Context, Item};
+use crate::state::{Delta, State};
+use crate::{DEVICE, cleanup};
+
+/// Entries that a hash holds unless more are needed; what the Go kube-proxy makes.
+pub(crate) const MAX_ENTRIES: u32 = 65_536;
+
+impl IpvsBackend {
+    pub(crate) fn sync_fully(&mut self, snapshot: &Snapshot) -> Result<SyncReport, SyncError> {
+        self.unknown_schedulers.clear();
+        self.try_schedulers(snapshot, snapshot.services.keys())?;
+        if self.kernel.device()?.is_none() {
+            self.kernel.add_device()?;
+        }
+        let Some(device) = self.kernel.device()? else {
+            return Err(SyncError::Refused(format!("interface {DEVICE} vanished at once")));
+        };
+        if let Some(watch) = &self.watch {
+            watch.ignore(device);
+            watch.take_changed();
+        }
+        let existing = Existing::read(&mut *self.kernel, self.config.family, Some(device))?;
+        if existing.addresses.foreign > 0 {
+            tracing::warn!(
+                "{DEVICE} has {} addresses that are not those of single hosts; they are not ours and left alone",
+                existing.addresses.foreign
+            );
+        }
+        let mut state = State::default();
+        let context = Context {
+            config: &self.config,
+            snapshot,
+            node_addresses: &existing.addresses.node,
+            unknown_schedulers: &self.unknown_schedulers,
+        };
+        let wanted = state.update(snapshot.services.keys(), &context).added;
+        self.ensure_sets(&existing, &state)?;
+        let added = wanted.difference(&existing.items).copied().collect();
+        let keeps = |item: &&Item| match item {
+            Item::Address(ip) => !self.config.excludes(ip),
+            Item::Entry(..) => true,
+        };
+        let removed = existing.items.difference(&wanted).filter(keeps).copied().collect();
+        let changes = self.changes_from(&existing, &state)?;
+        let delta = Delta { added, removed, servers: std::collections::BTreeMap::new() };
+        self.add(&delta.added, Some(device), true)?;
+        self.write_rules()?;
+        if !self.prepared {
+            self.kernel.remove_iptables_mode()?;
+            self.kernel.prepare(&self.config)?;
+            self.prepared = true;
+        }
+        self.add(&delta.added, Some(device), false)?;
+        self.kernel.change(&changes)?;
+        self.remove(&delta.removed, device)?;
+        let written = changes.len();
+        let applied =
+            Applied { state, device, node_addresses: existing.addresses.node, cursor: None };
+        let report = report(&applied, written, &delta);
+        self.applied = Some(applied);
+        self.set_alarm();
+        Ok(report)
+    }
+
+    pub(crate) fn sync_partially(
+        &mut self,
+        snapshot: &Snapshot,
+        changes: &Changes,
+        mut applied: Applied,
+    ) -> Result<SyncReport, SyncError> {
+        let mut names: BTreeSet<&ServicePortName> = changes.services.iter().collect();
+        if changes.node_ip {
+            let behind_ranges = |name: &&ServicePortName| {
+                let entry = snapshot.services.get(*name);
+                entry.is_some_and(|entry| entry.port.load_balancer_source_ranges.is_some())
+            };
+            names.extend(snapshot.services.keys().filter(behind_ranges));
+        }
+        self.try_schedulers(snapshot, names.iter().copied())?;
+        let context = Context {
+            config: &self.config,
+            snapshot,
+            node_addresses: &applied.node_addresses,
+            unknown_schedulers: &self.unknown_schedulers,
+        };
+        let delta = applied.state.update(names.into_iter(), &context);
+        let mut changes = Vec::new();
+        for (key, (before, after)) in &delta.servers {
+            self.change_server(*key, before.as_ref(), after.as_ref(), &mut changes);
+        }
+        self.add(&delta.added, Some(applied.device), true)?;
+        self.add(&delta.added, Some(applied.device), false)?;
+        if !changes.is_empty() {
+            self.kernel.change(&changes)?;
+        }
+        self.remove(&delta.removed, applied.device)?;
+        let report = report(&applied, changes.len(), &delta);
+        self.applied = Some(applied);
+        self.set_alarm();
+        Ok(report)
+    }
+
+    /// Makes the sets that are missing, and larger ones of those that are too small.
+    fn ensure_sets(&mut self, existing: &Existing, state: &State) -> Result<(), SyncError> {
+        for (set, _, kind) in SETS {
+            let name = set.name(self.config.family);
+            let needed = u32::try_from(state.entries(set)).unwrap_or(u32::MAX);
+            // Room to grow: a full set costs a full sync.
+            let max = MAX_ENTRIES.max(needed.saturating_mul(2).next_power_of_two());
+            match existing.sets.get(&set) {
+                None => self.kernel.create_set(&name, kind, max)?,
+                Some(Some(has)) if *has < needed.saturating_add(needed / 4) => {
+                    let mut larger = format!("T-{name}");
+                    larger.truncate(kube_proxy_netlink::ipset::MAX_NAME);
+                    // One that a killed process left.
+                    let _ = self.kernel.destroy_set(&larger);
+                    self.kernel.create_set(&larger, kind, max)?;
+                    let entries = Delta::entries_of(&existing.items, set);
+                    self.kernel.add_entries(&larger, &entries)?;
+                    self.kernel.swap_sets(&larger, &name)?;
+                    self.kernel.destroy_set(&larger)?;
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds entries, or addresses.
+    fn add(
+        &mut self,
+        items: &BTreeSet<Item>,
+        device: Option<u32>,
+        entries: bool,
+    ) -> Result<(), SyncError> {
+        if entries {
+            for (set, ..) in SETS {
+                let entries = Delta::entries_of(items, set);
+                if !entries.is_empty() {
+                    self.kernel.add_entries(&set.name(self.config.family), &entries)?;
+                }
+            }
+            return Ok(());
+        }
+        let addresses = addresses_of(items);
+        match device {
+            Some(device) if !addresses.is_empty() => self.kernel.add_addresses(device, &addresses),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what no virtual server needs any more; the other way round.
+    fn remove(&mut self, items: &BTreeSet<Item>, device: u32) -> Result<(), SyncError> {
+        let addresses = addresses_of(items);
+        if !addresses.is_empty() {
+            self.kernel.delete_addresses(device, &addresses)?;
+        }
+        for (set, ..) in SETS.iter().rev() {
+            let entries = Delta::entries_of(items, *set);
+            if !entries.is_empty() {
+                self.kernel.delete_entries(&set.name(self.config.family), &entries)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all rules, and the hooks that are missing.
+    fn write_rules(&mut self) -> Result<(), SyncError> {
+        let mut there: Vec<&Hook> = Vec::new();
+        for table in layout::TABLES {
+            self.kernel.save(table, &mut |line| {
+                there.extend(
+                    HOOKS.iter().filter(|hook| hook.0 == table && cleanup::is_hook(line, hook)),
+                );
+            })?;
+        }
+        let missing: Vec<&Hook> = HOOKS.iter().filter(|hook| !there.contains(hook)).collect();
+        self.kernel.restore(&layout::restore_input(&self.config, self.random_fully, &missing))
+    }
+}
+
+fn addresses_of(items: &BTreeSet<Item>) -> Vec<IpAddr> {
+    let addresses = items.iter().filter_map(|item| match item {
+        Item::Address(ip) => Some(*ip),
+        Item::Entry(..) => None,
+    });
+    addresses.collect()
+}
+
+fn report(applied: &Applied, written: usize, delta: &Delta) -> SyncReport {
+    let addresses = |items: &BTreeSet<Item>| addresses_of(items).len();
+    let entries = |items: &BTreeSet<Item>| items.len() - addresses(items);
+    let state = &applied.state;
+    let total = SETS.iter().map(|(set, ..)| state.entries(*set)).sum();
+    let count = |kind, written, total| Count { kind, written, total };
+    SyncReport {
+        counts: vec![
+            count(
+                "virtual servers and destinations",
+                written,
+                state.servers.len() + state.destinations(),
+            ),
+            count("set entries", entries(&delta.added) + entries(&delta.removed), total),
+            count(
+                "addresses",
+                addresses(&delta.added) + addresses(&delta.removed),
+                state.addresses(),
+            ),
+        ],
+        refused: 0,
+    }
+}
