@@ -137,7 +137,7 @@ impl Listeners {
             if retry {
                 tokio::time::sleep(http::BIND_RETRY).await;
             } else {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let moved = async {

@@ -9,13 +9,17 @@ use serde_json::Value;
 
 /// Flags that the Go version lacks.
 const OURS: &[&str] = &[
+    "allow-special-endpoints",
     "completion",
+    "external-ip-cidrs",
     "healthz-stale-after",
     "iptables-variant",
     "ipvs-local-fallback",
     "man",
     "manifests",
+    "nftables-flowtable-threshold",
     "proxy-port-range",
+    "service-metrics-limit",
     "udp-timeout",
 ];
 
