@@ -25,6 +25,7 @@ pub(crate) const TESTS: &[Once] = &[
     ("flags/config-file-of-a-cluster", config_file),
     ("flags/environment", environment),
     ("flags/json-log", json_log),
+    ("flags/config-file-changes", config_file_changes),
 ];
 
 /// A run that has ended.
@@ -262,5 +263,29 @@ fn json_log() -> anyhow::Result<()> {
             serde_json::from_str(&line).with_context(|| format!("not JSON: {line}"))?;
         ensure!(parsed["level"].is_string() && parsed["message"].is_string(), "{line}");
     }
+    Ok(())
+}
+
+/// Another configuration ends the process with an error; one that cannot be used does not.
+fn config_file_changes() -> anyhow::Result<()> {
+    let mut world = World::without_proxy(Mode::IptablesNft, &[])?;
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("config.conf");
+    let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+    fs::write(&path, head)?;
+    let mut command = Command::new(binary()?);
+    command.args(&world.source).arg(format!("--config={}", path.display()));
+    command.arg(format!("--hostname-override={NODE}"));
+    world.start_without_waiting(command)?;
+    world.proxy().wait_for_line(GUARD, |line| line.contains("full sync took"))?;
+    fs::write(&path, format!("{head}mode: x\n"))?;
+    world.proxy().wait_for_line(GUARD, |line| line.contains("new configuration is not used"))?;
+    ensure!(world.proxy_mut().is_running(), "it goes on with what it has");
+    fs::write(&path, format!("{head}clusterCIDR: 10.1.0.0/16\n"))?;
+    let status = world.proxy_mut().wait(GUARD)?;
+    let lines = world.proxy().lines();
+    ensure!(status.code() == Some(1), "{status}:\n{}", lines.join("\n"));
+    let last = lines.last().context("a last line")?;
+    ensure!(last.contains("config.conf has changed"), "{last}");
     Ok(())
 }

@@ -17,6 +17,8 @@ use crate::objects::{Svc, node};
 use crate::traffic::becomes;
 use crate::world::{From, GUARD, Mode, NODE, TARGET, World, cluster_address};
 
+mod health_ports;
+
 pub(crate) const TESTS: &[Once] = &[
     ("servers/health", health),
     ("servers/unhealthy-when-syncs-fail", unhealthy),
@@ -28,6 +30,10 @@ pub(crate) const TESTS: &[Once] = &[
     ("servers/address-in-use-hard-fail", address_in_use_hard_fail),
     ("servers/methods", methods),
     ("servers/slow-clients", slow_clients),
+    ("servers/health-ports-follow-endpoints", health_ports::follow_endpoints),
+    ("servers/health-port-in-use", health_ports::port_in_use),
+    ("servers/status-pages", status_pages),
+    ("servers/silent-api-server", silent_api_server),
 ];
 
 const HEALTH: u16 = 10_256;
@@ -434,5 +440,52 @@ fn slow_clients() -> anyhow::Result<()> {
         Ok(())
     });
     drop(slow);
+    Ok(())
+}
+
+/// Flags, status, indicators; profiles only if they are asked for.
+fn status_pages() -> anyhow::Result<()> {
+    let world = world(&["--cluster-cidr=10.244.0.0/16", "--profiling"])?;
+    let flagz = get(&world, METRICS, "/flagz")?.body;
+    ensure!(
+        flagz.contains("kube-proxy flagz") && flagz.contains("cluster-cidr=10.244.0.0/16"),
+        "{flagz}"
+    );
+    let statusz = get(&world, METRICS, "/statusz")?.body;
+    ensure!(
+        statusz.contains("kube-proxy statusz") && statusz.contains("Paths: /configz"),
+        "{statusz}"
+    );
+    get(&world, METRICS, "/healthz")?;
+    let slis = get(&world, METRICS, "/metrics/slis")?.body;
+    ensure!(slis.contains("kubernetes_healthcheck{name=\"ping\",type=\"healthz\"} 1"), "{slis}");
+    let heap = get(&world, METRICS, "/debug/pprof/heap?debug=1")?.body;
+    ensure!(heap.contains("[heap]"), "{heap}");
+    let put = "PUT /debug/flags/v HTTP/1.1\r\nHost: node\r\nConnection: close\r\nContent-Length: 1\r\n\r\n4";
+    let answer = raw(&world, METRICS, put)?;
+    ensure!(answer.contains("successfully set klog.logging.verbosity to 4"), "{answer}");
+    for name in [
+        "kubernetes_build_info",
+        "process_resident_memory_bytes",
+        "rest_client_requests_total",
+        "kubernetes_feature_enabled",
+        "kubeproxy_api_server_silence_seconds",
+    ] {
+        let metrics = get(&world, METRICS, "/metrics")?.body;
+        ensure!(metrics.contains(&format!("# TYPE {name} ")), "no {name} in:\n{metrics}");
+    }
+    Ok(())
+}
+
+/// Only where it is asked for, and only `/healthz`.
+fn silent_api_server() -> anyhow::Result<()> {
+    let world = world(&["--healthz-stale-after=1s"])?;
+    world.api.stop();
+    eventually(GUARD, || {
+        let status = get(&world, HEALTH, "/healthz")?.status;
+        ensure!(status == 503, "/healthz: {status}");
+        Ok(())
+    });
+    ensure!(get(&world, HEALTH, "/livez")?.status == 200, "/livez");
     Ok(())
 }

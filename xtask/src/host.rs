@@ -97,7 +97,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
 /// # Errors
 /// When something is missing and cannot be installed.
 pub(crate) fn install_missing() -> anyhow::Result<()> {
-    install(&PROGRAMS)
+    install(PROGRAMS)
 }
 
 /// The same for some programs, each with its package.

@@ -110,6 +110,15 @@ impl Proxy {
         self.scheduler.request(now);
     }
 
+    /// Goes on with another backend of the same family, for a node that has changed. It takes over what is on the node in a full sync, as after a restart.
+    pub fn replace_backend(&mut self, backend: Box<dyn ProxyBackend>, now: Instant) {
+        self.backend = backend;
+        // Nothing is written before the first lists are complete, which ask for the first sync themselves.
+        if self.tracker.is_synced() {
+            self.require_full(now);
+        }
+    }
+
     /// Makes the node match the snapshot; `None` if the changes cancelled each other out and there was nothing to do.
     /// `clock` tells the time when the sync ended.
     pub async fn sync(&mut self, clock: impl Fn() -> Instant) -> Option<Outcome> {

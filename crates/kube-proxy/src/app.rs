@@ -1,31 +1,37 @@
 //! Wiring: from the command line to a running proxy, and nothing else.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use kube_proxy_core::{Intervals, IpFamily, PerFamily, Proxy, TrackerOptions};
+use kube_proxy_core::{IpFamily, PerFamily};
+use kube_proxy_source::kubernetes::Observer;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backends::{self, Created, NodeFacts};
-use crate::config::{self, Command, Effective, Loaded, Start, Task, VersionFormat};
-use crate::family_thread::{FamilyThread, Inbox, Setup, TrafficReader};
-use crate::health::Health;
-use crate::http::{self, Handler};
-use crate::leftovers::Leftovers;
+use crate::config::{self, Command, Effective, Loaded, Mode, Start, Task, VersionFormat};
+use crate::events::{Event, Events};
+use crate::family_thread::{FamilyThread, Inbox, TrafficReader};
+use crate::health::{Health, Staleness};
+use crate::logging::Verbosity;
 use crate::metrics::Metrics;
 use crate::node_watch::{NodeNews, NodeWatch};
 use crate::router::Router;
+use crate::service_health::HealthPorts;
 use crate::sources::{self, Source};
-use crate::{leftovers, logging, node_setup, servers};
+use crate::{config_watch, leftovers, logging, node_setup};
+
+mod context;
+
+use context::Context;
 
 /// Longest time to wait for a sync under way at the end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
-/// Without any reason to, the rules of a small cluster are written anew after this time.
-const MAX_SYNC_INTERVAL: Duration = Duration::from_hours(1);
+/// What the event of the ipvs mode says.
+const IPVS_DEPRECATION: &str = "Kubernetes has deprecated the ipvs mode of its own kube-proxy (KEP-5495); \
+    this kube-proxy goes on supporting it, nftables is the mode to move to";
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -48,27 +54,24 @@ fn sentence(error: &anyhow::Error) -> String {
     })
 }
 
-fn run(start: &Start<'_>) -> anyhow::Result<()> {
+fn run(start: &Start<'static>) -> anyhow::Result<()> {
     let loaded = match config::load(start)? {
-        Command::Help(text) => return print(&text),
+        Command::Print(text) => return print(&text),
         Command::Version(format) => return print(&version(format)),
         Command::Configured(loaded) => *loaded,
     };
     if let Task::WriteConfig(path) = &loaded.task {
         return Ok(config::write_config(&loaded.configuration, path)?);
     }
-    logging::init(&loaded.effective.logging)?;
+    let verbosity = logging::init(&loaded.effective.logging)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = match loaded.task {
-        Task::Run => runtime.block_on(proxy(&loaded)),
+        Task::Run => runtime.block_on(proxy(start, &loaded, verbosity)),
         Task::Cleanup => cleanup(&loaded.effective),
-        Task::InitOnly => {
-            node_setup::apply(&loaded.effective);
-            Ok(())
-        }
+        Task::InitOnly => node_setup::init_only(&loaded.effective),
         Task::WriteConfig(_) => Ok(()),
     };
     // Something may be stuck in a name look-up or a file that never answers; the end does not wait for it.
@@ -89,14 +92,19 @@ fn version(format: VersionFormat) -> String {
 }
 
 /// Runs until told to stop, or until something makes it impossible to go on. The rules stay in place either way.
-async fn proxy(loaded: &Loaded) -> anyhow::Result<()> {
+async fn proxy(
+    start: &Start<'static>,
+    loaded: &Loaded,
+    verbosity: Verbosity,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut threads = Vec::new();
     let result = tokio::select! {
         _ = terminate.recv() => Ok("SIGTERM"),
         _ = interrupt.recv() => Ok("SIGINT"),
-        result = serve(loaded, &mut threads) => result.map(|()| "the end of its input"),
+        result = serve(loaded, verbosity, &mut threads) => result.map(|()| "the end of its input"),
+        result = config_watch::follow(start, loaded) => result.map(|()| "the end of its configuration"),
     };
     if let Ok(reason) = &result {
         tracing::info!("stopping on {reason}; the rules stay in place");
@@ -106,7 +114,11 @@ async fn proxy(loaded: &Loaded) -> anyhow::Result<()> {
 }
 
 /// Starts everything and keeps it going; ends only with an error.
-async fn serve(loaded: &Loaded, threads: &mut Vec<FamilyThread>) -> anyhow::Result<()> {
+async fn serve(
+    loaded: &Loaded,
+    verbosity: Verbosity,
+    threads: &mut Vec<FamilyThread>,
+) -> anyhow::Result<()> {
     let config = &loaded.effective;
     backends::check_mode(config.mode).map_err(anyhow::Error::msg)?;
     tracing::info!(
@@ -115,10 +127,16 @@ async fn serve(loaded: &Loaded, threads: &mut Vec<FamilyThread>) -> anyhow::Resu
         config.mode,
         config.node_name
     );
-    node_setup::apply(config);
+    tokio::spawn(node_setup::conntrack_settings(config.conntrack.clone()));
+    tokio::spawn(node_setup::oom_score(config.oom_score_adj));
     // The source runs first: what it finds waits in the inboxes until the families are ready for it.
-    let source = Source::new(config).await?;
+    let limit = usize::try_from(config.service_metrics_limit).unwrap_or(usize::MAX);
+    let metrics = Arc::new(Metrics::counting_traffic(limit));
+    let source = Source::new(config, observer(&metrics)).await?;
     let problems = source.problems();
+    let silence = source.silence();
+    let (events, writer) = Events::new(&config.node_name, source.poster());
+    tokio::spawn(writer.run());
     let inboxes = PerFamily::from_fn(|family| backends::host_has(family).then(Inbox::default));
     let node = NodeWatch::default();
     let senders = PerFamily::from_fn(|family| inboxes.get(family).as_ref().map(Inbox::sender));
@@ -128,10 +146,23 @@ async fn serve(loaded: &Loaded, threads: &mut Vec<FamilyThread>) -> anyhow::Resu
         let news = node.wait(config).await?;
         let backends = create_backends(config, &news)?;
         let families: Vec<IpFamily> = backends.iter().map(|(family, _)| *family).collect();
-        let limit = usize::try_from(config.service_metrics_limit).unwrap_or(usize::MAX);
-        let metrics = Arc::new(Metrics::counting_traffic(limit));
-        let health = Health::new(&families, config.sync_period * 2);
-        let context = Context { config, node: &news, health: &health, metrics: &metrics };
+        metrics.start(config.mode, &families);
+        metrics.component.set_gates(&config.feature_gates);
+        if let Some(silence) = silence.clone() {
+            metrics.component.set_silence(silence);
+        }
+        let health = Health::new(&families, config.sync_period * 2, staleness(config, silence));
+        let health_ports = HealthPorts::per_family();
+        let context = Context {
+            loaded,
+            config,
+            news: &news,
+            node: &node,
+            health: &health,
+            metrics: &metrics,
+            events: &events,
+            health_ports: &health_ports,
+        };
         context.start_families(backends, inboxes, threads)?;
         let refresh = {
             let metrics = metrics.clone();
@@ -150,19 +181,36 @@ async fn serve(loaded: &Loaded, threads: &mut Vec<FamilyThread>) -> anyhow::Resu
                 }
             }
         };
+        events.send(Event::starting());
+        if config.mode == Mode::Ipvs {
+            events.send(Event::ipvs_deprecation(IPVS_DEPRECATION));
+        }
         tokio::try_join!(
-            context.server("health", config.healthz_address, {
-                servers::health(health.clone(), metrics.clone())
+            context.health_server(),
+            context.metrics_server(verbosity, refresh),
+            context.service_health_servers(&families),
+            node.follow(config, &news, &health, |family, news| {
+                context.node_moved(threads, family, news);
             }),
-            context.server("metrics", config.metrics_address, {
-                servers::metrics(metrics.clone(), config.mode, &loaded.configuration, refresh)
-            }),
-            node.follow(config, &news, &health),
             supervise(threads),
         )
         .map(|_| ())
     };
     tokio::try_join!(source.run(sink), rest).map(|_| ())
+}
+
+/// Counts the requests to the API server.
+fn observer(metrics: &Arc<Metrics>) -> Observer {
+    let metrics = metrics.clone();
+    Observer::new(move |answered| metrics.component.requested(answered))
+}
+
+/// When the silence of the API server counts, if that is asked for and there is one.
+fn staleness(
+    config: &Effective,
+    silence: Option<impl Fn() -> Duration + Send + Sync + 'static>,
+) -> Option<Staleness> {
+    Some(Staleness { limit: config.healthz_stale_after?, silence: Box::new(silence?) })
 }
 
 /// One backend for each family that this node can use. The primary family must be among them.
@@ -196,73 +244,6 @@ fn create_backends(
         tracing::warn!("{warning}");
     }
     Ok(backends)
-}
-
-/// What the parts share while they are put together.
-struct Context<'a> {
-    config: &'a Effective,
-    node: &'a NodeNews,
-    health: &'a Arc<Health>,
-    metrics: &'a Arc<Metrics>,
-}
-
-impl Context<'_> {
-    fn start_families(
-        &self,
-        backends: Vec<(IpFamily, Created)>,
-        mut inboxes: PerFamily<Option<Inbox>>,
-        threads: &mut Vec<FamilyThread>,
-    ) -> anyhow::Result<()> {
-        for (family, Created { backend, running }) in backends {
-            let inbox = inboxes.get_mut(family).take().unwrap_or_default();
-            let proxy = Proxy::new(self.tracker(family), self.intervals(), backend);
-            let setup = Setup {
-                family,
-                proxy,
-                mode: self.config.mode,
-                node_ports: backends::node_port_scope(self.config, family, self.node),
-                check_period: self.config.sync_period,
-                leftovers: Leftovers { family, running, retry: self.config.sync_period },
-                health: self.health.clone(),
-                metrics: self.metrics.clone(),
-            };
-            threads.push(FamilyThread::start(setup, inbox).context("cannot start a thread")?);
-        }
-        Ok(())
-    }
-
-    fn tracker(&self, family: IpFamily) -> TrackerOptions {
-        let bind = self.config.bind_address;
-        TrackerOptions {
-            family,
-            node_name: self.config.node_name.as_str().into(),
-            node_ip: Some(bind).filter(|ip| !ip.is_unspecified() && IpFamily::of(ip) == family),
-            allow_external_ips: self.config.feature_gates.enabled("AllowServiceExternalIPs"),
-        }
-    }
-
-    fn intervals(&self) -> Intervals {
-        Intervals {
-            min: self.config.min_sync_period,
-            retry: self.config.sync_period,
-            max: Some(MAX_SYNC_INTERVAL),
-        }
-    }
-
-    /// Runs one server; without an address it just never ends.
-    async fn server(
-        &self,
-        what: &str,
-        address: Option<SocketAddr>,
-        handler: Arc<Handler>,
-    ) -> anyhow::Result<()> {
-        let Some(address) = address else { return std::future::pending().await };
-        let listener = http::bind(what, address, self.config.bind_address_hard_fail)
-            .await
-            .with_context(|| format!("cannot listen on {address} for {what}"))?;
-        http::serve(listener, handler).await;
-        Ok(())
-    }
 }
 
 /// Notices a family that ended although nobody asked it to.

@@ -1,7 +1,6 @@
 //! One IP family on a thread of its own: events in, syncs when due. Kernel work blocks this thread and nobody else.
 
 use std::collections::BTreeSet;
-use std::iter;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -9,13 +8,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kube_proxy_core::proxy::Outcome;
 use kube_proxy_core::tracker::ChangeCounts;
-use kube_proxy_core::{Event, IpFamily, Proxy, ServicePortName, SyncReport, Waker};
+use kube_proxy_core::{
+    Event, IpFamily, Proxy, ProxyBackend, ServicePortName, SyncError, SyncReport, Waker,
+};
 use tokio::sync::oneshot;
 
 use crate::config::Mode;
 use crate::health::Health;
 use crate::leftovers::Leftovers;
 use crate::metrics::{Changes, Frontends, Metrics};
+use crate::service_health::HealthPorts;
 use crate::udp_flows::{self, NodePortScope};
 
 /// What the thread is told.
@@ -25,7 +27,17 @@ enum Message {
     Check,
     /// Somebody wants to know the traffic; dropping the sender tells that it was read.
     ReadTraffic(oneshot::Sender<()>),
+    /// The node has changed: from now on another backend.
+    Replace(Box<Replacement>),
     Stop,
+}
+
+/// Another backend, made on the thread that will use it.
+pub struct Replacement {
+    /// Makes it.
+    pub create: Box<dyn FnOnce() -> Result<Box<dyn ProxyBackend>, SyncError> + Send>,
+    /// Where node ports may be used from now on.
+    pub node_ports: NodePortScope,
 }
 
 /// How long to wait for a family to read its traffic: it may be in the middle of a sync.
@@ -42,6 +54,7 @@ pub struct Inbox {
 
 /// The handle of a running family.
 pub struct FamilyThread {
+    family: IpFamily,
     sender: Sender<Message>,
     thread: JoinHandle<()>,
 }
@@ -91,6 +104,8 @@ pub struct Setup {
     pub health: Arc<Health>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// Where it tells of health-check node ports.
+    pub health_ports: Arc<HealthPorts>,
 }
 
 impl Default for Inbox {
@@ -111,19 +126,27 @@ impl FamilyThread {
     /// Starts the thread.
     pub fn start(mut setup: Setup, inbox: Inbox) -> std::io::Result<Self> {
         let Inbox { sender, receiver } = inbox;
-        let waking = sender.clone();
-        setup.proxy.set_waker(Waker::new(move || {
-            let _ = waking.send(Message::Check);
-        }));
-        let name = format!("sync-{}", setup.family);
+        setup.proxy.set_waker(waker(&sender));
+        let (family, waking) = (setup.family, sender.clone());
+        let name = format!("sync-{family}");
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
-                Ok(runtime) => runtime.block_on(Worker::new(setup).run(&receiver)),
+                Ok(runtime) => runtime.block_on(Worker::new(setup, waking).run(&receiver)),
                 Err(error) => tracing::error!("cannot start a runtime to sync with: {error}"),
             }
         })?;
-        Ok(Self { sender, thread })
+        Ok(Self { family, sender, thread })
+    }
+
+    /// Its family.
+    pub fn family(&self) -> IpFamily {
+        self.family
+    }
+
+    /// Goes on with another backend, which takes over what the old one put on the node. Ends if that cannot be made.
+    pub fn replace_backend(&self, replacement: Replacement) {
+        let _ = self.sender.send(Message::Replace(Box::new(replacement)));
     }
 
     /// Whether the thread has ended, which it should not by itself.
@@ -142,8 +165,16 @@ impl FamilyThread {
     }
 }
 
+fn waker(sender: &Sender<Message>) -> Waker {
+    let sender = sender.clone();
+    Waker::new(move || {
+        let _ = sender.send(Message::Check);
+    })
+}
+
 struct Worker {
     setup: Setup,
+    sender: Sender<Message>,
     next_check: Instant,
     last_check: Option<Instant>,
     reported: ChangeCounts,
@@ -156,8 +187,9 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(setup: Setup) -> Self {
+    fn new(setup: Setup, sender: Sender<Message>) -> Self {
         Self {
+            sender,
             next_check: Instant::now() + setup.check_period,
             last_check: None,
             reported: ChangeCounts::default(),
@@ -174,19 +206,15 @@ impl Worker {
             let due =
                 self.setup.proxy.due().map_or(self.next_check, |due| due.min(self.next_check));
             let wait = due.saturating_duration_since(Instant::now());
-            match receiver.recv_timeout(wait) {
-                Err(RecvTimeoutError::Timeout) => {}
+            let first = match receiver.recv_timeout(wait) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
-                Ok(message) => {
-                    // Everything that is already here belongs into the same sync.
-                    for message in iter::once(message).chain(receiver.try_iter()) {
-                        match message {
-                            Message::Event(event) => self.apply(event),
-                            Message::Check => self.check_soon(),
-                            Message::ReadTraffic(wanted) => self.traffic_wanted.push(wanted),
-                            Message::Stop => return,
-                        }
-                    }
+            };
+            // Everything that is already here belongs into the same sync.
+            for message in first.into_iter().chain(receiver.try_iter()) {
+                if !self.take(message) {
+                    return;
                 }
             }
             self.report_changes();
@@ -203,6 +231,37 @@ impl Worker {
             }
             if self.next_check <= now {
                 self.check().await;
+            }
+        }
+    }
+
+    /// Acts on a message; `false` at the end.
+    fn take(&mut self, message: Message) -> bool {
+        match message {
+            Message::Event(event) => self.apply(event),
+            Message::Check => self.check_soon(),
+            Message::ReadTraffic(wanted) => self.traffic_wanted.push(wanted),
+            Message::Replace(replacement) => return self.replace(*replacement),
+            Message::Stop => return false,
+        }
+        true
+    }
+
+    /// Goes on with another backend; `false` if there is none.
+    fn replace(&mut self, replacement: Replacement) -> bool {
+        let family = self.setup.family;
+        match (replacement.create)() {
+            Ok(mut backend) => {
+                tracing::info!(%family, "the address of this node has changed; writing the rules anew");
+                backend.set_waker(waker(&self.sender));
+                self.setup.proxy.replace_backend(backend, Instant::now());
+                self.setup.node_ports = replacement.node_ports;
+                self.report_waiting();
+                true
+            }
+            Err(error) => {
+                tracing::error!(%family, "cannot go on after the address of this node has changed: {error}");
+                false
             }
         }
     }
@@ -296,6 +355,7 @@ impl Worker {
         self.no_local.update(&self.setup.proxy, &outcome.changes.services);
         metrics.no_local_endpoints(family, Frontends::Internal, self.no_local.internal.len());
         metrics.no_local_endpoints(family, Frontends::External, self.no_local.external.len());
+        self.setup.health_ports.update(self.setup.proxy.snapshot(), &outcome.changes.services);
         if let Some(health) = self.setup.health.family(family) {
             health.set_updated(now);
         }

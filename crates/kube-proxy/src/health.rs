@@ -1,8 +1,9 @@
 //! Whether this proxy keeps up, as load balancers, kubelets and autoscalers ask for it.
 //!
 //! A family is healthy unless a change has been waiting for longer than it may: a proxy that cannot write its rules is not to be sent traffic.
-//! Losing contact with the API server is no reason: the rules in place go on working.
+//! Losing contact with the API server is no reason, unless the operator asks for it: the rules in place go on working.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,6 +17,21 @@ pub struct Health {
     patience: Duration,
     families: PerFamily<Option<FamilyHealth>>,
     node: Mutex<NodeState>,
+    staleness: Option<Staleness>,
+}
+
+/// When the silence of the API server makes `/healthz` fail.
+pub struct Staleness {
+    /// How long it may be silent.
+    pub limit: Duration,
+    /// How long it is silent.
+    pub silence: Box<dyn Fn() -> Duration + Send + Sync>,
+}
+
+impl fmt::Debug for Staleness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Staleness({:?})", self.limit)
+    }
 }
 
 /// What one family reports.
@@ -68,9 +84,21 @@ pub struct Verdict {
 
 impl Health {
     /// Nothing synced, nothing waiting. `patience` is how long a change may wait.
-    pub fn new(families: &[IpFamily], patience: Duration) -> Arc<Self> {
+    pub fn new(
+        families: &[IpFamily],
+        patience: Duration,
+        staleness: Option<Staleness>,
+    ) -> Arc<Self> {
         let families = PerFamily::from_fn(|f| families.contains(&f).then(FamilyHealth::default));
-        Arc::new(Self { patience, families, node: Mutex::new(NodeState::Unheard) })
+        Arc::new(Self { patience, families, node: Mutex::new(NodeState::Unheard), staleness })
+    }
+
+    /// Whether every family keeps up.
+    pub fn keeps_up(&self, now: Instant) -> bool {
+        IpFamily::BOTH.iter().filter_map(|family| self.family(*family)).all(|health| {
+            let waiting = health.lock().waiting_since;
+            waiting.is_none_or(|since| now.saturating_duration_since(since) <= self.patience)
+        })
     }
 
     /// Where one family reports to; `None` if it is not in use.
@@ -95,7 +123,7 @@ impl Health {
         Verdict { healthy, body: Value::Object(body).to_string() }
     }
 
-    /// `/healthz`: every family keeps up and the node is not about to go.
+    /// `/healthz`: every family keeps up, the node is not about to go and, if that is asked for, the API server is not silent.
     pub fn healthz(&self, now: Instant, time: SystemTime) -> Verdict {
         let (healthy, mut body) = self.report(now, time);
         let eligible = match *self.node.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -104,7 +132,15 @@ impl Health {
             NodeState::Gone => false,
         };
         body.insert("nodeEligible".to_owned(), json!(eligible));
-        Verdict { healthy: healthy && eligible, body: Value::Object(body).to_string() }
+        let mut heard = true;
+        if let Some(staleness) = &self.staleness {
+            let silence = (staleness.silence)();
+            heard = silence <= staleness.limit;
+            let report = json!({ "silentSeconds": silence.as_secs(), "healthy": heard });
+            body.insert("apiServer".to_owned(), report);
+            body.insert("healthy".to_owned(), json!(healthy && heard));
+        }
+        Verdict { healthy: healthy && eligible && heard, body: Value::Object(body).to_string() }
     }
 
     /// Whether every family keeps up, and the fields that both endpoints answer with.

@@ -1,27 +1,82 @@
-//! A small HTTP/1.1 server for the health and metrics endpoints: `GET` and `HEAD`, bounded in time and number of connections.
+//! A small HTTP/1.1 server for the health, metrics and per-service health endpoints: `GET` and `HEAD`, and `PUT` where it is asked for;
+//! bounded in size, time and number of connections.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-/// Connections served at the same time; further ones wait in the backlog.
-const MAX_CONNECTIONS: usize = 64;
-/// A client that does not finish its request headers in this time is dropped.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection is closed after this time, whatever it does.
-const CONNECTION_TIMEOUT: Duration = Duration::from_mins(1);
 /// The wait before an address that is in use is tried again.
-const BIND_RETRY: Duration = Duration::from_secs(5);
+pub const BIND_RETRY: Duration = Duration::from_secs(5);
+/// Most bytes of a request body that are read; larger ones are refused.
+const MAX_BODY: usize = 4 * 1024;
+/// Most bytes of a request's head.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// What a server grants its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections served at the same time; further ones wait in the backlog.
+    pub connections: usize,
+    /// A client that does not finish its request headers in this time is dropped.
+    pub header: Duration,
+    /// A connection is closed after this time, whatever it does.
+    pub connection: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            header: Duration::from_secs(10),
+            connection: Duration::from_mins(1),
+        }
+    }
+}
+
+/// A request, as far as answers depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// `GET`, `HEAD` or `PUT`.
+    pub method: Method,
+    /// The path.
+    pub path: String,
+    /// What follows the question mark, as it came.
+    pub query: String,
+    /// The `Accept` header.
+    pub accept: String,
+    /// The body of a `PUT`.
+    pub body: Bytes,
+}
+
+impl Asked {
+    /// A `GET` of a path.
+    #[cfg(test)]
+    pub(crate) fn get(path: &str) -> Self {
+        Self {
+            method: Method::GET,
+            path: path.to_owned(),
+            query: String::new(),
+            accept: String::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// The value of a parameter of the query; percent signs are taken as they are.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()
+    }
+}
 
 /// A complete answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,39 +85,79 @@ pub struct Answer {
     pub status: StatusCode,
     /// The value of `Content-Type`.
     pub content_type: &'static str,
+    /// Further headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
-    pub body: String,
+    pub body: Bytes,
 }
 
 impl Answer {
     /// 200 with plain text.
     pub fn text(body: impl Into<String>) -> Self {
-        let content_type = "text/plain; charset=utf-8";
-        Self { status: StatusCode::OK, content_type, body: body.into() }
+        Self::ok("text/plain; charset=utf-8", body.into())
+    }
+
+    /// 200 with any content.
+    pub fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { status: StatusCode::OK, content_type, headers: Vec::new(), body: body.into() }
+    }
+
+    /// An error with one line of text.
+    pub fn error(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, ..Self::text(text.into() + "\n") }
     }
 
     /// JSON, 200 or 503.
     pub fn health(healthy: bool, body: String) -> Self {
         let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        Self { status, content_type: "application/json", body }
+        Self { status, ..Self::ok("application/json", body) }
     }
 
     /// 404.
     pub fn not_found() -> Self {
-        Self { status: StatusCode::NOT_FOUND, ..Self::text("404 page not found\n") }
+        Self::error(StatusCode::NOT_FOUND, "404 page not found")
+    }
+
+    /// 405.
+    fn not_allowed(allowed: &'static str) -> Self {
+        let mut answer = Self::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+        answer.headers.push((ALLOW, HeaderValue::from_static(allowed)));
+        answer
+    }
+
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.extend(self.headers);
+        response
     }
 }
 
-/// An answer that may take a while.
-pub type Reply = Pin<Box<dyn Future<Output = Answer> + Send>>;
+/// An answer that is there, or one that takes time.
+pub enum Reply {
+    /// At once.
+    Now(Answer),
+    /// When it is finished; it must not block.
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+}
 
-/// Answers a path; the second argument is the `Accept` header.
-pub type Handler = dyn Fn(&str, &str) -> Reply + Send + Sync;
-
-/// A reply that is there at once.
 impl From<Answer> for Reply {
     fn from(answer: Answer) -> Self {
-        Box::pin(std::future::ready(answer))
+        Self::Now(answer)
+    }
+}
+
+/// Answers requests.
+pub trait Handler: Send + Sync {
+    /// Answers one.
+    fn answer(&self, asked: &Asked) -> Reply;
+
+    /// Whether a path takes `PUT`, and nothing else.
+    fn takes_put(&self, _path: &str) -> bool {
+        false
     }
 }
 
@@ -87,8 +182,8 @@ pub async fn bind(
 }
 
 /// Serves until dropped.
-pub async fn serve(listener: TcpListener, handler: Arc<Handler>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+pub async fn serve(listener: TcpListener, limits: Limits, handler: Arc<dyn Handler>) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
@@ -104,34 +199,53 @@ pub async fn serve(listener: TcpListener, handler: Arc<Handler>) {
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let handler = handler.clone();
-                async move { Ok::<_, std::convert::Infallible>(respond(&request, &handler).await) }
+                async move {
+                    let answer = respond(request, &*handler).await;
+                    Ok::<_, std::convert::Infallible>(answer.into_response())
+                }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .max_buf_size(16 * 1024)
+                .header_read_timeout(limits.header)
+                .max_buf_size(MAX_HEAD)
                 .serve_connection(TokioIo::new(stream), service);
             // A client that goes away is no concern of ours.
-            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+            let _ = tokio::time::timeout(limits.connection, connection).await;
             drop(slot);
         });
     }
 }
 
-async fn respond(request: &Request<Incoming>, handler: &Arc<Handler>) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+async fn respond(request: Request<Incoming>, handler: &dyn Handler) -> Answer {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let put = handler.takes_put(&path);
+    let fits = if put { head.method == Method::PUT } else { is_reading(&head.method) };
+    if !fits {
+        return Answer::not_allowed(if put { "PUT" } else { "GET, HEAD" });
     }
-    let accept = request.headers().get(hyper::header::ACCEPT);
-    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let answer = handler(request.uri().path(), accept).await;
-    let mut response = Response::new(Full::from(answer.body));
-    *response.status_mut() = answer.status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    let body = if put {
+        match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return Answer::error(StatusCode::BAD_REQUEST, error.to_string()),
+        }
+    } else {
+        Bytes::new()
+    };
+    let accept = head.headers.get(hyper::header::ACCEPT);
+    let asked = Asked {
+        method: head.method,
+        path,
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        accept: accept.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned(),
+        body,
+    };
+    match handler.answer(&asked) {
+        Reply::Now(answer) => answer,
+        Reply::Later(answer) => answer.await,
+    }
+}
+
+fn is_reading(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
 }

@@ -8,14 +8,14 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::LoggingSettings;
 
 /// Sets up logging for the whole process; can be done once.
 ///
 /// Lines go to standard error, as klog's do; when split, only errors and warnings do and the rest goes to standard output.
-pub fn init(settings: &LoggingSettings) -> Result<(), TryInitError> {
+pub fn init(settings: &LoggingSettings) -> Result<Verbosity, TryInitError> {
     let colour = stderr().is_terminal() && !settings.split_stream;
     let layer = fmt::layer().with_ansi(colour);
     let layer = match (settings.json, settings.split_stream) {
@@ -24,8 +24,27 @@ pub fn init(settings: &LoggingSettings) -> Result<(), TryInitError> {
         (false, true) => layer.with_target(false).with_writer(split()).boxed(),
         (true, true) => layer.json().flatten_event(true).with_writer(split()).boxed(),
     };
-    let targets = targets(settings);
-    tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()
+    let (targets, handle) = reload::Layer::new(targets(settings));
+    tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()?;
+    Ok(Verbosity { settings: settings.clone(), handle })
+}
+
+/// Changes the verbosity while the program runs.
+#[derive(Clone, Debug)]
+pub struct Verbosity {
+    settings: LoggingSettings,
+    handle: reload::Handle<Targets, Registry>,
+}
+
+impl Verbosity {
+    /// Sets it, for everything that `vmodule` does not name.
+    ///
+    /// # Errors
+    /// Logging has ended.
+    pub fn set(&self, verbosity: u32) -> Result<(), reload::Error> {
+        let settings = LoggingSettings { verbosity, ..self.settings.clone() };
+        self.handle.reload(targets(&settings))
+    }
 }
 
 /// Warnings and errors to standard error, the rest to standard output.

@@ -17,6 +17,13 @@ use prometheus_client::registry::Registry;
 use crate::config::Mode;
 use crate::traffic::TrafficTotals;
 
+mod component;
+mod process;
+mod slis;
+
+pub use component::Component;
+pub use slis::Slis;
+
 /// Seconds, fractions included.
 type Seconds = Gauge<f64, AtomicU64>;
 type PerFamilyHistogram = Family<FamilyLabel, Histogram, fn() -> Histogram>;
@@ -62,6 +69,10 @@ struct KindLabel {
 /// All metrics. Setting one is cheap and works from any thread.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Those that every Kubernetes component has.
+    pub component: Component,
+    /// Those of `/metrics/slis`.
+    pub slis: Slis,
     registry: Registry,
     sync_duration: PerFamilyHistogram,
     full_sync_duration: PerFamilyHistogram,
@@ -115,7 +126,9 @@ impl Metrics {
     pub fn counting_traffic(limit: usize) -> Self {
         let histograms = || PerFamilyHistogram::new_with_constructor(sync_buckets);
         let mut metrics = Self {
-            registry: Registry::with_prefix("kubeproxy"),
+            component: Component::new(),
+            slis: Slis::new(),
+            registry: Registry::default(),
             sync_duration: histograms(),
             full_sync_duration: histograms(),
             partial_sync_duration: histograms(),
@@ -149,7 +162,8 @@ impl Metrics {
     /// Names and help. The encoder adds `_total` to counters.
     #[rustfmt::skip]
     fn register(&mut self) {
-        let r = &mut self.registry;
+        self.component.register(&mut self.registry);
+        let r = self.registry.sub_registry_with_prefix("kubeproxy");
         r.register("sync_proxy_rules_duration_seconds", "Time one sync took", self.sync_duration.clone());
         r.register("sync_full_proxy_rules_duration_seconds", "Time one full sync took", self.full_sync_duration.clone());
         r.register("sync_partial_proxy_rules_duration_seconds", "Time one partial sync took", self.partial_sync_duration.clone());
@@ -182,13 +196,37 @@ impl Metrics {
 
     /// The exposition text: `OpenMetrics` if asked for, else the older format that every scraper reads.
     pub fn render(&self, open_metrics: bool) -> String {
-        let mut text = String::new();
-        if encode(&mut text, &self.registry).is_err() {
-            // Writing into a string does not fail.
-            text.clear();
-        }
-        if open_metrics { text } else { plain(&text) }
+        text(&self.registry, open_metrics)
     }
+
+    /// Lets the counters of failures begin at zero, so that a first failure shows as an increase.
+    pub fn start(&self, mode: Mode, families: &[IpFamily]) {
+        for family in families.iter().map(|family| FamilyLabel::from(*family)) {
+            self.conntrack_deleted.get_or_create(&family).inc_by(0);
+            match mode {
+                Mode::Iptables => {
+                    self.restore_failures.get_or_create(&family).inc_by(0);
+                    self.partial_restore_failures.get_or_create(&family).inc_by(0);
+                }
+                Mode::Ipvs => {
+                    self.restore_failures.get_or_create(&family).inc_by(0);
+                }
+                Mode::Nftables => {
+                    self.nftables_failures.get_or_create(&family).inc_by(0);
+                }
+                Mode::Userspace => {}
+            }
+        }
+    }
+}
+
+fn text(registry: &Registry, open_metrics: bool) -> String {
+    let mut text = String::new();
+    if encode(&mut text, registry).is_err() {
+        // Writing into a string does not fail.
+        text.clear();
+    }
+    if open_metrics { text } else { plain(&text) }
 }
 
 /// Turns `OpenMetrics` text into the Prometheus text format 0.0.4: there, the comments of a counter carry the name of its sample.

@@ -7,30 +7,88 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::bail;
+
 use crate::config::{ConntrackSettings, Effective};
 
 /// No automatic limit of tracked connections goes above this.
 const MOST_TRACKED: u64 = 1 << 20;
 
 const NETFILTER: &str = "/proc/sys/net/netfilter";
+const ROUTE_LOCALNET: &str = "/proc/sys/net/ipv4/conf/all/route_localnet";
 const HASH_SIZE: &str = "/sys/module/nf_conntrack/parameters/hashsize";
 
-/// Sets everything up.
-pub fn apply(config: &Effective) {
-    for problem in conntrack(&config.conntrack, Path::new(NETFILTER), Path::new(HASH_SIZE), cpus())
-    {
+/// Who is killed last when memory runs out.
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+/// How often the OOM score is tried.
+const OOM_ATTEMPTS: u32 = 2;
+/// The wait between two attempts.
+const OOM_RETRY: Duration = Duration::from_millis(100);
+/// How often to look whether the kernel has begun to track connections.
+const TRACKING_LOOK: Duration = Duration::from_secs(5);
+/// The processors of the machine, whatever share of them this process may use.
+const CPUS: &str = "/sys/devices/system/cpu/online";
+
+/// Sets the limits and timeouts of connection tracking. A kernel that tracks no connections yet is waited for: the first rules load the module.
+pub async fn conntrack_settings(settings: ConntrackSettings) {
+    while !Path::new(NETFILTER).exists() {
+        tokio::time::sleep(TRACKING_LOOK).await;
+    }
+    for problem in apply(&settings) {
         tracing::warn!("{problem}");
     }
-    if let Some(score) = config.oom_score_adj
-        && let Err(error) = fs::write("/proc/self/oom_score_adj", score.to_string())
-    {
-        // Lowering it takes CAP_SYS_RESOURCE.
-        tracing::debug!("cannot set the OOM score adjustment to {score}: {error}");
+}
+
+/// Everything that takes full privileges (`--init-only`), so that the proxy itself can run without them.
+///
+/// # Errors
+/// All that could not be set.
+pub fn init_only(config: &Effective) -> anyhow::Result<()> {
+    let mut problems = apply(&config.conntrack);
+    if config.sets_route_localnet() {
+        problems.extend(set(Path::new(ROUTE_LOCALNET), 1).err());
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        bail!("not everything was set: {}", problems.join("; "))
+    }
+}
+
+fn apply(settings: &ConntrackSettings) -> Vec<String> {
+    conntrack(settings, Path::new(NETFILTER), Path::new(HASH_SIZE), cpus())
+}
+
+/// Sets the OOM score adjustment of this process, if one is asked for.
+pub async fn oom_score(score: Option<i32>) {
+    let Some(score) = score else { return };
+    for attempt in 1..=OOM_ATTEMPTS {
+        match fs::write(OOM_SCORE, score.to_string()) {
+            Ok(()) => return,
+            Err(_) if attempt < OOM_ATTEMPTS => tokio::time::sleep(OOM_RETRY).await,
+            // Lowering it takes CAP_SYS_RESOURCE.
+            Err(error) => {
+                tracing::debug!("cannot set the OOM score adjustment to {score}: {error}");
+            }
+        }
     }
 }
 
 fn cpus() -> u64 {
-    std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64)
+    let online = fs::read_to_string(CPUS).ok().and_then(|text| count_cpus(&text));
+    online
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64))
+}
+
+/// How many processors a list such as `0-3,8` names.
+fn count_cpus(text: &str) -> Option<u64> {
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    let counts = text.trim().split(',').map(count);
+    counts.sum::<Option<u64>>().filter(|count| *count > 0)
 }
 
 /// Sets the sysctls below `directory`; what could not be set, in words.
@@ -53,11 +111,10 @@ fn conntrack(
         let limit = directory.join("nf_conntrack_max");
         problems.extend(
             raise(&limit, wanted)
-                .and_then(
-                    |raised| {
-                        if raised { raise(hash, wanted / 4).map(|_| ()) } else { Ok(()) }
-                    },
-                )
+                .and_then(|limit| {
+                    // A limit that somebody else set higher is theirs to match.
+                    if limit == wanted { raise(hash, wanted / 4).map(|_| ()) } else { Ok(()) }
+                })
                 .err(),
         );
     }
@@ -80,10 +137,10 @@ fn conntrack(
     problems
 }
 
-/// Raises a number; whether it was lower before.
-fn raise(path: &Path, wanted: u64) -> Result<bool, String> {
+/// Raises a number; what it is then.
+fn raise(path: &Path, wanted: u64) -> Result<u64, String> {
     let known = read(path)?;
-    if known < wanted { write(path, known, wanted).map(|()| true) } else { Ok(false) }
+    if known < wanted { write(path, known, wanted).map(|()| wanted) } else { Ok(known) }
 }
 
 /// Sets a number, if it differs.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use ipnet::IpNet;
-use kube_proxy_core::{IpFamily, Node};
+use kube_proxy_core::{IpFamily, Node, PerFamily};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -98,21 +98,37 @@ impl NodeWatch {
         Ok(receiver.borrow().clone())
     }
 
-    /// Keeps the health server informed, and ends with an error when the node changed in a way that needs a new start.
+    /// What is known, and word of what changes.
+    pub fn subscribe(&self) -> watch::Receiver<NodeNews> {
+        self.0.subscribe()
+    }
+
+    /// Keeps the health server informed, calls `moved` when the address of the node changed, and ends with an error when the node changed in
+    /// a way that needs a new start.
     pub async fn follow(
         &self,
         config: &Effective,
         at_start: &NodeNews,
         health: &Health,
+        moved: impl Fn(IpFamily, &NodeNews),
     ) -> anyhow::Result<()> {
         let mut receiver = self.0.subscribe();
         let mut seen = at_start.node.is_some();
+        let mut addresses = PerFamily::from_fn(|family| at_start.address(config, family));
         loop {
             let news = receiver.borrow_and_update().clone();
             if news.node.is_some() {
                 seen = true;
                 health.set_node(news.node.as_deref());
                 check_unchanged(config, at_start, &news)?;
+                for family in IpFamily::BOTH {
+                    let address = news.address(config, family);
+                    // A Node object that loses its address does not move the node.
+                    if address.is_some() && address != *addresses.get(family) {
+                        *addresses.get_mut(family) = address;
+                        moved(family, &news);
+                    }
+                }
             } else if seen {
                 health.set_node(None);
             }
@@ -129,15 +145,6 @@ fn check_unchanged(config: &Effective, old: &NodeNews, new: &NodeNews) -> anyhow
     if config.local_traffic == LocalTraffic::NodeCidr && old.pod_cidrs() != new.pod_cidrs() {
         bail!(
             "spec.podCIDRs of Node {name:?} changed and detectLocalMode is NodeCIDR: starting anew"
-        );
-    }
-    let differs = |family| {
-        let now = new.address(config, family);
-        now.is_some() && now != old.address(config, family)
-    };
-    if config.node_ports == NodePorts::Primary && IpFamily::BOTH.into_iter().any(differs) {
-        bail!(
-            "the address of Node {name:?} changed and nodePortAddresses is primary: starting anew"
         );
     }
     Ok(())

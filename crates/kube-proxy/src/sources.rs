@@ -1,13 +1,20 @@
 //! From the configuration to the source of events.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use kube_proxy_source::kubernetes::{Observer, Poster};
 use kube_proxy_source::manifests::ManifestSource;
 use kube_proxy_source::{KubernetesOptions, KubernetesSource, Problems, Sink};
 
 use crate::config;
 use crate::config::Effective;
 use crate::metrics::Metrics;
+
+/// Events that are sent each second.
+const EVENT_QPS: f32 = 5.0;
+/// Events that may be sent at once.
+const EVENT_BURST: u32 = 10;
 
 /// The source in use.
 pub struct Source {
@@ -23,7 +30,7 @@ enum Kind {
 impl Source {
     /// Prepares the configured source. A kubeconfig that cannot be read or a manifest path that is not there is an error;
     /// an API server that does not answer is not. Has to be called within the runtime that [`run`](Self::run) runs on.
-    pub async fn new(config: &Effective) -> anyhow::Result<Self> {
+    pub async fn new(config: &Effective, observer: Observer) -> anyhow::Result<Self> {
         let problems = Problems::new();
         let kind = match &config.source {
             config::Source::Manifests(path) => {
@@ -41,6 +48,7 @@ impl Source {
                     node_name: config.node_name.clone(),
                     trust: config.trust.clone(),
                     timing: kube_proxy_source::kubernetes::Timing::default(),
+                    observer,
                 };
                 Kind::Kubernetes(KubernetesSource::new(options, problems.clone()).await?)
             }
@@ -51,6 +59,21 @@ impl Source {
     /// What is wrong with objects of this source.
     pub fn problems(&self) -> ProblemReport {
         ProblemReport(self.problems.clone())
+    }
+
+    /// Writes to the API server; `None` without one.
+    pub fn poster(&self) -> Option<Poster> {
+        match &self.kind {
+            Kind::Kubernetes(source) => Some(source.poster(EVENT_QPS, EVENT_BURST)),
+            Kind::Manifests(_) => None,
+        }
+    }
+
+    /// Tells for how long the API server is silent, at first since now; `None` without one.
+    pub fn silence(&self) -> Option<impl Fn() -> Duration + Clone + Send + Sync + use<>> {
+        let Kind::Kubernetes(source) = &self.kind else { return None };
+        let (status, start) = (source.status(), Instant::now());
+        Some(move || status.oldest_contact().unwrap_or(start).elapsed())
     }
 
     /// Hands everything it finds to the sink, for ever.

@@ -15,7 +15,6 @@
 
 use std::sync::Arc;
 
-use kube::Client;
 use kube_proxy_core::Kind;
 
 use crate::Sink;
@@ -26,13 +25,17 @@ mod api;
 mod backoff;
 mod config;
 mod lines;
+mod observe;
 mod outage;
+mod post;
 mod rate;
 mod status;
 mod watcher;
 
 use api::Api;
 pub use config::{ConfigError, KubernetesOptions, Timing};
+pub use observe::{Answered, Observer};
+pub use post::{PostError, Poster};
 pub use status::ApiStatus;
 
 use outage::Outages;
@@ -41,7 +44,6 @@ use watcher::Watcher;
 
 /// Lists and watches Services, EndpointSlices, the own Node and ServiceCIDRs.
 pub struct KubernetesSource {
-    client: Client,
     shared: Arc<Shared>,
 }
 
@@ -67,9 +69,10 @@ impl KubernetesSource {
     pub async fn new(options: KubernetesOptions, problems: Problems) -> Result<Self, ConfigError> {
         let config = config::load(&options).await?;
         let server = config.cluster_url.to_string();
+        let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
         let client = config::client(config)?;
         let shared = Shared {
-            api: Api::new(client.clone(), options.timing.response),
+            api: Api::new(client, host, options.timing.response, options.observer),
             node_name: options.node_name,
             timing: options.timing,
             rate: RateLimit::new(options.qps, options.burst),
@@ -78,12 +81,12 @@ impl KubernetesSource {
             status: ApiStatus::default(),
             outages: Outages::new(server),
         };
-        Ok(Self { client, shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// A client for other requests to the same server, like writing events.
-    pub fn client(&self) -> Client {
-        self.client.clone()
+    /// Writes to the same server, at a rate of its own.
+    pub fn poster(&self, qps: f32, burst: u32) -> Poster {
+        Poster::new(self.shared.clone(), qps, burst)
     }
 
     /// When the server was last heard of.
@@ -93,8 +96,7 @@ impl KubernetesSource {
 
     /// Lists and watches until the future is dropped; it never ends by itself.
     pub async fn run(self, sink: Sink) {
-        let Self { client, shared } = self;
-        drop(client);
+        let Self { shared } = self;
         let watcher = |kind| Watcher::new(shared.clone(), kind, sink.clone()).run();
         let services = watcher(Kind::Service);
         let slices = watcher(Kind::EndpointSlice);

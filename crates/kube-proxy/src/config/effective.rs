@@ -33,6 +33,8 @@ pub struct Effective {
     pub bind_address: IpAddr,
     /// Address of the health server; `None` for no server.
     pub healthz_address: Option<SocketAddr>,
+    /// Without word from the API server for so long, `/healthz` fails; `None` for never.
+    pub healthz_stale_after: Option<Duration>,
     /// Address of the metrics server; `None` for no server.
     pub metrics_address: Option<SocketAddr>,
     /// A health or metrics port that cannot be opened ends the process.
@@ -204,6 +206,7 @@ pub(crate) struct Beside {
     pub(crate) service_metrics_limit: u32,
     pub(crate) trust: Trust,
     pub(crate) ipvs_drain_timeout: Option<Duration>,
+    pub(crate) healthz_stale_after: Duration,
 }
 
 impl Effective {
@@ -225,6 +228,7 @@ impl Effective {
             node_name,
             bind_address: parse_ip(&config.bind_address)?,
             healthz_address: server_address(&config.healthz_bind_address)?,
+            healthz_stale_after: unless_zero(beside.healthz_stale_after),
             metrics_address: server_address(&config.metrics_bind_address)?,
             bind_address_hard_fail: config.bind_address_hard_fail,
             profiling: config.enable_profiling,
@@ -270,6 +274,12 @@ impl Effective {
                 LocalTrafficDetector::InterfacePrefix(prefix.clone())
             }
         }
+    }
+
+    /// Whether this configuration lets the kernel route loopback addresses, for NodePorts on them (iptables mode, IPv4).
+    pub fn sets_route_localnet(&self) -> bool {
+        let addresses = self.node_port_addresses(IpFamily::V4, None);
+        self.mode == Mode::Iptables && self.localhost_node_ports && addresses.contains_loopback()
     }
 
     /// Which addresses of a family take NodePort traffic.

@@ -77,6 +77,18 @@ impl FeatureGates {
         self.0.get(name).copied().unwrap_or(false)
     }
 
+    /// All gates with their stages, as `kubernetes_feature_enabled` names them, and their states.
+    pub fn with_stages(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> + '_ {
+        GATES.iter().map(|gate| {
+            let stage = match gate.stage {
+                Stage::Alpha => "ALPHA",
+                Stage::Beta => "BETA",
+                Stage::Stable => "",
+            };
+            (gate.name, stage, self.enabled(gate.name))
+        })
+    }
+
     /// All gates with their states, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, bool)> + '_ {
         self.0.iter().map(|(name, state)| (*name, *state))

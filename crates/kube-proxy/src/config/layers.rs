@@ -42,11 +42,14 @@ impl Origin {
 
 struct Collector {
     settings: Vec<Setting>,
+    /// Every flag that sets a field, given or not.
+    fields: Vec<(&'static str, &'static str)>,
     beside_file: bool,
 }
 
 impl Collector {
     fn set<T: Serialize>(&mut self, flag: &'static str, path: &'static str, value: Option<&T>) {
+        self.fields.push((flag, path));
         let Some(value) = value else { return };
         // Flags hold plain values only: these always have a representation.
         if let Ok(value) = Value::serialize(value) {
@@ -61,7 +64,16 @@ impl Collector {
 
 /// The settings that flags make; some depend on the mode.
 pub(crate) fn settings(flags: &Flags, mode: &str) -> Vec<Setting> {
-    let mut c = Collector { settings: Vec::new(), beside_file: false };
+    collect(flags, mode).settings
+}
+
+/// Every flag that sets a field of the configuration, with the path of the field; some depend on the mode.
+pub fn flag_fields(mode: &str) -> Vec<(&'static str, &'static str)> {
+    collect(&Flags::default(), mode).fields
+}
+
+fn collect(flags: &Flags, mode: &str) -> Collector {
+    let mut c = Collector { settings: Vec::new(), fields: Vec::new(), beside_file: false };
     general(&mut c, flags);
     node(&mut c, flags, mode);
     modes(&mut c, flags, mode);
@@ -72,7 +84,7 @@ pub(crate) fn settings(flags: &Flags, mode: &str) -> Vec<Setting> {
     c.set("hostname-override", "hostnameOverride", flags.general.hostname_override.as_ref());
     c.set("proxy-port-range", "portRange", flags.userspace.proxy_port_range.as_ref());
     c.set("udp-timeout", "udpIdleTimeout", flags.userspace.udp_timeout.as_ref());
-    c.settings
+    c
 }
 
 fn general(c: &mut Collector, flags: &Flags) {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
+use figment::value::Value;
 
 use super::address::{parse_ip, with_port};
 use super::document::{self, Node, Problem};
@@ -16,6 +17,8 @@ use super::layers::{self, DEFAULTS, FILE, Origin, Setting};
 use super::mode::{DISABLED, Mode, PRIMARY, detect_local};
 use super::types::KubeProxyConfiguration;
 use super::validate::{FieldError, validate};
+
+mod page;
 
 /// Enough for the services of a small cluster, and a cost that a large one does not notice.
 const SERVICE_METRICS_LIMIT: u32 = 100;
@@ -51,8 +54,8 @@ fn host_name() -> io::Result<String> {
 pub enum Command {
     /// Print the version and exit.
     Version(VersionFormat),
-    /// Print this help text and exit.
-    Help(String),
+    /// Print this text and exit: help, a completion script or the manual page.
+    Print(String),
     /// Everything that needs a configuration.
     Configured(Box<Loaded>),
 }
@@ -83,6 +86,8 @@ pub struct Loaded {
     pub config_file: Option<PathBuf>,
     /// What the operator should know, one sentence each.
     pub warnings: Vec<String>,
+    /// Every flag with the value that counts, by name.
+    pub flags: Vec<(String, String)>,
 }
 
 /// Loads the configuration: defaults, under the file, under the environment, under the flags.
@@ -93,13 +98,20 @@ pub fn load(start: &Start<'_>) -> Result<Command, ConfigError> {
     let cli = match flags::parse(start.args.iter().cloned()) {
         Ok(cli) => cli,
         Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
-            return Ok(Command::Help(error.to_string()));
+            return Ok(Command::Print(error.to_string()));
         }
         Err(error) => return Err(ConfigError::Usage(error.to_string().trim_end().to_owned())),
     };
     match cli.general.version {
         None | Some(VersionFormat::None) => {}
         Some(format) => return Ok(Command::Version(format)),
+    }
+    if let Some(shell) = cli.general.completion {
+        return Ok(Command::Print(flags::completion(shell)));
+    }
+    if cli.general.man == Some(true) {
+        let page = flags::manual().map_err(|error| ConfigError::Encode(error.to_string()))?;
+        return Ok(Command::Print(page));
     }
     let env = flags::parse_environment(start.variable)?;
     let path = cli.general.config.clone().or_else(|| env.general.config.clone());
@@ -120,6 +132,7 @@ pub fn load(start: &Start<'_>) -> Result<Command, ConfigError> {
         task: loader.task(),
         // Validation covers everything the conversion can fail on; should the two ever disagree, this says so.
         effective: effective.ok_or_else(|| ConfigError::Invalid(Vec::new()))?,
+        flags: page::flags(start, &configuration),
         configuration,
         config_file: loader.file.map(|file| file.path),
         warnings: loader.warnings,
@@ -193,11 +206,39 @@ impl Loader {
         if !inert.is_empty() {
             self.warnings.push(format!("these flags have no effect here: {}", inert.join(", ")));
         }
+        for (old, new) in [&self.cli.deprecated, &self.env.deprecated]
+            .map(flags::DeprecatedFlags::replaced)
+            .concat()
+        {
+            self.warnings.push(format!("{old} is deprecated: use {new}"));
+        }
+        self.warn_of_windows();
         let manifests = self.beside().manifests.is_some();
         let api = &self.cli.kubernetes;
         if manifests && (api.kubeconfig.is_some() || api.master.is_some()) {
             let text = "--manifests is given, so --kubeconfig and --master have no effect";
             self.warnings.push(text.to_owned());
+        }
+    }
+
+    fn warn_of_windows(&mut self) {
+        let Some(file) = &self.file else { return };
+        let fields = file.root.known_fields();
+        let is_set = |field: &str| match fields.get(field) {
+            Some(Value::Bool(_, set)) => *set,
+            Some(Value::Dict(_, section)) => section.values().any(|value| match value {
+                Value::Bool(_, set) => *set,
+                Value::String(_, text) => !text.is_empty(),
+                _ => false,
+            }),
+            _ => false,
+        };
+        let set: Vec<_> =
+            ["winkernel", "windowsRunAsService"].into_iter().filter(|f| is_set(f)).collect();
+        if !set.is_empty() {
+            let set = set.join(", ");
+            self.warnings
+                .push(format!("these fields are for Windows and have no effect here: {set}"));
         }
     }
 
@@ -239,7 +280,7 @@ impl Loader {
         let mut defaults = KubeProxyConfiguration::default();
         let first = self.layered(&defaults, "");
         let text = |field: &str| {
-            let value = first.find_value(field).ok().and_then(figment::value::Value::into_string);
+            let value = first.find_value(field).ok().and_then(Value::into_string);
             value.unwrap_or_default()
         };
         if parse_ip(&text("bindAddress")).is_some_and(|ip| ip.is_ipv6()) {
@@ -351,6 +392,12 @@ impl Loader {
                 .ipvs_graceful_termination_timeout
                 .or(env.ipvs.ipvs_graceful_termination_timeout)
                 .map(GoDuration::to_std),
+            healthz_stale_after: cli
+                .health
+                .healthz_stale_after
+                .or(env.health.healthz_stale_after)
+                .unwrap_or(GoDuration::ZERO)
+                .to_std(),
         }
     }
 

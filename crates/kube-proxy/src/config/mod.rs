@@ -36,8 +36,9 @@ pub use effective::{
     NodePorts, Source, UserspaceSettings,
 };
 pub use error::ConfigError;
-pub use flags::{Flags, InvalidVariable, IptablesVariant, VersionFormat};
+pub use flags::{CompletionShell, Flags, InvalidVariable, IptablesVariant, VersionFormat};
 pub use gates::FeatureGates;
+pub use layers::flag_fields;
 pub use load::{Command, Loaded, Start, Task, load};
 pub use mode::Mode;
 pub use quantity::{InvalidQuantity, Quantity};

@@ -1,11 +1,15 @@
 //! What can be said about a configuration once the node is known: warnings, and reasons not to start.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use kube_proxy_core::IpFamily;
 
 use super::effective::{Effective, LocalTraffic, NodePorts};
+
+/// A silence of less than this is usual.
+const LEAST_STALE_AFTER: Duration = Duration::from_secs(90);
 
 /// What was found out about this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +56,19 @@ impl Effective {
     pub fn start_up_warnings(&self, node: &NodeFacts) -> Vec<String> {
         let mut warnings = Vec::new();
         self.warn_of_node_ports(node, &mut warnings);
+        warnings.extend(self.staleness_warning());
         if !node.dual_stack {
             self.warn_of_families(node.primary, &mut warnings);
         }
         warnings
+    }
+
+    fn staleness_warning(&self) -> Option<String> {
+        let limit = self.healthz_stale_after.filter(|limit| *limit < LEAST_STALE_AFTER)?;
+        Some(format!(
+            "--healthz-stale-after is {limit:?} only: an API server that has nothing to say is heard of about every \
+             minute, and /healthz will fail in between"
+        ))
     }
 
     fn warn_of_node_ports(&self, node: &NodeFacts, warnings: &mut Vec<String>) {

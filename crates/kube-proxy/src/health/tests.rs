@@ -3,12 +3,12 @@ use std::time::{Duration, Instant, SystemTime};
 use expect_test::expect;
 use kube_proxy_core::{IpFamily, Node};
 
-use super::Health;
+use super::{Health, Staleness};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn health() -> std::sync::Arc<Health> {
-    Health::new(&IpFamily::BOTH, 60 * SECOND)
+    Health::new(&IpFamily::BOTH, 60 * SECOND, None)
 }
 
 fn time(seconds: u64) -> SystemTime {
@@ -41,7 +41,7 @@ fn a_family_that_waits_too_long_makes_all_unhealthy() {
 
 #[test]
 fn only_families_in_use_are_reported() {
-    let health = Health::new(&[IpFamily::V4], SECOND);
+    let health = Health::new(&[IpFamily::V4], SECOND, None);
     assert!(health.family(IpFamily::V6).is_none());
     assert!(!health.livez(Instant::now(), time(0)).body.contains("IPv6"));
 }
@@ -58,5 +58,20 @@ fn a_node_that_is_about_to_go_is_not_eligible_but_alive() {
         health.set_node(node.as_ref());
         assert_eq!(health.healthz(Instant::now(), time(0)).healthy, eligible, "{node:?}");
         assert!(health.livez(Instant::now(), time(0)).healthy);
+    }
+}
+
+#[test]
+fn a_silent_api_server_counts_only_if_asked_for() {
+    for (silence, healthy) in [(30, true), (31, false)] {
+        let staleness =
+            Staleness { limit: 30 * SECOND, silence: Box::new(move || silence * SECOND) };
+        let health = Health::new(&[IpFamily::V4], 60 * SECOND, Some(staleness));
+        let verdict = health.healthz(Instant::now(), time(0));
+        assert_eq!(verdict.healthy, healthy, "{silence}");
+        let report = format!("\"apiServer\":{{\"healthy\":{healthy},\"silentSeconds\":{silence}}}");
+        assert!(verdict.body.contains(&report), "{}", verdict.body);
+        assert!(health.livez(Instant::now(), time(0)).healthy, "the proxy itself is alive");
+        assert!(health.keeps_up(Instant::now()));
     }
 }

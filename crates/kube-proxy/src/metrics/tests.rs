@@ -32,7 +32,7 @@ fn names_are_those_of_the_go_version() {
     let text = metrics.render(false);
     let samples: Vec<&str> = text
         .lines()
-        .filter(|line| !line.starts_with('#') && !line.contains("_bucket"))
+        .filter(|line| line.starts_with("kubeproxy_") && !line.contains("_bucket"))
         .filter(|line| !line.contains("_sum"))
         .collect();
     expect![[r#"

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::conntrack;
+use super::{conntrack, count_cpus};
 use crate::config::ConntrackSettings;
 
 const NAMES: [&str; 6] = [
@@ -57,6 +57,7 @@ fn the_limit_is_raised_and_never_lowered() {
 fn the_hash_table_grows_with_the_limit() {
     assert_eq!(after(1000, &settings(), 32)[6], 262_144);
     assert_eq!(after(1000, &settings(), 2)[6], 65_536, "large enough");
+    assert_eq!(after(1 << 20, &settings(), 32)[6], 262_144, "somebody set the limit alone");
     assert_eq!(after(5_000_000, &settings(), 32)[6], 65_536, "not our limit");
 }
 
@@ -83,4 +84,19 @@ fn what_cannot_be_set_is_named_and_the_rest_is_set() {
     assert!(problems[1].contains("established"), "{}", problems[1]);
     let set = fs::read_to_string(directory.path().join("nf_conntrack_tcp_timeout_close_wait"));
     assert_eq!(set.unwrap(), "3600");
+}
+
+#[test]
+fn processors_are_counted_from_their_list() {
+    for (list, count) in [
+        ("0\n", Some(1)),
+        ("0-3\n", Some(4)),
+        ("0-3,8,10-11", Some(7)),
+        ("", None),
+        ("3-0", None),
+        ("0-18446744073709551615", None),
+        ("all", None),
+    ] {
+        assert_eq!(count_cpus(list), count, "{list:?}");
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use kube::Client;
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
+use super::observe::{Answered, Observer};
 use crate::decode::{self, Status};
 
 /// Most bytes of an error response that are read.
@@ -82,15 +83,22 @@ impl fmt::Display for Failure {
 /// Sends requests.
 pub(super) struct Api {
     client: Client,
+    host: String,
     response: Duration,
+    observer: Observer,
 }
 
 /// The body of a response, piece by piece.
 pub(super) struct Chunks(Body);
 
 impl Api {
-    pub(super) fn new(client: Client, response: Duration) -> Self {
-        Self { client, response }
+    pub(super) fn new(
+        client: Client,
+        host: String,
+        response: Duration,
+        observer: Observer,
+    ) -> Self {
+        Self { client, host, response, observer }
     }
 
     /// Sends a GET; the body of a good answer.
@@ -99,10 +107,37 @@ impl Api {
             .header(ACCEPT, "application/json")
             .body(Body::empty())
             .map_err(|e| Failure::Malformed(format!("the request {path}: {e}")))?;
+        self.send(request).await
+    }
+
+    /// Sends a POST with JSON; its answer is read and dropped.
+    pub(super) async fn post(&self, path: &str, body: Vec<u8>) -> Result<(), Failure> {
+        let request = Request::post(path)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .map_err(|e| Failure::Malformed(format!("the request {path}: {e}")))?;
+        let mut chunks = self.send(request).await?;
+        // Read to its end, the connection can be used again.
+        while chunks.next(self.response).await?.is_some() {}
+        Ok(())
+    }
+
+    /// The body of a good answer.
+    async fn send(&self, request: Request<Body>) -> Result<Chunks, Failure> {
+        let method = request.method().clone();
+        let begin = Instant::now();
         // The client logs an error for every attempt; this crate logs every cause once.
         let sending = self.client.send(request);
         let sending = sending.with_subscriber(NoSubscriber::default());
-        let response = match timeout(self.response, sending).await {
+        let sent = timeout(self.response, sending).await;
+        let code = match &sent {
+            Ok(Ok(response)) => Some(response.status().as_u16()),
+            _ => None,
+        };
+        let (host, took) = (self.host.as_str(), begin.elapsed());
+        self.observer.tell(&Answered { host, method: method.as_str(), code, took });
+        let response = match sent {
             Err(_) => return Err(Failure::Timeout(self.response)),
             Ok(Err(error)) => return Err(Failure::Transport(cause(&error))),
             Ok(Ok(response)) => response,

@@ -8,6 +8,7 @@ use http::header::{HeaderValue, USER_AGENT};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use super::observe::Observer;
 use crate::context::Trust;
 
 /// The settings of the source. `Default` is everything unset, with the default timing.
@@ -31,6 +32,8 @@ pub struct KubernetesOptions {
     pub trust: Trust,
     /// Time limits.
     pub timing: Timing,
+    /// Who is told of each request.
+    pub observer: Observer,
 }
 
 /// The time limits of the source.

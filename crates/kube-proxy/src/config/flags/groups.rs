@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::values::{self, IptablesVariant, VersionFormat};
+use super::values::{self, CompletionShell, IptablesVariant, VersionFormat};
 use crate::config::duration::GoDuration;
 use crate::config::quantity::Quantity;
 use crate::config::types::VModule;
@@ -44,6 +44,12 @@ pub struct GeneralFlags {
     /// Removes everything that any mode has put on the node, then exits
     #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
     pub cleanup: Option<bool>,
+    /// Prints a completion script for this shell and exits
+    #[arg(long, value_enum, value_name = "SHELL")]
+    pub completion: Option<CompletionShell>,
+    /// Prints the manual page (roff) and exits
+    #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
+    pub man: Option<bool>,
     /// Prints the version and exits
     #[arg(long, value_name = "BOOL|raw", value_parser = values::version)]
     pub version: Option<VersionFormat>,
@@ -210,6 +216,9 @@ pub struct HealthFlags {
     /// Ends the process when one of these ports cannot be opened, instead of retrying
     #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
     pub bind_address_hard_fail: Option<bool>,
+    /// Makes /healthz fail (not /livez) when the API server was not heard of for so long, 0 for never; an idle one is heard of about every minute [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = values::not_negative)]
+    pub healthz_stale_after: Option<GoDuration>,
     /// Serves profiles under /debug/pprof on the metrics address
     #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
     pub profiling: Option<bool>,
@@ -312,6 +321,17 @@ impl DeprecatedFlags {
         ]
         .into_iter()
         .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+
+    /// Those given that another flag replaces, with that flag.
+    pub(crate) fn replaced(&self) -> Vec<(&'static str, &'static str)> {
+        [
+            ("--healthz-port", "--healthz-bind-address", self.healthz_port.is_some()),
+            ("--metrics-port", "--metrics-bind-address", self.metrics_port.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(old, new, given)| given.then_some((old, new)))
         .collect()
     }
 }

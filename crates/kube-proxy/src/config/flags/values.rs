@@ -18,6 +18,17 @@ pub enum IptablesVariant {
     Nft,
 }
 
+/// A shell that completes command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompletionShell {
+    /// GNU Bash.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// The friendly interactive shell.
+    Fish,
+}
+
 /// What `--version` shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionFormat {
@@ -51,6 +62,13 @@ pub(super) fn version(text: &str) -> Result<VersionFormat, String> {
 
 pub(super) fn duration(text: &str) -> Result<GoDuration, String> {
     text.parse().map_err(|error: crate::config::duration::InvalidDuration| error.to_string())
+}
+
+pub(super) fn not_negative(text: &str) -> Result<GoDuration, String> {
+    match duration(text)? {
+        negative if negative < GoDuration::ZERO => Err("must not be negative".to_owned()),
+        duration => Ok(duration),
+    }
 }
 
 /// One comma-separated `Name=true` of `--feature-gates`.

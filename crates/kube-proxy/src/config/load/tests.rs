@@ -61,7 +61,10 @@ fn a_file_replaces_flags_and_the_environment_overrides_it() {
     assert_eq!(kubernetes.master.as_deref(), Some("http://m"));
     assert_eq!(
         loaded.warnings,
-        ["--config is given, so these flags have no effect: --proxy-mode, --healthz-port"]
+        [
+            "--config is given, so these flags have no effect: --proxy-mode, --healthz-port",
+            "--healthz-port is deprecated: use --healthz-bind-address",
+        ]
     );
     assert_eq!(of(&Given { flags: "", ..given }).node_name, "from-file");
 }
@@ -190,6 +193,18 @@ fn flags_without_effect_are_named() {
         ["these flags have no effect here: --log-dir, --skip-headers"]
     );
     assert_eq!(
+        flags("--metrics-port=1 --healthz-port=2").warnings,
+        [
+            "--healthz-port is deprecated: use --healthz-bind-address",
+            "--metrics-port is deprecated: use --metrics-bind-address",
+        ]
+    );
+    assert_eq!(
+        file("winkernel: {enableDSR: true, networkName: ''}\nwindowsRunAsService: true").warnings,
+        ["these fields are for Windows and have no effect here: winkernel, windowsRunAsService"]
+    );
+    assert!(file("winkernel: {enableDSR: false, networkName: ''}").warnings.is_empty());
+    assert_eq!(
         flags("--manifests=x --master=y").warnings,
         ["--manifests is given, so --kubeconfig and --master have no effect"]
     );
@@ -210,8 +225,51 @@ fn tasks() {
         Command::Version(VersionFormat::Raw)
     );
     assert!(matches!(command("--version=false"), Command::Configured(_)));
+    for (line, part) in [
+        ("--completion=bash", "complete -F _kube__proxy"),
+        ("--completion=zsh", "#compdef kube-proxy"),
+        ("--completion fish", "complete -c kube-proxy -l proxy-mode"),
+        ("--man", ".TH kube-proxy 1"),
+    ] {
+        let Command::Print(text) = command(line) else { panic!("{line} prints nothing") };
+        assert!(text.contains(part), "{line}: no {part:?} in:\n{text}");
+        assert!(text.contains("proxy-mode") || text.contains("proxy\\-mode"), "{line}:\n{text}");
+        assert!(!text.contains("ARGUMENT"), "{line}:\n{text}");
+    }
     for line in ["--help", "-h"] {
-        let Command::Help(text) = command(line) else { panic!("no help") };
+        let Command::Print(text) = command(line) else { panic!("no help") };
         assert!(text.contains("Usage: kube-proxy"));
     }
+}
+
+#[test]
+fn flagz_shows_what_counts() {
+    let given = Given {
+        flags: "--proxy-mode=nftables --cluster-cidr=1.0.0.0/8 --v=4 --vmodule=a=1,b=2",
+        variables: &[("KUBE_PROXY_OOM_SCORE_ADJ", "5"), ("KUBE_PROXY_IPTABLES_VARIANT", "nft")],
+        file: Some("clusterCIDR: 10.0.0.0/8\nfeatureGates: {WatchListClient: false}\n"),
+    };
+    let loaded = given.loaded();
+    let value = |flag: &str| {
+        let found = loaded.flags.iter().find(|(name, _)| name == flag);
+        found.map_or_else(|| panic!("no --{flag}"), |(_, value)| value.as_str())
+    };
+    for (flag, expected) in [
+        ("proxy-mode", "iptables"),
+        ("cluster-cidr", "10.0.0.0/8"),
+        ("v", "4"),
+        ("vmodule", "a=1,b=2"),
+        ("oom-score-adj", "5"),
+        ("iptables-variant", "nft"),
+        ("feature-gates", "WatchListClient=false"),
+        ("cleanup", "false"),
+        ("manifests", ""),
+        ("iptables-sync-period", "30s"),
+        ("healthz-stale-after", "0"),
+        ("nodeport-addresses", ""),
+    ] {
+        assert_eq!(value(flag), expected, "--{flag}");
+    }
+    assert!(value("config").ends_with("/config.conf"));
+    assert!(loaded.flags.is_sorted());
 }

@@ -108,6 +108,7 @@ fn defaults_as_the_program_sees_them() {
             healthz_address: Some(
                 0.0.0.0:10256,
             ),
+            healthz_stale_after: None,
             metrics_address: Some(
                 127.0.0.1:10249,
             ),

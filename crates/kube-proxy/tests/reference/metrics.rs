@@ -1,0 +1,152 @@
+//! `docs/metrics.md`: every metric, as it is exposed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use expect_test::expect_file;
+use kube_proxy::config::{FeatureGates, Mode};
+use kube_proxy::metrics::{Frontends, Metrics};
+use kube_proxy_core::{Count, IpFamily, SyncReport};
+use kube_proxy_source::kubernetes::Answered;
+
+/// Those of the Go version: name without prefix, type, labels.
+const UPSTREAM: &[(&str, &str, &str)] = &[
+    ("conntrack_reconciler_deleted_entries_total", "counter", "ip_family"),
+    ("conntrack_reconciler_sync_duration_seconds", "histogram", "ip_family"),
+    ("network_programming_duration_seconds", "histogram", "ip_family"),
+    ("proxy_healthz_total", "counter", "code"),
+    ("proxy_livez_total", "counter", "code"),
+    ("sync_full_proxy_rules_duration_seconds", "histogram", "ip_family"),
+    ("sync_partial_proxy_rules_duration_seconds", "histogram", "ip_family"),
+    ("sync_proxy_rules_duration_seconds", "histogram", "ip_family"),
+    ("sync_proxy_rules_endpoint_changes_pending", "gauge", ""),
+    ("sync_proxy_rules_endpoint_changes_total", "counter", ""),
+    ("sync_proxy_rules_iptables_last", "gauge", "ip_family, table"),
+    ("sync_proxy_rules_iptables_partial_restore_failures_total", "counter", "ip_family"),
+    ("sync_proxy_rules_iptables_restore_failures_total", "counter", "ip_family"),
+    ("sync_proxy_rules_iptables_total", "gauge", "ip_family, table"),
+    ("sync_proxy_rules_last_queued_timestamp_seconds", "gauge", "ip_family"),
+    ("sync_proxy_rules_last_timestamp_seconds", "gauge", "ip_family"),
+    ("sync_proxy_rules_nftables_sync_failures_total", "counter", "ip_family"),
+    ("sync_proxy_rules_no_local_endpoints_total", "gauge", "ip_family, traffic_policy"),
+    ("sync_proxy_rules_service_changes_pending", "gauge", ""),
+    ("sync_proxy_rules_service_changes_total", "counter", ""),
+];
+
+const ABSENT: &str = "\n## Absent\n\n\
+    | metric of the Go version | why |\n|---|---|\n\
+    | `kubeproxy_iptables_ct_state_invalid_dropped_packets_total`, `kubeproxy_iptables_localhost_nodeports_accepted_packets_total` | they need nfacct objects, which are not used here |\n\
+    | `kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total` | removing stale chains is part of a sync and counts as its failure |\n\
+    | `go_*` | there is no Go runtime |\n\
+    | `registered_metrics_total`, `hidden_metrics_total`, `disabled_metrics_total` | they describe the metrics library of the Go version |\n";
+
+/// Everything counted once.
+fn filled() -> Metrics {
+    let metrics = Metrics::new();
+    let counts = vec![Count { kind: "nat", written: 1, total: 1 }];
+    let report = SyncReport { counts, ..SyncReport::default() };
+    let (family, time) = (IpFamily::V4, Duration::from_secs(1));
+    metrics.queued(family, time);
+    for full in [true, false] {
+        metrics.synced(family, full, time);
+    }
+    metrics.succeeded(Mode::Iptables, family, &report, time);
+    for mode in Mode::ALL {
+        metrics.start(mode, &[family]);
+    }
+    metrics.programmed(family, time);
+    metrics.no_local_endpoints(family, Frontends::Internal, 1);
+    metrics.flows_checked(family, time, 1);
+    metrics.healthz_answered(200);
+    metrics.livez_answered(200);
+    metrics.invalid_objects("Service", 1);
+    metrics.component.set_gates(&FeatureGates::default());
+    metrics.component.set_silence(|| Duration::ZERO);
+    let answered = Answered { host: "a:1", method: "GET", code: Some(200), took: time };
+    metrics.component.requested(&answered);
+    metrics
+}
+
+/// One metric, read back from the exposition.
+#[derive(Debug, Default)]
+struct Exposed {
+    kind: String,
+    help: String,
+    labels: BTreeSet<String>,
+    buckets: Vec<String>,
+}
+
+fn exposed(text: &str) -> BTreeMap<String, Exposed> {
+    let mut all: BTreeMap<String, Exposed> = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap();
+            help.clone_into(&mut all.entry(name.to_owned()).or_default().help);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            kind.clone_into(&mut all.entry(name.to_owned()).or_default().kind);
+        } else {
+            let (sample, _) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+            let stem = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            let known = all.contains_key(name);
+            let name = if known { name } else { stem.unwrap_or(name) };
+            let metric = all.get_mut(name).unwrap_or_else(|| panic!("no type: {line}"));
+            for label in labels.trim_end_matches('}').split("\",").filter(|label| !label.is_empty())
+            {
+                let (key, value) = label.split_once('=').unwrap();
+                if key == "le" {
+                    metric.buckets.push(value.trim_matches('"').to_owned());
+                } else {
+                    metric.labels.insert(key.to_owned());
+                }
+            }
+        }
+    }
+    all
+}
+
+fn labels(metric: &Exposed) -> String {
+    metric.labels.iter().cloned().collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn the_metrics_of_the_go_version_are_exposed() {
+    let all = exposed(&filled().render(false));
+    for (name, kind, expected) in UPSTREAM {
+        let metric = all.get(&format!("kubeproxy_{name}"));
+        let metric = metric.unwrap_or_else(|| panic!("{name} is not exposed"));
+        assert_eq!((metric.kind.as_str(), labels(metric).as_str()), (*kind, *expected), "{name}");
+    }
+    let sync: Vec<f64> = all["kubeproxy_sync_proxy_rules_duration_seconds"]
+        .buckets
+        .iter()
+        .filter_map(|bucket| bucket.parse().ok())
+        .filter(|bucket: &f64| bucket.is_finite())
+        .collect();
+    assert_eq!(sync.len(), 15);
+    assert!((sync[0] - 0.001).abs() < 1e-9 && (sync[14] - 16.384).abs() < 1e-9, "{sync:?}");
+}
+
+#[test]
+fn the_page_of_metrics_is_up_to_date() {
+    let mut page = "# Metrics\n\n\
+        Every metric of `/metrics`, as it is exposed; those of `/metrics/slis` are `kubernetes_healthcheck` and `kubernetes_healthchecks_total`.\n\
+        A metric with labels appears with its first value.\n\
+        Metrics with `iptables` or `nftables` in their names appear in these modes, restore failures also in ipvs mode.\n\
+        This page is made from the program; see `crates/kube-proxy/tests/reference`.\n\n\
+        | metric | type | labels | buckets | meaning |\n|---|---|---|---|---|\n"
+        .to_owned();
+    for (name, metric) in exposed(&filled().render(false)) {
+        let buckets = match metric.buckets.as_slice() {
+            [] => String::new(),
+            [first, .., last, _] => format!("{}, {first} to {last} s", metric.buckets.len() - 1),
+            few => few.join(", "),
+        };
+        let (kind, help) = (&metric.kind, metric.help.replace('<', "&lt;"));
+        writeln!(page, "| `{name}` | {kind} | {} | {buckets} | {help} |", labels(&metric)).unwrap();
+    }
+    page += ABSENT;
+    expect_file!["../../../../docs/metrics.md"].assert_eq(&page);
+}
