@@ -10,6 +10,7 @@ mod packets;
 mod servers;
 mod takeover;
 mod traffic;
+mod userspace;
 mod watch;
 mod world;
 
@@ -42,6 +43,10 @@ type Once = (&'static str, fn() -> anyhow::Result<()>);
 
 fn per_mode(mode: Mode) -> Vec<PerMode> {
     let mut tests = [life::TESTS, conntrack::TESTS].concat();
+    if mode == Mode::Userspace {
+        tests.retain(|(name, _)| !userspace::NOT_HERE.contains(name));
+        tests.extend_from_slice(userspace::TESTS);
+    }
     if mode.is_iptables() {
         tests.extend_from_slice(life::IPTABLES_TESTS);
         tests.extend_from_slice(takeover::TESTS);
@@ -50,7 +55,8 @@ fn per_mode(mode: Mode) -> Vec<PerMode> {
 }
 
 fn once() -> Vec<Once> {
-    [watch::TESTS, manifests::TESTS, input::TESTS, flags::TESTS, servers::TESTS].concat()
+    [watch::TESTS, manifests::TESTS, input::TESTS, flags::TESTS, servers::TESTS, userspace::ONCE]
+        .concat()
 }
 
 /// A test whose error is printed with its causes.

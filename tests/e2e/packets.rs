@@ -44,6 +44,8 @@ pub(crate) struct Flow {
     pub(crate) only: Option<IpFamily>,
     /// What differs in nftables mode.
     pub(crate) nftables: Option<Expect>,
+    /// What differs in userspace mode.
+    pub(crate) userspace: Option<Expect>,
 }
 
 /// A frontend of the Service with this number.
@@ -69,6 +71,8 @@ pub(crate) enum Expect {
     Pods(&'static [&'static str], Source),
     Refused,
     Dropped,
+    /// Accepted, and closed without a word; datagrams get no answer.
+    Closed,
 }
 
 /// The source address that pods see.
@@ -81,18 +85,34 @@ pub(crate) enum Source {
 
 impl Flow {
     pub(crate) fn new(from: From, to: To, expect: Expect) -> Self {
-        Self { from, to, expect, only: None, nftables: None }
+        Self { from, to, expect, only: None, nftables: None, userspace: None }
     }
 
     pub(crate) fn in_nftables(self, expect: Expect) -> Self {
         Self { nftables: Some(expect), ..self }
     }
 
+    pub(crate) fn in_userspace(self, expect: Expect) -> Self {
+        Self { userspace: Some(expect), ..self }
+    }
+
+    /// What endpoints see there is always this node, and without endpoints connections are accepted and closed.
     fn expect(self, mode: Mode) -> Expect {
-        match self.nftables {
-            Some(expect) if mode == Mode::Nftables => expect,
-            _ => self.expect,
-        }
+        let (differs, usual) = match mode {
+            Mode::Nftables => (self.nftables, self.expect),
+            Mode::Userspace => {
+                let usual = match self.expect {
+                    Expect::Pods(pods, Source::Kept | Source::Masqueraded) => {
+                        Expect::Pods(pods, Source::Masqueraded)
+                    }
+                    Expect::Refused => Expect::Closed,
+                    other => other,
+                };
+                (self.userspace, usual)
+            }
+            _ => (None, self.expect),
+        };
+        differs.unwrap_or(usual)
     }
 
     pub(crate) fn only(self, family: IpFamily) -> Self {
@@ -183,6 +203,13 @@ fn check(world: &World, flow: Flow, mode: Mode, family: IpFamily) -> anyhow::Res
         Expect::Refused => {
             let outcome = send(probe);
             ensure!(outcome.is_refused(), "{outcome}, not refused");
+            Ok(())
+        }
+        Expect::Closed => {
+            let outcome = send(probe.timeout(Duration::from_millis(300)));
+            let closed =
+                if flow.to.is_udp() { outcome.is_timed_out() } else { outcome.is_closed() };
+            ensure!(closed, "{outcome}, not accepted and closed");
             Ok(())
         }
         Expect::Dropped => {

@@ -41,14 +41,16 @@ pub(crate) enum Mode {
     IptablesLegacy,
     IptablesNft,
     Nftables,
+    Userspace,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 3] = [Self::IptablesLegacy, Self::IptablesNft, Self::Nftables];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::IptablesLegacy, Self::IptablesNft, Self::Nftables, Self::Userspace];
 
-    /// Whether its rules are those of the iptables programs.
+    /// Whether it is the iptables mode, with one or the other kind of programs.
     pub(crate) fn is_iptables(self) -> bool {
-        self != Self::Nftables
+        matches!(self, Self::IptablesLegacy | Self::IptablesNft)
     }
 
     /// The flags that choose it.
@@ -57,6 +59,7 @@ impl Mode {
             Self::IptablesLegacy => ["--proxy-mode=iptables", "--iptables-variant=legacy"],
             Self::IptablesNft => ["--proxy-mode=iptables", "--iptables-variant=nft"],
             Self::Nftables => ["--proxy-mode=nftables", "--iptables-variant=nft"],
+            Self::Userspace => ["--proxy-mode=userspace", "--iptables-variant=nft"],
         }
     }
 
@@ -74,6 +77,7 @@ impl fmt::Display for Mode {
             Self::IptablesLegacy => "iptables-legacy",
             Self::IptablesNft => "iptables-nft",
             Self::Nftables => "nftables",
+            Self::Userspace => "userspace",
         })
     }
 }

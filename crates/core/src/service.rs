@@ -19,6 +19,16 @@ pub enum TrafficPolicy {
     Local,
 }
 
+/// How the address of a client is handed on to an endpoint that sees only the proxy (PROXY protocol,
+/// `doc/proxy-protocol.txt` of its inventors): only modes that copy connections themselves need and do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// Version 1: a line of text.
+    V1,
+    /// Version 2: binary.
+    V2,
+}
+
 /// One Service, of both families, reduced to what a proxy needs.
 ///
 /// A source only hands in Services that are to be proxied: headless ones, those of type `ExternalName` and those labelled with another
@@ -44,6 +54,8 @@ pub struct Service {
     pub session_affinity: Option<Duration>,
     /// `spec.healthCheckNodePort` where it applies (type `LoadBalancer` with external policy `Local`).
     pub health_check_node_port: Option<NonZeroU16>,
+    /// What connections to endpoints begin with, to tell them the address of the client.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// The ports.
     pub ports: Vec<Port>,
 }
@@ -61,6 +73,7 @@ impl Service {
             external_traffic_policy: TrafficPolicy::Cluster,
             session_affinity: None,
             health_check_node_port: None,
+            proxy_protocol: None,
             ports: Vec::new(),
         }
     }
@@ -104,6 +117,7 @@ impl Service {
                 external_traffic_policy: self.external_traffic_policy,
                 session_affinity: self.session_affinity,
                 health_check_node_port: self.health_check_node_port,
+                proxy_protocol: self.proxy_protocol,
             };
             service_port.settle_external_policy();
             ports.push((name, service_port));
@@ -166,6 +180,8 @@ pub struct ServicePort {
     pub session_affinity: Option<Duration>,
     /// The health-check node port of the Service.
     pub health_check_node_port: Option<NonZeroU16>,
+    /// What connections to endpoints begin with.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl ServicePort {

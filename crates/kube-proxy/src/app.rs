@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow, bail};
 use kube_proxy_core::{
     Intervals, IpFamily, PerFamily, Proxy, ProxyBackend, SyncError, TrackerOptions,
 };
+use kube_proxy_userspace::Observer;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backends::{self, NodeFacts};
@@ -127,9 +128,9 @@ async fn serve(loaded: &Loaded, threads: &mut Vec<FamilyThread>) -> anyhow::Resu
     let sink = sources::sink(move |event| router.route(event));
     let rest = async {
         let news = node.wait(config).await?;
-        let backends = create_backends(config, &news)?;
-        let families: Vec<IpFamily> = backends.iter().map(|(family, _)| *family).collect();
         let metrics = Arc::new(Metrics::new());
+        let backends = create_backends(config, &news, &metrics)?;
+        let families: Vec<IpFamily> = backends.iter().map(|(family, _)| *family).collect();
         let health = Health::new(&families, config.sync_period * 2);
         let context = Context { config, node: &news, health: &health, metrics: &metrics };
         context.start_families(backends, inboxes, threads)?;
@@ -156,13 +157,15 @@ async fn serve(loaded: &Loaded, threads: &mut Vec<FamilyThread>) -> anyhow::Resu
 fn create_backends(
     config: &Effective,
     news: &NodeNews,
+    metrics: &Metrics,
 ) -> anyhow::Result<Vec<(IpFamily, Box<dyn ProxyBackend>)>> {
     let primary = config.primary_family(&news.addresses());
     let mut backends = Vec::new();
     for family in IpFamily::BOTH {
         let facts = NodeFacts { ip: news.address(config, family), pod_cidrs: news.pod_cidrs() };
         let created = if backends::host_has(family) {
-            backends::create(config, family, &facts).map_err(|error| anyhow!(error))
+            backends::create(config, family, &facts, metrics.observer(family))
+                .map_err(|error| anyhow!(error))
         } else {
             Err(anyhow!("this host has no {family}"))
         };
@@ -281,17 +284,19 @@ async fn cleanup(config: &Effective) -> anyhow::Result<()> {
         // Removing takes no preparation of the node.
         let config = &Effective { mode, localhost_node_ports: false, ..config.clone() };
         for family in IpFamily::BOTH.into_iter().filter(|family| backends::host_has(*family)) {
-            let mut backend = match backends::create(config, family, &NodeFacts::default()) {
-                Ok(backend) => backend,
-                Err(SyncError::Unsupported(reason)) => {
-                    tracing::warn!("nothing to remove of mode {mode}, {family}: {reason}");
-                    continue;
-                }
-                Err(error) => {
-                    failed.push(format!("{mode}, {family}: {error}"));
-                    continue;
-                }
-            };
+            let mut backend =
+                match backends::create(config, family, &NodeFacts::default(), &Observer::default())
+                {
+                    Ok(backend) => backend,
+                    Err(SyncError::Unsupported(reason)) => {
+                        tracing::warn!("nothing to remove of mode {mode}, {family}: {reason}");
+                        continue;
+                    }
+                    Err(error) => {
+                        failed.push(format!("{mode}, {family}: {error}"));
+                        continue;
+                    }
+                };
             match backend.cleanup().await {
                 Ok(()) => tracing::info!("removed what mode {mode} has for {family}"),
                 Err(error) => failed.push(format!("{mode}, {family}: {error}")),

@@ -1,14 +1,16 @@
 //! From a mode to its backend.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use ipnet::IpNet;
 use kube_proxy_core::{IpFamily, ProxyBackend, SyncError};
 use kube_proxy_iptables::{IptablesBackend, Variant};
 use kube_proxy_nftables::NftablesBackend;
+use kube_proxy_userspace::{Observer, UserspaceBackend};
 
 use crate::config::{Effective, IptablesVariant, Mode};
+use crate::localhost;
 use crate::node_watch::NodeNews;
 use crate::udp_flows::NodePortScope;
 
@@ -22,7 +24,7 @@ pub struct NodeFacts {
 }
 
 /// The modes that this version has.
-pub const MODES: [Mode; 2] = [Mode::Iptables, Mode::Nftables];
+pub const MODES: [Mode; 3] = [Mode::Iptables, Mode::Nftables, Mode::Userspace];
 
 /// Says at once that a mode is not there, without waiting for anything.
 ///
@@ -36,11 +38,12 @@ fn not_built(mode: Mode) -> String {
     format!("proxy mode {mode} is not part of this version; use --proxy-mode=nftables or iptables")
 }
 
-/// Makes the backend of the configured mode for one family.
+/// Makes the backend of the configured mode for one family. `observer` sees what it does where this process copies connections.
 pub fn create(
     config: &Effective,
     family: IpFamily,
     node: &NodeFacts,
+    observer: &Observer,
 ) -> Result<Box<dyn ProxyBackend>, SyncError> {
     match config.mode {
         Mode::Iptables => {
@@ -49,9 +52,13 @@ pub fn create(
         }
         Mode::Nftables => {
             let backend = NftablesBackend::new(nftables(config, family, node))?;
+            localhost::with_node_ports(config, family, Box::new(backend))
+        }
+        Mode::Userspace => {
+            let backend = UserspaceBackend::new(userspace(config, family, node, observer))?;
             Ok(Box::new(backend))
         }
-        mode => Err(SyncError::Unsupported(not_built(mode))),
+        Mode::Ipvs => Err(SyncError::Unsupported(not_built(config.mode))),
     }
 }
 
@@ -82,11 +89,41 @@ fn iptables(config: &Effective, family: IpFamily, node: &NodeFacts) -> kube_prox
         node_ports: config.node_port_addresses(family, node.ip),
         localhost_node_ports: config.localhost_node_ports,
         drop_invalid: !config.conntrack.tcp_be_liberal && !be_liberal(),
-        variant: match config.iptables_variant {
-            IptablesVariant::Auto => Variant::Auto,
-            IptablesVariant::Legacy => Variant::Legacy,
-            IptablesVariant::Nft => Variant::Nft,
-        },
+        variant: variant(config),
+    }
+}
+
+fn variant(config: &Effective) -> Variant {
+    match config.iptables_variant {
+        IptablesVariant::Auto => Variant::Auto,
+        IptablesVariant::Legacy => Variant::Legacy,
+        IptablesVariant::Nft => Variant::Nft,
+    }
+}
+
+fn userspace(
+    config: &Effective,
+    family: IpFamily,
+    node: &NodeFacts,
+    observer: &Observer,
+) -> kube_proxy_userspace::Config {
+    let unspecified = match family {
+        IpFamily::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpFamily::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let bind = Some(config.bind_address).filter(|ip| IpFamily::of(ip) == family);
+    kube_proxy_userspace::Config {
+        family,
+        variant: variant(config),
+        listen: bind.unwrap_or(unspecified),
+        port_range: config.userspace.port_range.clone(),
+        udp_idle: config.userspace.udp_timeout,
+        local_traffic: config.local_traffic_detector(family, &node.pod_cidrs),
+        node_ports: config.node_port_addresses(family, node.ip),
+        localhost_node_ports: config.localhost_node_ports,
+        rest: config.userspace.rest,
+        splice: true,
+        observer: observer.clone(),
     }
 }
 

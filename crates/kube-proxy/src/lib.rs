@@ -6,6 +6,7 @@ pub mod config;
 pub mod family_thread;
 pub mod health;
 pub mod http;
+pub mod localhost;
 pub mod logging;
 pub mod metrics;
 pub mod node_setup;

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use kube_proxy_core::{IpFamily, ServiceEntry, SyncReport, TrafficPolicy};
+use kube_proxy_core::{IpFamily, PerFamily, ServiceEntry, SyncReport, TrafficPolicy};
+use kube_proxy_userspace::Observer;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -14,6 +15,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::config::Mode;
+
+mod userspace;
 
 /// Seconds, fractions included.
 type Seconds = Gauge<f64, AtomicU64>;
@@ -83,6 +86,8 @@ pub struct Metrics {
     livez: Family<CodeLabel, Counter>,
     invalid_objects: Family<KindLabel, Gauge>,
     refused: Family<FamilyLabel, Gauge>,
+    /// What the userspace mode does, asked for when the metrics are.
+    observers: PerFamily<Observer>,
 }
 
 /// 1 ms, 2 ms, 4 ms … 16 s.
@@ -132,6 +137,7 @@ impl Metrics {
             livez: Family::default(),
             invalid_objects: Family::default(),
             refused: Family::default(),
+            observers: PerFamily::default(),
         };
         metrics.register();
         metrics
@@ -162,7 +168,13 @@ impl Metrics {
         r.register("proxy_healthz", "Answers of /healthz by status code", self.healthz.clone());
         r.register("proxy_livez", "Answers of /livez by status code", self.livez.clone());
         r.register("refused_service_ports", "Service ports that the kernel refused and that are not on this node (see the log)", self.refused.clone());
+        r.register_collector(Box::new(userspace::Activities(self.observers.clone())));
         r.register("invalid_objects", "Objects with a field that could not be used (see the log)", self.invalid_objects.clone());
+    }
+
+    /// Who sees what is copied by this process for a family.
+    pub fn observer(&self, family: IpFamily) -> &Observer {
+        self.observers.get(family)
     }
 
     /// The exposition text: `OpenMetrics` if asked for, else the older format that every scraper reads.

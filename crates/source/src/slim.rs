@@ -56,6 +56,9 @@ pub struct Annotations<'a> {
     /// On the bookmark that ends the initial events of a streaming list (KEP-3157).
     #[serde(borrow, rename = "k8s.io/initial-events-end")]
     pub initial_events_end: Option<Text<'a>>,
+    /// What the userspace mode begins connections to the endpoints of a Service with.
+    #[serde(borrow, rename = "userspace.kube-proxy.io/proxy-protocol")]
+    pub proxy_protocol: Option<Text<'a>>,
 }
 
 /// A Service.

@@ -49,6 +49,8 @@ pub struct Effective {
     pub masquerade_mark: u32,
     /// NodePorts on loopback addresses (iptables mode).
     pub localhost_node_ports: bool,
+    /// NodePorts on loopback addresses, copied by this process (nftables mode).
+    pub nftables_localhost_node_ports: bool,
     /// Which iptables programs to use.
     pub iptables_variant: IptablesVariant,
     /// Settings of the ipvs mode.
@@ -123,6 +125,8 @@ pub struct UserspaceSettings {
     pub port_range: Option<RangeInclusive<u16>>,
     /// Idle time after which a UDP association is dropped.
     pub udp_timeout: Duration,
+    /// How long an endpoint that cannot be reached gets no connections while others can.
+    pub rest: Duration,
 }
 
 /// Kernel connection tracking; `None` leaves a setting alone.
@@ -190,6 +194,8 @@ pub(crate) struct Beside {
     pub(crate) master: Option<String>,
     pub(crate) iptables_variant: IptablesVariant,
     pub(crate) ipvs_local_fallback: bool,
+    pub(crate) nftables_localhost_node_ports: bool,
+    pub(crate) userspace_rest: Duration,
 }
 
 impl Effective {
@@ -220,9 +226,10 @@ impl Effective {
             masquerade_all,
             masquerade_mark: 1_u32.checked_shl(u32::try_from(bit?).ok()?)?,
             localhost_node_ports: config.iptables.localhost_node_ports?,
+            nftables_localhost_node_ports: beside.nftables_localhost_node_ports,
             iptables_variant: beside.iptables_variant,
             ipvs: ipvs(config, beside.ipvs_local_fallback),
-            userspace: userspace(config),
+            userspace: userspace(config, beside.userspace_rest),
             conntrack: conntrack(config),
             local_traffic: local_traffic(config)?,
             node_ports: node_ports(&config.node_port_addresses),
@@ -323,11 +330,12 @@ fn unless_zero(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
 
-fn userspace(config: &KubeProxyConfiguration) -> UserspaceSettings {
+fn userspace(config: &KubeProxyConfiguration, rest: Duration) -> UserspaceSettings {
     const UDP_TIMEOUT: Duration = Duration::from_millis(250);
     UserspaceSettings {
         port_range: userspace_ports::parse(&config.port_range).unwrap_or_default(),
         udp_timeout: unless_zero(config.udp_idle_timeout.to_std()).unwrap_or(UDP_TIMEOUT),
+        rest,
     }
 }
 

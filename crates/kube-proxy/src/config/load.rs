@@ -332,6 +332,17 @@ impl Loader {
                 .ipvs_local_fallback
                 .or(env.ipvs.ipvs_local_fallback)
                 .unwrap_or(false),
+            nftables_localhost_node_ports: cli
+                .nftables
+                .nftables_localhost_nodeports
+                .or(env.nftables.nftables_localhost_nodeports)
+                .unwrap_or(false),
+            userspace_rest: cli
+                .userspace
+                .userspace_endpoint_rest
+                .or(env.userspace.userspace_endpoint_rest)
+                .map(GoDuration::to_std)
+                .unwrap_or_default(),
         }
     }
 

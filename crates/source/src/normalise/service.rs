@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use kube_proxy_core::{IpFamily, Kind, PerFamily, Port, Service, TrafficPolicy};
+use kube_proxy_core::{IpFamily, Kind, PerFamily, Port, ProxyProtocol, Service, TrafficPolicy};
 
 use super::{address, begin, port_number, protocol, text};
 use crate::names::Names;
@@ -57,6 +57,7 @@ pub fn service(service: &slim::Service<'_>, names: &Names) -> (Option<Service>, 
         external_traffic_policy,
         session_affinity: affinity(spec, &mut findings),
         health_check_node_port: health_check(spec, external_traffic_policy, &mut findings),
+        proxy_protocol: proxy_protocol(service, &mut findings),
         ports: ports(spec, names, &mut findings),
     };
     (Some(normalised), findings.into_problems())
@@ -266,6 +267,21 @@ fn health_check(
         findings.add("spec.healthCheckNodePort", &given.0.to_string(), reason);
     }
     port
+}
+
+/// The annotation of the userspace mode.
+fn proxy_protocol(service: &slim::Service<'_>, findings: &mut Findings) -> Option<ProxyProtocol> {
+    let annotations = service.metadata.as_ref()?.annotations.as_ref()?;
+    match text(annotations.proxy_protocol.as_ref()) {
+        "" => None,
+        "v1" => Some(ProxyProtocol::V1),
+        "v2" => Some(ProxyProtocol::V2),
+        other => {
+            let field = "metadata.annotations[userspace.kube-proxy.io/proxy-protocol]";
+            findings.add(field, other, "not v1 or v2; ignored");
+            None
+        }
+    }
 }
 
 fn ports(spec: &ServiceSpec<'_>, names: &Names, findings: &mut Findings) -> Vec<Port> {

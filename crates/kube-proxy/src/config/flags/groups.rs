@@ -150,6 +150,14 @@ pub struct IpvsFlags {
     pub ipvs_local_fallback: Option<bool>,
 }
 
+/// The nftables mode.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+pub struct NftablesFlags {
+    /// NodePorts on the loopback address, TCP and UDP, copied by this process
+    #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
+    pub nftables_localhost_nodeports: Option<bool>,
+}
+
 /// The userspace mode.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 pub struct UserspaceFlags {
@@ -159,6 +167,9 @@ pub struct UserspaceFlags {
     /// Idle time after which a UDP association is dropped [default: 250ms]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub udp_timeout: Option<GoDuration>,
+    /// How long an endpoint that cannot be reached gets no connections while others can, 0 to go on trying [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub userspace_endpoint_rest: Option<GoDuration>,
 }
 
 /// Connection tracking of the kernel.

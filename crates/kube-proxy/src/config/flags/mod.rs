@@ -13,7 +13,7 @@ use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 
 pub use groups::{
     ConntrackFlags, DeprecatedFlags, GeneralFlags, HealthFlags, IptablesFlags, IpvsFlags,
-    KubernetesFlags, LoggingFlags, NodeFlags, UserspaceFlags,
+    KubernetesFlags, LoggingFlags, NftablesFlags, NodeFlags, UserspaceFlags,
 };
 pub use values::{IptablesVariant, VersionFormat};
 
@@ -49,6 +49,8 @@ pub struct Flags {
     pub iptables: IptablesFlags,
     #[command(flatten, next_help_heading = "ipvs")]
     pub ipvs: IpvsFlags,
+    #[command(flatten, next_help_heading = "nftables")]
+    pub nftables: NftablesFlags,
     #[command(flatten, next_help_heading = "userspace")]
     pub userspace: UserspaceFlags,
     #[command(flatten, next_help_heading = "conntrack")]

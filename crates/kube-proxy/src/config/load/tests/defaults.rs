@@ -118,6 +118,7 @@ fn defaults_as_the_program_sees_them() {
             masquerade_all: false,
             masquerade_mark: 16384,
             localhost_node_ports: true,
+            nftables_localhost_node_ports: false,
             iptables_variant: Auto,
             ipvs: IpvsSettings {
                 scheduler: "rr",
@@ -131,6 +132,7 @@ fn defaults_as_the_program_sees_them() {
             userspace: UserspaceSettings {
                 port_range: None,
                 udp_timeout: 250ms,
+                rest: 0ns,
             },
             conntrack: ConntrackSettings {
                 max_per_core: Some(

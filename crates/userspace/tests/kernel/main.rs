@@ -1,0 +1,2 @@
+//! Listeners and rules on a real kernel.
+fn main() {}
