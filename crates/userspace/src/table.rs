@@ -190,16 +190,17 @@ impl Rules {
             .collect()
     }
 
-    /// What has to be there: the hooks, and one rule of each chain that has any.
+    /// What has to be there: the chains, the hooks, and one rule of each chain that has any.
     pub(crate) fn checks(&self, hooks: &[Hook]) -> Vec<Check> {
-        let mut checks: Vec<_> = hooks
-            .iter()
-            .map(|hook| Check::Rule {
-                table: hook.to.table(),
-                chain: hook.from,
-                rule: hook.rule.clone(),
-            })
-            .collect();
+        let chains = Chain::ALL.into_iter();
+        let chains = chains.map(|chain| Check::Chain { table: chain.table(), chain: chain.name() });
+        let rules = hooks.iter().map(|hook| Check::Rule {
+            table: hook.to.table(),
+            chain: hook.from,
+            rule: hook.rule.clone(),
+        });
+        // The chains come first: the programs take a rule that leads to a missing chain for an error.
+        let mut checks: Vec<_> = chains.chain(rules).collect();
         let mut seen = Vec::new();
         for (chain, rule) in self.slots.values().flatten() {
             if !seen.contains(chain) {

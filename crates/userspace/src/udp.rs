@@ -3,10 +3,13 @@
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::socket::MsgFlags;
 use rustc_hash::FxHashMap;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -125,13 +128,14 @@ impl UdpPort {
     /// Sends a datagram on; what cannot be sent now is lost, as UDP has it.
     fn forward(self: &Arc<Self>, client: Client, datagram: &[u8]) {
         let Some(link) = self.link(client) else { return };
-        match link.socket.try_send(datagram) {
+        // Not through the runtime, which does not know yet that a new socket can be written to.
+        match nix::sys::socket::send(link.socket.as_raw_fd(), datagram, MsgFlags::MSG_DONTWAIT) {
             Ok(_) => {
                 link.active.store(true, Relaxed);
                 link.counted.sent(datagram.len());
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => self.endpoint_failed(client, &link, &error),
+            Err(Errno::EAGAIN) => {}
+            Err(error) => self.endpoint_failed(client, &link, &error.into()),
         }
     }
 
@@ -223,9 +227,7 @@ fn answer_some(port: &UdpPort, client: Client, link: &Link) -> io::Result<()> {
             };
             link.active.store(true, Relaxed);
             link.counted.received(length);
-            let sent = port.socket.try_io(Interest::WRITABLE, || {
-                send(&port.socket, &buffer[..length], client.peer, client.local)
-            });
+            let sent = send(&port.socket, &buffer[..length], client.peer, client.local);
             if let Err(error) = sent {
                 tracing::trace!("answer to {}: {error}", client.peer);
             }
