@@ -17,6 +17,7 @@ mod soak;
 mod switch;
 mod takeover;
 mod traffic;
+mod userspace;
 mod watch;
 mod world;
 
@@ -56,6 +57,11 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
         return ipvs_tests();
     }
     let mut tests = [life::TESTS, conntrack::TESTS, safety::PER_MODE].concat();
+    if mode == Mode::Userspace {
+        tests.retain(|(name, _)| !userspace::NOT_HERE.contains(name));
+        tests.extend_from_slice(userspace::TESTS);
+        return tests;
+    }
     // Rootless, its program has too small a buffer for that many rules, see docs/iptables.md.
     if mode != Mode::IptablesNft || !rootless {
         tests.extend_from_slice(soak::TESTS);
@@ -99,6 +105,7 @@ fn once() -> Vec<Once> {
         cleanup::TESTS,
         safety::TESTS,
         docs::TESTS,
+        userspace::ONCE,
     ]
     .concat()
 }

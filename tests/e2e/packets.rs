@@ -46,6 +46,8 @@ pub(crate) struct Flow {
     pub(crate) nftables: Option<Expect>,
     /// What differs in ipvs mode.
     pub(crate) ipvs: Option<Expect>,
+    /// What differs in userspace mode.
+    pub(crate) userspace: Option<Expect>,
 }
 
 /// A frontend of the Service with this number.
@@ -71,6 +73,8 @@ pub(crate) enum Expect {
     Pods(&'static [&'static str], Source),
     Refused,
     Dropped,
+    /// Accepted, and closed without a word; datagrams get no answer.
+    Closed,
 }
 
 /// The source address that pods see.
@@ -83,7 +87,7 @@ pub(crate) enum Source {
 
 impl Flow {
     pub(crate) fn new(from: From, to: To, expect: Expect) -> Self {
-        Self { from, to, expect, only: None, nftables: None, ipvs: None }
+        Self { from, to, expect, only: None, nftables: None, ipvs: None, userspace: None }
     }
 
     pub(crate) fn in_nftables(self, expect: Expect) -> Self {
@@ -94,13 +98,24 @@ impl Flow {
         Self { ipvs: Some(expect), ..self }
     }
 
+    pub(crate) fn in_userspace(self, expect: Expect) -> Self {
+        Self { userspace: Some(expect), ..self }
+    }
+
+    /// What endpoints see in userspace mode is always this node, and without endpoints connections are accepted and closed.
     fn expect(self, mode: Mode) -> Expect {
-        let own = match mode {
-            Mode::Nftables => self.nftables,
-            Mode::Ipvs => self.ipvs,
-            Mode::IptablesLegacy | Mode::IptablesNft => None,
-        };
-        own.unwrap_or(self.expect)
+        match mode {
+            Mode::Nftables => self.nftables.unwrap_or(self.expect),
+            Mode::Ipvs => self.ipvs.unwrap_or(self.expect),
+            Mode::IptablesLegacy | Mode::IptablesNft => self.expect,
+            Mode::Userspace => self.userspace.unwrap_or(match self.expect {
+                Expect::Pods(pods, Source::Kept | Source::Masqueraded) => {
+                    Expect::Pods(pods, Source::Masqueraded)
+                }
+                Expect::Refused => Expect::Closed,
+                other => other,
+            }),
+        }
     }
 
     pub(crate) fn only(self, family: IpFamily) -> Self {
@@ -191,6 +206,13 @@ fn check(world: &World, flow: Flow, mode: Mode, family: IpFamily) -> anyhow::Res
         Expect::Refused => {
             let outcome = send(probe);
             ensure!(outcome.is_refused(), "{outcome}, not refused");
+            Ok(())
+        }
+        Expect::Closed => {
+            let outcome = send(probe.timeout(Duration::from_millis(300)));
+            let closed =
+                if flow.to.is_udp() { outcome.is_timed_out() } else { outcome.is_closed() };
+            ensure!(closed, "{outcome}, not accepted and closed");
             Ok(())
         }
         Expect::Dropped => {

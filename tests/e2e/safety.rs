@@ -30,7 +30,7 @@ fn capabilities(mode: Mode) -> &'static [&'static str] {
     match mode {
         // The legacy programs speak to the kernel over a raw socket.
         Mode::IptablesLegacy | Mode::Ipvs => &["net_admin", "net_raw"],
-        Mode::IptablesNft | Mode::Nftables => &["net_admin"],
+        Mode::IptablesNft | Mode::Nftables | Mode::Userspace => &["net_admin"],
     }
 }
 

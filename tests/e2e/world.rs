@@ -42,13 +42,14 @@ pub(crate) enum Mode {
     IptablesNft,
     Nftables,
     Ipvs,
+    Userspace,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::IptablesLegacy, Self::IptablesNft, Self::Nftables, Self::Ipvs];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::IptablesLegacy, Self::IptablesNft, Self::Nftables, Self::Ipvs, Self::Userspace];
 
-    /// Whether its rules are those of the iptables programs.
+    /// Whether it is the iptables mode, with one or the other kind of programs.
     pub(crate) fn is_iptables(self) -> bool {
         matches!(self, Self::IptablesLegacy | Self::IptablesNft)
     }
@@ -71,6 +72,7 @@ impl Mode {
             Self::Nftables => ["--proxy-mode=nftables", "--iptables-variant=nft"],
             // The kernel of user-mode Linux has no other.
             Self::Ipvs => ["--proxy-mode=ipvs", "--iptables-variant=legacy"],
+            Self::Userspace => ["--proxy-mode=userspace", "--iptables-variant=nft"],
         }
     }
 
@@ -90,6 +92,7 @@ impl fmt::Display for Mode {
             Self::IptablesNft => "iptables-nft",
             Self::Nftables => "nftables",
             Self::Ipvs => "ipvs",
+            Self::Userspace => "userspace",
         })
     }
 }

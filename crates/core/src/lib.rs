@@ -46,7 +46,7 @@ pub use node::Node;
 pub use node_port::NodePortAddresses;
 pub use proxy::{Outcome, Proxy};
 pub use scheduler::{Intervals, Scheduler};
-pub use service::{Port, Service, ServicePort, TrafficPolicy};
+pub use service::{Port, ProxyProtocol, Service, ServicePort, TrafficPolicy};
 pub use snapshot::{Changes, ServiceEntry, Snapshot};
 pub use topology::EndpointChoice;
 pub use tracker::{Tracker, TrackerOptions};

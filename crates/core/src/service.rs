@@ -19,6 +19,16 @@ pub enum TrafficPolicy {
     Local,
 }
 
+/// How the address of a client is handed on to an endpoint that sees only the proxy (PROXY protocol,
+/// `doc/proxy-protocol.txt` of its inventors): only modes that copy connections themselves need and do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// Version 1: a line of text.
+    V1,
+    /// Version 2: binary.
+    V2,
+}
+
 /// One Service, of both families, reduced to what a proxy needs.
 ///
 /// A source only hands in Services that are to be proxied: headless ones, those of type `ExternalName` and those labelled with another
@@ -46,6 +56,8 @@ pub struct Service {
     pub health_check_node_port: Option<NonZeroU16>,
     /// Scheduler asked for by annotation, for modes that have several; names are not checked.
     pub scheduler: Option<Arc<str>>,
+    /// What connections to endpoints begin with, to tell them the address of the client.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// The ports.
     pub ports: Vec<Port>,
 }
@@ -64,6 +76,7 @@ impl Service {
             session_affinity: None,
             health_check_node_port: None,
             scheduler: None,
+            proxy_protocol: None,
             ports: Vec::new(),
         }
     }
@@ -108,6 +121,7 @@ impl Service {
                 session_affinity: self.session_affinity,
                 health_check_node_port: self.health_check_node_port,
                 scheduler: self.scheduler.clone(),
+                proxy_protocol: self.proxy_protocol,
             };
             service_port.settle_external_policy();
             ports.push((name, service_port));
@@ -172,6 +186,8 @@ pub struct ServicePort {
     pub health_check_node_port: Option<NonZeroU16>,
     /// Scheduler asked for by annotation, for modes that have several.
     pub scheduler: Option<Arc<str>>,
+    /// What connections to endpoints begin with.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl ServicePort {

@@ -30,7 +30,7 @@ mod lists;
 mod localnet;
 mod names;
 mod node_ports;
-mod programs;
+pub mod programs;
 mod restore;
 mod rules;
 mod service;
@@ -41,6 +41,8 @@ mod tree;
 mod variant;
 
 pub use cleanup::{InUse, remove};
+pub use node_ports::node_port_destinations;
+pub use rules::{comment_words, if_local};
 
 use fixed::{ANTI_MARTIAN, Masquerade};
 use layout::{CANARY, HOOKS, Hook, MANGLE, SHARED_FIREWALL, Table};
@@ -200,7 +202,7 @@ impl IptablesBackend {
         Self {
             options: Options {
                 masquerade: Masquerade { mark: config.masquerade_mark, random_fully },
-                node_ports: node_ports::node_port_destinations(
+                node_ports: node_port_destinations(
                     config.family,
                     &config.node_ports,
                     config.serves_localhost(),

@@ -8,7 +8,7 @@ use kube_proxy_core::{IpFamily, NodePortAddresses};
 /// The words that match destinations which take NodePort traffic if they are the node's own, one element for each rule.
 ///
 /// The kernel is asked which addresses those are, packet by packet, so addresses that come and go are right at once.
-pub(crate) fn node_port_destinations(
+pub fn node_port_destinations(
     family: IpFamily,
     addresses: &NodePortAddresses,
     with_loopback: bool,

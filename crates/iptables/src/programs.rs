@@ -1,4 +1,6 @@
 //! Running the iptables programs: the one place where the kernel is touched.
+//!
+//! Other modes that need some iptables rules use [`Programs`] as well.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use kube_proxy_core::{IpFamily, SyncError};
 
 use crate::restore::Batch;
-use crate::{Variant, localnet};
+use crate::{Variant, localnet, variant};
 
 mod child;
 
@@ -42,17 +44,18 @@ pub enum Check {
     },
     /// A rule.
     Rule {
-        /// Its table.
+        /// The table of its chain.
         table: &'static str,
         /// Its chain.
         chain: &'static str,
-        /// Its words, without `-A` and the chain.
+        /// The rule without its chain, as `iptables-save` prints it.
         rule: String,
     },
 }
 
 impl Check {
-    pub(crate) fn table(&self) -> &'static str {
+    /// The table it is about.
+    pub fn table(&self) -> &'static str {
         match self {
             Self::Chain { table, .. } | Self::Rule { table, .. } => table,
         }
@@ -62,10 +65,11 @@ impl Check {
 /// Why a restore failed. Nothing of the table in question was changed.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-pub(crate) struct RestoreError {
-    pub(crate) error: SyncError,
+pub struct RestoreError {
+    /// What was tried, and what the program said.
+    pub error: SyncError,
     /// The line that was refused, counted from 1, if that is known.
-    pub(crate) line: Option<usize>,
+    pub line: Option<usize>,
 }
 
 impl RestoreError {
@@ -78,7 +82,7 @@ impl RestoreError {
 
 /// The programs of one variant and family.
 #[derive(Clone, Debug)]
-pub(crate) struct Programs {
+pub struct Programs {
     variant: Variant,
     /// Such as `ip6tables-legacy`.
     main: String,
@@ -88,7 +92,7 @@ pub(crate) struct Programs {
 }
 
 /// A version of iptables, such as 1.8.9.
-pub(crate) type Version = (u32, u32, u32);
+pub type Version = (u32, u32, u32);
 
 /// How long a program waits for the lock that all iptables-legacy programs share.
 const LOCK_SECONDS: &str = "5";
@@ -104,7 +108,7 @@ const TOO_LONG_HINT: &str = "no rule is at fault: the rules of one table do not 
 
 impl Programs {
     /// Finds the programs of a variant: under their full names, or under the plain name if that is this variant.
-    pub(crate) fn find(family: IpFamily, variant: Variant) -> Option<Self> {
+    pub fn find(family: IpFamily, variant: Variant) -> Option<Self> {
         let plain = match family {
             IpFamily::V4 => "iptables",
             IpFamily::V6 => "ip6tables",
@@ -120,17 +124,17 @@ impl Programs {
     }
 
     /// Such as `ip6tables-legacy`.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.main
     }
 
     /// Such as 1.8.9.
-    pub(crate) fn version(&self) -> Version {
+    pub fn version(&self) -> Version {
         self.version
     }
 
     /// Whether MASQUERADE knows `--random-fully`: since 1.6.2.
-    pub(crate) fn knows_random_fully(&self) -> bool {
+    pub fn knows_random_fully(&self) -> bool {
         self.version >= (1, 6, 2)
     }
 
@@ -145,7 +149,7 @@ impl Programs {
 
     /// Whether a table does not exist, as far as that can be said without bringing it into being: asking the
     /// legacy programs for a table creates it.
-    pub(crate) fn is_unused(&self, table: &str) -> bool {
+    pub fn is_unused(&self, table: &str) -> bool {
         if self.variant != Variant::Legacy {
             return false;
         }
@@ -166,20 +170,81 @@ impl Programs {
     }
 
     /// Whether `table` works here.
-    pub(crate) fn probe(&self, table: &str) -> Result<(), SyncError> {
+    pub fn probe(&self, table: &str) -> Result<(), SyncError> {
         self.run(&["-t", table, "-S", "KUBE-PROXY-CANARY"]).map(|_| ())
     }
 
-    /// Applies input that is text already.
-    pub(crate) fn restore_text(&self, input: &str) -> Result<(), SyncError> {
+    /// The programs to use for a family: those of the variant asked for, or else those that the node uses.
+    ///
+    /// # Errors
+    /// When they are not installed.
+    pub fn choose(family: IpFamily, variant: Variant) -> Result<Self, SyncError> {
+        variant::choose(family, variant)
+    }
+
+    /// Hands over each line of `iptables-save` for one table.
+    ///
+    /// # Errors
+    /// When the program cannot be run, or fails.
+    pub fn each_line(&self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
+        let program = self.helper("save");
+        let mut command = Command::new(&program);
+        command.args(["-t", table]);
+        let (status, text) = self.wait_for(&program, &mut command, &[], each)?;
+        if status.success() { Ok(()) } else { Err(failure(&program, status, &text)) }
+    }
+
+    /// Applies the input of one `iptables-restore --noflush`, given in pieces.
+    ///
+    /// # Errors
+    /// When the program cannot be run, or refuses a line: then nothing of that table was changed.
+    pub fn restore_text(&self, pieces: &[&str]) -> Result<(), RestoreError> {
         let program = self.helper("restore");
-        let (status, text) = self.feed(&program, &["--noflush"], &[input])?;
+        let (status, text) = self
+            .feed(&program, &["--noflush"], pieces)
+            .map_err(|error| RestoreError { error, line: None })?;
         if status.success() {
             return Ok(());
         }
-        let line = parse_line(&text).and_then(|n| input.lines().nth(n.checked_sub(1)?));
-        let shown = line.map_or_else(String::new, |line| format!("; that line is: {line}"));
-        Err(failure(&program, status, &format!("{}{shown}", text.trim())))
+        if text.contains(TOO_LONG) {
+            let text = format!("{TOO_LONG}: {TOO_LONG_HINT}");
+            return Err(RestoreError { error: failure(&program, status, &text), line: None });
+        }
+        let line = parse_line(&text);
+        let shown = line.and_then(|number| {
+            let line = pieces.concat().lines().nth(number.checked_sub(1)?)?.to_owned();
+            Some((number, line))
+        });
+        let text = match shown {
+            Some((number, line)) => format!("{}; line {number} is: {line}", text.trim()),
+            None => text,
+        };
+        Err(RestoreError { error: failure(&program, status, &text), line })
+    }
+
+    /// Whether all of these are there.
+    ///
+    /// # Errors
+    /// When the programs cannot be run.
+    pub fn hold(&self, checks: &[Check]) -> Result<bool, SyncError> {
+        if self.variant == Variant::Legacy {
+            return self.holds_all_at_once(checks);
+        }
+        for check in checks {
+            let there = match check {
+                Check::Chain { table, chain } => self.run(&["-t", table, "-S", chain])?,
+                Check::Rule { table, chain, rule } => {
+                    let words = split_words(rule);
+                    let mut arguments = vec!["-t", table, "-C", chain];
+                    arguments.extend(words.iter().map(String::as_str));
+                    self.run(&arguments)?
+                }
+            };
+            if !there {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn helper(&self, suffix: &str) -> String {
@@ -267,53 +332,15 @@ impl Programs {
 
 impl Kernel for Programs {
     fn save(&self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
-        let program = self.helper("save");
-        let mut command = Command::new(&program);
-        command.args(["-t", table]);
-        let (status, text) = self.wait_for(&program, &mut command, &[], each)?;
-        if status.success() { Ok(()) } else { Err(failure(&program, status, &text)) }
+        self.each_line(table, each)
     }
 
     fn restore(&self, batch: &Batch) -> Result<(), RestoreError> {
-        let program = self.helper("restore");
-        let (status, text) = self
-            .feed(&program, &["--noflush"], &batch.pieces())
-            .map_err(|error| RestoreError { error, line: None })?;
-        if status.success() {
-            return Ok(());
-        }
-        if text.contains(TOO_LONG) {
-            let text = format!("{TOO_LONG}: {TOO_LONG_HINT}");
-            return Err(RestoreError { error: failure(&program, status, &text), line: None });
-        }
-        let line = parse_line(&text);
-        let shown = line.and_then(|number| Some((number, batch.line(number)?)));
-        let text = match shown {
-            Some((number, line)) => format!("{}; line {number} is: {line}", text.trim()),
-            None => text,
-        };
-        Err(RestoreError { error: failure(&program, status, &text), line })
+        self.restore_text(&batch.pieces())
     }
 
     fn holds(&self, checks: &[Check]) -> Result<bool, SyncError> {
-        if self.variant == Variant::Legacy {
-            return self.holds_all_at_once(checks);
-        }
-        for check in checks {
-            let there = match check {
-                Check::Chain { table, chain } => self.run(&["-t", table, "-S", chain])?,
-                Check::Rule { table, chain, rule } => {
-                    let words = split_words(rule);
-                    let mut arguments = vec!["-t", table, "-C", chain];
-                    arguments.extend(words.iter().map(String::as_str));
-                    self.run(&arguments)?
-                }
-            };
-            if !there {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.hold(checks)
     }
 
     fn route_localnet(&self) -> Result<(), SyncError> {

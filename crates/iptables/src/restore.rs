@@ -115,6 +115,7 @@ impl Batch {
     }
 
     /// The text of one line, counted from 1 as `iptables-restore` does.
+    #[cfg(test)]
     pub(crate) fn line(&self, number: usize) -> Option<String> {
         let text: String = self.pieces().concat();
         text.lines().nth(number.checked_sub(1)?).map(ToOwned::to_owned)

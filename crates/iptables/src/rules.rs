@@ -109,6 +109,14 @@ impl Rule<'_> {
     }
 }
 
+/// The words that put a comment on a rule, with whatever could break the line replaced and cut to the length the kernel keeps.
+pub fn comment_words(comment: impl fmt::Display) -> String {
+    let mut text = String::new();
+    // The space in front belongs to a rule that has begun already.
+    let _ = Rule { text: &mut text }.comment(comment);
+    text.split_off(1)
+}
+
 /// Keeps a comment on one line, inside its quotes and short enough.
 ///
 /// Names come from manifests too, where nobody checked them.
@@ -129,7 +137,7 @@ impl fmt::Write for CommentWriter<'_> {
 }
 
 /// The words that match packets from local pods, or `None` if they cannot be told.
-pub(crate) fn if_local(detector: &LocalTrafficDetector) -> Option<String> {
+pub fn if_local(detector: &LocalTrafficDetector) -> Option<String> {
     match detector {
         LocalTrafficDetector::None => None,
         LocalTrafficDetector::Cidr(net) => Some(format!("-s {}", net.trunc())),

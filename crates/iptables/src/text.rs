@@ -59,7 +59,7 @@ impl TextRules {
 
     /// Applies input of `iptables-restore --noflush`; nothing that it does not name is touched.
     pub fn restore(&self, input: &str) -> Result<(), SyncError> {
-        self.programs.restore_text(input)
+        self.programs.restore_text(&[input]).map_err(|failure| failure.error)
     }
 
     /// Whether all of these are there.

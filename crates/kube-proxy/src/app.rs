@@ -144,7 +144,7 @@ async fn serve(
     let sink = sources::sink(move |event| router.route(event));
     let rest = async {
         let news = node.wait(config).await?;
-        let backends = create_backends(config, &news)?;
+        let backends = create_backends(config, &news, &metrics)?;
         let families: Vec<IpFamily> = backends.iter().map(|(family, _)| *family).collect();
         metrics.start(config.mode, &families);
         metrics.component.set_gates(&config.feature_gates);
@@ -217,13 +217,15 @@ fn staleness(
 fn create_backends(
     config: &Effective,
     news: &NodeNews,
+    metrics: &Metrics,
 ) -> anyhow::Result<Vec<(IpFamily, Created)>> {
     let primary = config.primary_family(&news.addresses());
     let mut backends = Vec::new();
     for family in IpFamily::BOTH {
         let facts = NodeFacts { ip: news.address(config, family), pod_cidrs: news.pod_cidrs() };
         let created = if backends::host_has(family) {
-            backends::create(config, family, &facts).map_err(|error| anyhow!(error))
+            backends::create(config, family, &facts, metrics.observer(family))
+                .map_err(|error| anyhow!(error))
         } else {
             Err(anyhow!("this host has no {family}"))
         };

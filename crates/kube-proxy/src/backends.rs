@@ -1,6 +1,6 @@
 //! From a mode to its backend.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,8 +9,10 @@ use kube_proxy_core::{IpFamily, ProxyBackend, SyncError};
 use kube_proxy_iptables::{InUse, IptablesBackend, Variant};
 use kube_proxy_ipvs::IpvsBackend;
 use kube_proxy_nftables::NftablesBackend;
+use kube_proxy_userspace::{Observer, UserspaceBackend};
 
 use crate::config::{Effective, IptablesVariant, Mode};
+use crate::localhost;
 use crate::node_watch::NodeNews;
 use crate::udp_flows::NodePortScope;
 
@@ -28,7 +30,7 @@ pub struct ModeEntry {
     /// The mode.
     pub mode: Mode,
     /// Makes its backend for one family.
-    create: fn(&Effective, IpFamily, &NodeFacts) -> Result<Created, SyncError>,
+    create: fn(&Effective, IpFamily, &NodeFacts, &Observer) -> Result<Created, SyncError>,
     /// Removes from one family what this mode of any kube-proxy, ours or the Go one, left there; whether there was anything.
     /// Also called for the mode that runs, which may have left something where it no longer looks.
     ///
@@ -40,7 +42,7 @@ pub struct ModeEntry {
 pub static MODES: &[ModeEntry] = &[
     ModeEntry {
         mode: Mode::Iptables,
-        create: |config, family, node| {
+        create: |config, family, node, _| {
             let backend = IptablesBackend::new(iptables(config, family, node))?;
             let iptables = backend.in_use();
             let running = Running { mode: Some(Mode::Iptables), iptables, ..Running::of(config) };
@@ -50,7 +52,7 @@ pub static MODES: &[ModeEntry] = &[
     },
     ModeEntry {
         mode: Mode::Ipvs,
-        create: |config, family, node| {
+        create: |config, family, node, _| {
             let backend = IpvsBackend::new(ipvs(config, family, node))?;
             let iptables = InUse { variant: Some(backend.variant()), localhost: false };
             let running = Running { mode: Some(Mode::Ipvs), iptables, ..Running::of(config) };
@@ -63,14 +65,27 @@ pub static MODES: &[ModeEntry] = &[
     },
     ModeEntry {
         mode: Mode::Nftables,
-        create: |config, family, node| {
+        create: |config, family, node, _| {
             let backend = NftablesBackend::new(nftables(config, family, node))?;
+            let backend = localhost::with_node_ports(config, family, Box::new(backend))?;
             let running = Running { mode: Some(Mode::Nftables), ..Running::of(config) };
-            Ok(Created { backend: Box::new(backend), running })
+            Ok(Created { backend, running })
         },
         remove: |family, running| match running.mode {
             Some(Mode::Nftables) => Ok(false),
             _ => kube_proxy_nftables::remove(family),
+        },
+    },
+    ModeEntry {
+        mode: Mode::Userspace,
+        create: |config, family, node, observer| {
+            let backend = UserspaceBackend::new(userspace(config, family, node, observer))?;
+            let running = Running { mode: Some(Mode::Userspace), ..Running::of(config) };
+            Ok(Created { backend: Box::new(backend), running })
+        },
+        remove: |family, running| match running.mode {
+            Some(Mode::Userspace) => Ok(false),
+            _ => kube_proxy_userspace::remove(family),
         },
     },
 ];
@@ -127,14 +142,15 @@ fn not_built(mode: Mode) -> String {
     format!("proxy mode {mode} is not part of this version; use --proxy-mode=nftables or iptables")
 }
 
-/// Makes the backend of the configured mode for one family.
+/// Makes the backend of the configured mode for one family. `observer` sees what it does where this process copies connections.
 pub fn create(
     config: &Effective,
     family: IpFamily,
     node: &NodeFacts,
+    observer: &Observer,
 ) -> Result<Created, SyncError> {
     match entry(config.mode) {
-        Some(entry) => (entry.create)(config, family, node),
+        Some(entry) => (entry.create)(config, family, node, observer),
         None => Err(SyncError::Unsupported(not_built(config.mode))),
     }
 }
@@ -195,6 +211,32 @@ fn ipvs(config: &Effective, family: IpFamily, node: &NodeFacts) -> kube_proxy_ip
         local_fallback: ipvs.local_fallback,
         drain_timeout: ipvs.drain_timeout,
         variant: variant(config),
+    }
+}
+
+fn userspace(
+    config: &Effective,
+    family: IpFamily,
+    node: &NodeFacts,
+    observer: &Observer,
+) -> kube_proxy_userspace::Config {
+    let unspecified = match family {
+        IpFamily::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpFamily::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let bind = Some(config.bind_address).filter(|ip| IpFamily::of(ip) == family);
+    kube_proxy_userspace::Config {
+        family,
+        variant: variant(config),
+        listen: bind.unwrap_or(unspecified),
+        port_range: config.userspace.port_range.clone(),
+        udp_idle: config.userspace.udp_timeout,
+        local_traffic: config.local_traffic_detector(family, &node.pod_cidrs),
+        node_ports: config.node_port_addresses(family, node.ip),
+        localhost_node_ports: config.localhost_node_ports,
+        rest: config.userspace.rest,
+        splice: true,
+        observer: observer.clone(),
     }
 }
 

@@ -379,6 +379,10 @@ impl Worker {
     /// Deletes the UDP flows that the new rules made wrong. A failure is retried with the next check of the rules.
     fn check_udp_flows(&mut self) {
         let Some(check) = self.setup.proxy.take_udp_check() else { return };
+        if self.setup.mode == Mode::Userspace {
+            // Flows lead to this process there, which knows best which are right.
+            return;
+        }
         let family = self.setup.family;
         let begin = Instant::now();
         match udp_flows::delete_stale(family, &check, &self.setup.node_ports) {

@@ -10,6 +10,7 @@ pub mod health;
 pub mod http;
 pub mod leftovers;
 pub mod local_addresses;
+pub mod localhost;
 pub mod logging;
 pub mod metrics;
 pub mod node_setup;

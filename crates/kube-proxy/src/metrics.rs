@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use kube_proxy_core::{IpFamily, ServiceEntry, SyncReport, TrafficPolicy};
+use kube_proxy_core::{IpFamily, PerFamily, ServiceEntry, SyncReport, TrafficPolicy};
+use kube_proxy_userspace::Observer;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -23,6 +24,8 @@ mod slis;
 
 pub use component::Component;
 pub use slis::Slis;
+
+mod userspace;
 
 /// Seconds, fractions included.
 type Seconds = Gauge<f64, AtomicU64>;
@@ -97,6 +100,8 @@ pub struct Metrics {
     invalid_objects: Family<KindLabel, Gauge>,
     refused: Family<FamilyLabel, Gauge>,
     traffic: Arc<TrafficTotals>,
+    /// What the userspace mode does, asked for when the metrics are.
+    observers: PerFamily<Observer>,
 }
 
 /// 1 ms, 2 ms, 4 ms … 16 s.
@@ -154,6 +159,7 @@ impl Metrics {
             invalid_objects: Family::default(),
             refused: Family::default(),
             traffic: Arc::new(TrafficTotals::new(limit)),
+            observers: PerFamily::default(),
         };
         metrics.register();
         metrics
@@ -185,6 +191,7 @@ impl Metrics {
         r.register("proxy_healthz", "Answers of /healthz by status code", self.healthz.clone());
         r.register("proxy_livez", "Answers of /livez by status code", self.livez.clone());
         r.register("refused_service_ports", "Service ports that the kernel refused and that are not on this node (see the log)", self.refused.clone());
+        r.register_collector(Box::new(userspace::Activities(self.observers.clone())));
         r.register("invalid_objects", "Objects with a field that could not be used (see the log)", self.invalid_objects.clone());
         r.register_collector(Box::new(self.traffic.clone()));
     }
@@ -192,6 +199,11 @@ impl Metrics {
     /// Where the traffic of service ports is counted.
     pub fn traffic(&self) -> &TrafficTotals {
         &self.traffic
+    }
+
+    /// Who sees what is copied by this process for a family.
+    pub fn observer(&self, family: IpFamily) -> &Observer {
+        self.observers.get(family)
     }
 
     /// The exposition text: `OpenMetrics` if asked for, else the older format that every scraper reads.

@@ -59,6 +59,9 @@ pub struct Annotations<'a> {
     /// On a Service: the scheduler of its virtual servers. An extension of this program.
     #[serde(borrow, rename = "kube-proxy.io/ipvs-scheduler")]
     pub ipvs_scheduler: Option<Text<'a>>,
+    /// What the userspace mode begins connections to the endpoints of a Service with.
+    #[serde(borrow, rename = "userspace.kube-proxy.io/proxy-protocol")]
+    pub proxy_protocol: Option<Text<'a>>,
 }
 
 /// A Service.

@@ -114,7 +114,9 @@ fn basic() -> Vec<Case> {
                     .only(IpFamily::V4)
                     .in_nftables(Refused)
                     .in_ipvs(Refused),
-                flow(Node, To::NodePortOnLoopback(3), Refused).only(IpFamily::V6),
+                flow(Node, To::NodePortOnLoopback(3), Refused)
+                    .only(IpFamily::V6)
+                    .in_userspace(Pods(BOTH, Masqueraded)),
             ],
         ),
         case(
@@ -549,8 +551,8 @@ fn some_node_ports() -> Vec<Case> {
         both,
         vec![
             flow(Outside, To::NodePort(1), Pods(BOTH, Masqueraded)),
-            flow(CLIENT, To::NodePortOnBridge(1), Refused),
-            flow(Node, To::NodePortOnLoopback(1), Refused),
+            flow(CLIENT, To::NodePortOnBridge(1), Refused).in_userspace(Refused),
+            flow(Node, To::NodePortOnLoopback(1), Refused).in_userspace(Refused),
         ],
     )]
 }
@@ -563,7 +565,7 @@ fn not_on_loopback() -> Vec<Case> {
         both,
         vec![
             flow(Outside, To::NodePort(1), Pods(BOTH, Masqueraded)),
-            flow(Node, To::NodePortOnLoopback(1), Refused),
+            flow(Node, To::NodePortOnLoopback(1), Refused).in_userspace(Refused),
         ],
     )]
 }

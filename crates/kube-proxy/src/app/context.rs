@@ -9,7 +9,7 @@ use kube_proxy_core::{Intervals, IpFamily, NodePortAddresses, PerFamily, Proxy, 
 use tokio::sync::watch;
 
 use crate::backends::{self, Created, NodeFacts};
-use crate::config::{Effective, Loaded, NodePorts};
+use crate::config::{Effective, Loaded, Mode, NodePorts};
 use crate::events::{Event, Events};
 use crate::family_thread::{FamilyThread, Inbox, Replacement, Setup};
 use crate::health::Health;
@@ -89,12 +89,18 @@ impl Context<'_> {
     pub(super) fn node_moved(&self, threads: &[FamilyThread], family: IpFamily, news: &NodeNews) {
         let thread = threads.iter().find(|thread| thread.family() == family);
         let (Some(thread), NodePorts::Primary) = (thread, &self.config.node_ports) else { return };
+        if self.config.mode == Mode::Userspace {
+            // Another backend would mean other listeners, and the end of all connections.
+            tracing::warn!(%family, "the address of this node changed; node ports follow when this process is started anew");
+            return;
+        }
         let facts =
             NodeFacts { ip: news.address(self.config, family), pod_cidrs: news.pod_cidrs() };
         let config = self.config.clone();
+        let observer = self.metrics.observer(family).clone();
         thread.replace_backend(Replacement {
             create: Box::new(move || {
-                backends::create(&config, family, &facts).map(|created| created.backend)
+                backends::create(&config, family, &facts, &observer).map(|created| created.backend)
             }),
             node_ports: backends::node_port_scope(self.config, family, news),
         });

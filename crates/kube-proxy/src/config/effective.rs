@@ -55,6 +55,8 @@ pub struct Effective {
     pub masquerade_mark: u32,
     /// NodePorts on loopback addresses (iptables mode).
     pub localhost_node_ports: bool,
+    /// NodePorts on loopback addresses, copied by this process (nftables mode).
+    pub nftables_localhost_node_ports: bool,
     /// Which iptables programs to use.
     pub iptables_variant: IptablesVariant,
     /// Which addresses objects may name.
@@ -135,6 +137,8 @@ pub struct UserspaceSettings {
     pub port_range: Option<RangeInclusive<u16>>,
     /// Idle time after which a UDP association is dropped.
     pub udp_timeout: Duration,
+    /// How long an endpoint that cannot be reached gets no connections while others can.
+    pub rest: Duration,
 }
 
 /// Kernel connection tracking; `None` leaves a setting alone.
@@ -207,6 +211,8 @@ pub(crate) struct Beside {
     pub(crate) trust: Trust,
     pub(crate) ipvs_drain_timeout: Option<Duration>,
     pub(crate) healthz_stale_after: Duration,
+    pub(crate) nftables_localhost_node_ports: bool,
+    pub(crate) userspace_rest: Duration,
 }
 
 impl Effective {
@@ -239,11 +245,12 @@ impl Effective {
             masquerade_all,
             masquerade_mark: 1_u32.checked_shl(u32::try_from(bit?).ok()?)?,
             localhost_node_ports: config.iptables.localhost_node_ports?,
+            nftables_localhost_node_ports: beside.nftables_localhost_node_ports,
             iptables_variant: beside.iptables_variant,
             trust: beside.trust,
             offload_after: beside.offload_after,
             ipvs: ipvs(config, beside.ipvs_local_fallback, beside.ipvs_drain_timeout),
-            userspace: userspace(config),
+            userspace: userspace(config, beside.userspace_rest),
             conntrack: conntrack(config),
             local_traffic: local_traffic(config)?,
             node_ports: node_ports(&config.node_port_addresses),
@@ -356,11 +363,12 @@ fn unless_zero(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
 
-fn userspace(config: &KubeProxyConfiguration) -> UserspaceSettings {
+fn userspace(config: &KubeProxyConfiguration, rest: Duration) -> UserspaceSettings {
     const UDP_TIMEOUT: Duration = Duration::from_millis(250);
     UserspaceSettings {
         port_range: userspace_ports::parse(&config.port_range).unwrap_or_default(),
         udp_timeout: unless_zero(config.udp_idle_timeout.to_std()).unwrap_or(UDP_TIMEOUT),
+        rest,
     }
 }
 

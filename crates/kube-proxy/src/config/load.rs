@@ -398,6 +398,17 @@ impl Loader {
                 .or(env.health.healthz_stale_after)
                 .unwrap_or(GoDuration::ZERO)
                 .to_std(),
+            nftables_localhost_node_ports: cli
+                .nftables
+                .nftables_localhost_nodeports
+                .or(env.nftables.nftables_localhost_nodeports)
+                .unwrap_or(false),
+            userspace_rest: cli
+                .userspace
+                .userspace_endpoint_rest
+                .or(env.userspace.userspace_endpoint_rest)
+                .map(GoDuration::to_std)
+                .unwrap_or_default(),
         }
     }
 

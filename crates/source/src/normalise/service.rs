@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use kube_proxy_core::{IpFamily, Kind, PerFamily, Port, Service, TrafficPolicy};
+use kube_proxy_core::{IpFamily, Kind, PerFamily, Port, ProxyProtocol, Service, TrafficPolicy};
 
 use super::{address, begin, port_number, protocol, text};
 use crate::context::{Context, Trust};
@@ -59,6 +59,7 @@ pub fn service(service: &slim::Service<'_>, context: &Context) -> (Option<Servic
         session_affinity: affinity(spec, &mut findings),
         health_check_node_port: health_check(spec, external_traffic_policy, &mut findings),
         scheduler: scheduler(service, context),
+        proxy_protocol: proxy_protocol(service, &mut findings),
         ports: ports(spec, context, &mut findings),
     };
     (Some(normalised), findings.into_problems())
@@ -274,6 +275,21 @@ fn health_check(
         findings.add("spec.healthCheckNodePort", &given.0.to_string(), reason);
     }
     port
+}
+
+/// The annotation of the userspace mode.
+fn proxy_protocol(service: &slim::Service<'_>, findings: &mut Findings) -> Option<ProxyProtocol> {
+    let annotations = service.metadata.as_ref()?.annotations.as_ref()?;
+    match text(annotations.proxy_protocol.as_ref()) {
+        "" => None,
+        "v1" => Some(ProxyProtocol::V1),
+        "v2" => Some(ProxyProtocol::V2),
+        other => {
+            let field = "metadata.annotations[userspace.kube-proxy.io/proxy-protocol]";
+            findings.add(field, other, "not v1 or v2; ignored");
+            None
+        }
+    }
 }
 
 fn ports(spec: &ServiceSpec<'_>, context: &Context, findings: &mut Findings) -> Vec<Port> {

@@ -100,6 +100,11 @@ impl Outcome {
         *self == Self::TimedOut
     }
 
+    /// Whether a connection was made, and ended without an answer.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Broken(_))
+    }
+
     /// Tells apart why no connection came about, or no datagram back.
     pub(crate) fn from_connect_error(error: &io::Error) -> Self {
         match (error.kind(), error.raw_os_error().map(Errno::from_raw)) {

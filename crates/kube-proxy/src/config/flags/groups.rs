@@ -165,6 +165,9 @@ pub struct NftablesFlags {
     /// Forwarded connections to services with more packets than this pass by the rules in a flowtable, 0 for none; needs the kernel modules nf_flow_table and nft_flow_offload [default: 0]
     #[arg(long, value_name = "PACKETS")]
     pub nftables_flowtable_threshold: Option<u32>,
+    /// NodePorts on the loopback address, TCP and UDP, copied by this process
+    #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
+    pub nftables_localhost_nodeports: Option<bool>,
 }
 
 /// The userspace mode.
@@ -176,6 +179,9 @@ pub struct UserspaceFlags {
     /// Idle time after which a UDP association is dropped [default: 250ms]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub udp_timeout: Option<GoDuration>,
+    /// How long an endpoint that cannot be reached gets no connections while others can, 0 to go on trying [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub userspace_endpoint_rest: Option<GoDuration>,
 }
 
 /// Connection tracking of the kernel.

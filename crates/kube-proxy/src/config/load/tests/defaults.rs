@@ -121,6 +121,7 @@ fn defaults_as_the_program_sees_them() {
             masquerade_all: false,
             masquerade_mark: 16384,
             localhost_node_ports: true,
+            nftables_localhost_node_ports: false,
             iptables_variant: Auto,
             trust: Trust {
                 special_endpoints: false,
@@ -140,6 +141,7 @@ fn defaults_as_the_program_sees_them() {
             userspace: UserspaceSettings {
                 port_range: None,
                 udp_timeout: 250ms,
+                rest: 0ns,
             },
             conntrack: ConntrackSettings {
                 max_per_core: Some(

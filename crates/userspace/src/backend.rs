@@ -1,0 +1,468 @@
+//! From snapshots to listening ports, balancing and rules.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kube_proxy_core::{
+    Changes, Endpoint, Protocol, ProxyBackend, Scope, ServiceEntry, ServicePortName, Snapshot,
+    SyncError, SyncReport, Traffic,
+};
+use kube_proxy_iptables::node_port_destinations;
+use kube_proxy_iptables::programs::Programs;
+use rustc_hash::{FxHashMap, FxHashSet};
+use socket2::Socket;
+
+use crate::Config;
+use crate::balance::{Balancer, Class, Endpoints, seed};
+use crate::data_path::{DataPath, Listening};
+use crate::existing::Existing;
+use crate::flows::Touched;
+use crate::port::{self, Ports};
+use crate::relay::Means;
+use crate::remove::remove;
+use crate::rules::{Frontend, Role, ServiceRules, Settings, classes, comment, frontends};
+use crate::service::{Service, Shared};
+use crate::table::{Batch, Hook, Rules, Slot, TABLES, hooks};
+use crate::tcp::Owner;
+
+type Name = Arc<ServicePortName>;
+
+/// Serves one IP family by copying connections.
+pub struct UserspaceBackend {
+    config: Config,
+    settings: Settings,
+    hooks: Vec<Hook>,
+    programs: Programs,
+    ports: Ports,
+    data: DataPath,
+    services: FxHashMap<Name, Held>,
+    /// Who wants which frontend, the first has it.
+    claims: FxHashMap<Frontend, Vec<(Name, Role)>>,
+    /// Node ports that are kept from others.
+    node_ports: FxHashMap<Frontend, Socket>,
+    /// Ports that no rule is to lead to once the next sync worked.
+    retired: Vec<Listening>,
+    /// What the kernel accepted; `None` before the first sync and after a failure.
+    rules: Option<Rules>,
+    /// UDP frontends whose flows are still to be looked at.
+    touched: Touched,
+    /// Ports of the process before this one, until the first sync worked.
+    inherited: FxHashMap<(Protocol, String), u16>,
+    /// What was complained about and did not get better since.
+    problems: FxHashSet<Problem>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Problem {
+    /// No listening port.
+    Port(Name, Class),
+    /// Somebody else has the node port.
+    NodePort(Frontend),
+    /// The frontend is another service's.
+    Clash(Frontend, Name),
+    Sctp(Name),
+}
+
+/// A service port that is served.
+struct Held {
+    service: Arc<Service>,
+    /// By class.
+    ports: [Option<Open>; 2],
+    frontends: Vec<(Frontend, Role)>,
+}
+
+struct Open {
+    port: u16,
+    listening: Listening,
+}
+
+impl Held {
+    fn numbers(&self) -> [Option<u16>; 2] {
+        self.ports.each_ref().map(|open| open.as_ref().map(|open| open.port))
+    }
+}
+
+impl UserspaceBackend {
+    /// Chooses the iptables programs, tries them, and starts the data path.
+    ///
+    /// # Errors
+    /// When there is no usable iptables of the family on this node, the address to listen on is a loopback address, or the threads
+    /// of the data path cannot be started.
+    pub fn new(config: Config) -> Result<Self, SyncError> {
+        if config.listen.is_loopback() {
+            return Err(SyncError::Unsupported(format!(
+                "the userspace mode cannot listen on {}: traffic from elsewhere cannot be sent to a loopback address; give an address of this node, or the unspecified one for all",
+                config.listen
+            )));
+        }
+        let programs = Programs::choose(config.family, config.variant)?;
+        programs.probe("nat").map_err(|error| {
+            SyncError::Unsupported(format!(
+                "{} cannot use the nat table of {}: {error}",
+                programs.name(),
+                config.family
+            ))
+        })?;
+        tracing::info!("{}: using {}", config.family, programs.name());
+        let means = if config.splice { Means::Splice } else { Means::Copy };
+        let shared = Shared { udp_idle: config.udp_idle, means, ..Shared::default() };
+        let data = DataPath::start(shared).map_err(|source| SyncError::Io {
+            what: "starting the threads that copy connections".to_owned(),
+            source,
+        })?;
+        let loopback = config.localhost_node_ports && config.node_ports.contains_loopback();
+        let destinations = node_port_destinations(config.family, &config.node_ports, loopback);
+        Ok(Self {
+            settings: Settings {
+                detector: config.local_traffic.clone(),
+                listen: Some(config.listen).filter(|ip| !ip.is_unspecified()),
+                node_ip: None,
+            },
+            hooks: hooks(&destinations),
+            programs,
+            ports: Ports::new(config.listen, config.port_range.clone(), seed()),
+            data,
+            services: FxHashMap::default(),
+            claims: FxHashMap::default(),
+            node_ports: FxHashMap::default(),
+            retired: Vec::new(),
+            rules: None,
+            touched: Touched::default(),
+            inherited: FxHashMap::default(),
+            problems: FxHashSet::default(),
+            config,
+        })
+    }
+
+    fn sync_fully(&mut self, snapshot: &Snapshot) -> Result<SyncReport, SyncError> {
+        let existing = [
+            Existing::read(&self.programs, TABLES[0])?,
+            Existing::read(&self.programs, TABLES[1])?,
+        ];
+        if self.services.is_empty() {
+            self.inherited.clone_from(&existing[1].ports);
+        }
+        let mut names: BTreeSet<ServicePortName> = snapshot.services.keys().cloned().collect();
+        names.extend(self.services.keys().map(|name| (**name).clone()));
+        let mut batch = Batch::default();
+        batch.begin_anew(&self.hooks, &existing);
+        let mut rules = Rules::default();
+        self.update(&names, snapshot, &mut rules, &mut batch);
+        self.write(rules, &batch)
+    }
+
+    fn sync_partially(
+        &mut self,
+        snapshot: &Snapshot,
+        changes: &Changes,
+        mut rules: Rules,
+    ) -> Result<SyncReport, SyncError> {
+        let mut names = changes.services.clone();
+        if changes.node_ip {
+            let behind_ranges = snapshot
+                .services
+                .iter()
+                .filter(|(_, entry)| entry.port.load_balancer_source_ranges.is_some());
+            names.extend(behind_ranges.map(|(name, _)| name.clone()));
+        }
+        let mut batch = Batch::default();
+        self.update(&names, snapshot, &mut rules, &mut batch);
+        self.write(rules, &batch)
+    }
+
+    /// Opens ports, hands over endpoints, and sets the rules of everything that these service ports have or had.
+    fn update(
+        &mut self,
+        names: &BTreeSet<ServicePortName>,
+        snapshot: &Snapshot,
+        rules: &mut Rules,
+        batch: &mut Batch,
+    ) {
+        self.settings.node_ip = snapshot.node_ip;
+        let mut frontends = BTreeSet::new();
+        for name in names {
+            let entry = snapshot.services.get(name);
+            let name = Arc::new(name.clone());
+            self.update_service(&name, entry, &mut frontends);
+            let of_ports = match (entry, self.services.get(&name)) {
+                (Some(entry), Some(held)) => self.service_rules(&name, entry, held).of_ports(),
+                _ => Vec::new(),
+            };
+            rules.set(&Slot::Ports(name), of_ports, batch);
+        }
+        for frontend in frontends {
+            let new = self.settle(frontend, snapshot);
+            rules.set(&Slot::Frontend(frontend), new, batch);
+        }
+    }
+
+    /// Writes what was planned; ports that no rule leads to any more are closed.
+    fn write(&mut self, rules: Rules, batch: &Batch) -> Result<SyncReport, SyncError> {
+        if !batch.is_empty() {
+            self.programs.restore_text(&batch.pieces()).map_err(|failure| failure.error)?;
+        }
+        let counts = rules.counts(batch);
+        self.rules = Some(rules);
+        self.retired.clear();
+        self.inherited = FxHashMap::default();
+        let claims = &self.claims;
+        self.node_ports.retain(|frontend, _| claims.contains_key(frontend));
+        self.clear_flows();
+        let refused = |problem: &&Problem| !matches!(problem, Problem::Clash(..));
+        let refused = self.problems.iter().filter(refused).count();
+        Ok(SyncReport { counts, refused })
+    }
+
+    /// Deletes UDP flows that are wrong now. A failure is retried at the next look.
+    fn clear_flows(&mut self) {
+        let Config { family, node_ports, localhost_node_ports, .. } = &self.config;
+        match self.touched.clear(*family, node_ports, *localhost_node_ports) {
+            Ok(0) => {}
+            Ok(deleted) => tracing::info!(%family, deleted, "deleted stale UDP flows"),
+            Err(error) => {
+                tracing::warn!(%family, "cannot delete stale UDP flows, will try again: {error}");
+            }
+        }
+    }
+
+    fn update_service(
+        &mut self,
+        name: &Name,
+        entry: Option<&ServiceEntry>,
+        touched: &mut BTreeSet<Frontend>,
+    ) {
+        let entry = entry.filter(|entry| self.can_serve(name, entry));
+        let old = self.services.remove(name);
+        let old_frontends = old.as_ref().map(|held| held.frontends.clone()).unwrap_or_default();
+        let new_frontends = entry.map(|entry| frontends(&entry.port)).unwrap_or_default();
+        touched.extend(old_frontends.iter().chain(&new_frontends).map(|(frontend, _)| *frontend));
+        self.move_claims(name, &old_frontends, &new_frontends);
+        let Some(entry) = entry else {
+            if let Some(old) = old {
+                old.service.update(Endpoints::default(), None);
+                self.retire(old.ports.into_iter().flatten());
+            }
+            self.problems.retain(|problem| match problem {
+                Problem::Port(of, _) | Problem::Clash(_, of) => of != name,
+                _ => true,
+            });
+            return;
+        };
+        let (service, mut ports) = match old {
+            Some(held) => (held.service, held.ports),
+            None => (self.new_service(name), [None, None]),
+        };
+        service.update(endpoints(entry), entry.port.proxy_protocol);
+        for (class, needed) in Class::ALL.into_iter().zip(classes(&entry.port)) {
+            let open = &mut ports[class as usize];
+            if !needed {
+                self.retire(open.take());
+                self.problems.remove(&Problem::Port(name.clone(), class));
+            } else if open.is_none() {
+                *open = self.open(name, &service, class);
+            }
+        }
+        for open in ports.iter().flatten() {
+            open.listening.endpoints_changed();
+        }
+        self.services.insert(name.clone(), Held { service, ports, frontends: new_frontends });
+    }
+
+    fn new_service(&self, name: &Name) -> Arc<Service> {
+        let balancer = Balancer::new(seed(), self.config.rest);
+        let service = Arc::new(Service::new((**name).clone(), balancer));
+        self.config.observer.add(&service);
+        service
+    }
+
+    fn retire(&mut self, ports: impl IntoIterator<Item = Open>) {
+        self.retired.extend(ports.into_iter().map(|open| open.listening));
+    }
+
+    /// TCP and UDP are what this mode can copy.
+    fn can_serve(&mut self, name: &Name, entry: &ServiceEntry) -> bool {
+        if entry.port.protocol != Protocol::Sctp {
+            return true;
+        }
+        if self.problems.insert(Problem::Sctp(name.clone())) {
+            tracing::warn!("service {name} is not served: the userspace mode has no SCTP");
+        }
+        false
+    }
+
+    fn open(&mut self, name: &Name, service: &Arc<Service>, class: Class) -> Option<Open> {
+        let inherited = self.inherited.get(&(name.protocol, comment(name, class))).copied();
+        let owner = Owner { service: service.clone(), class, shared: self.data.shared.clone() };
+        let opened = self.ports.open(name.protocol, inherited).and_then(|(socket, port)| {
+            Ok(Open { port, listening: self.data.serve(socket, name.protocol, owner)? })
+        });
+        let problem = Problem::Port(name.clone(), class);
+        match opened {
+            Ok(open) => {
+                self.problems.remove(&problem);
+                Some(open)
+            }
+            Err(error) => {
+                if self.problems.insert(problem) {
+                    tracing::error!(
+                        "service {name} is not served, it has no port to listen on: {error}"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn move_claims(&mut self, name: &Name, old: &[(Frontend, Role)], new: &[(Frontend, Role)]) {
+        for (frontend, _) in old {
+            if let Some(claims) = self.claims.get_mut(frontend) {
+                claims.retain(|(owner, _)| owner != name);
+                if claims.is_empty() {
+                    self.claims.remove(frontend);
+                }
+            }
+        }
+        for (frontend, role) in new {
+            let claims = self.claims.entry(*frontend).or_default();
+            claims.push((name.clone(), *role));
+            claims.sort_by(|(a, of_a), (b, of_b)| (of_a.rank(), a).cmp(&(of_b.rank(), b)));
+        }
+    }
+
+    /// The rules of a frontend: those of the service port that has it.
+    fn settle(&mut self, frontend: Frontend, snapshot: &Snapshot) -> Vec<crate::rules::Rule> {
+        let claims = self.claims.get(&frontend).cloned().unwrap_or_default();
+        self.report_clashes(frontend, &claims);
+        let winner = claims.first().and_then(|(name, role)| {
+            Some((name, *role, snapshot.services.get(&**name)?, self.services.get(name)?.numbers()))
+        });
+        let Some((name, role, entry, numbers)) = winner else {
+            self.touched.note(frontend, None);
+            self.problems.remove(&Problem::NodePort(frontend));
+            return Vec::new();
+        };
+        self.touched.note(frontend, Some(numbers));
+        if !self.hold_node_port(frontend, name) {
+            return Vec::new();
+        }
+        match self.services.get(name) {
+            Some(held) => self.service_rules(name, entry, held).of_frontend(frontend, role),
+            None => Vec::new(),
+        }
+    }
+
+    /// Keeps the node port from others on this node. `false` if somebody has it already.
+    fn hold_node_port(&mut self, frontend: Frontend, name: &Name) -> bool {
+        let Frontend::NodePort(protocol, number) = frontend else { return true };
+        if self.node_ports.contains_key(&frontend) {
+            return true;
+        }
+        match port::held(self.config.family, protocol, number) {
+            Ok(socket) => {
+                self.node_ports.insert(frontend, socket);
+                self.problems.remove(&Problem::NodePort(frontend));
+                true
+            }
+            Err(error) => {
+                if self.problems.insert(Problem::NodePort(frontend)) {
+                    tracing::error!("service {name} is not reachable at {frontend}: {error}");
+                }
+                false
+            }
+        }
+    }
+
+    /// Says who does not get a frontend, unless that was said before.
+    fn report_clashes(&mut self, frontend: Frontend, claims: &[(Name, Role)]) {
+        let losers: Vec<_> = claims.iter().skip(1).map(|(loser, _)| loser).collect();
+        self.problems.retain(|problem| match problem {
+            Problem::Clash(of, loser) => *of != frontend || losers.contains(&loser),
+            _ => true,
+        });
+        for loser in losers {
+            if self.problems.insert(Problem::Clash(frontend, loser.clone())) {
+                let winner = &claims[0].0;
+                tracing::warn!(
+                    "{frontend} is wanted by service {loser} but taken by service {winner}: {loser} is not reachable there"
+                );
+            }
+        }
+    }
+
+    fn service_rules<'a>(
+        &'a self,
+        name: &'a ServicePortName,
+        entry: &'a ServiceEntry,
+        held: &Held,
+    ) -> ServiceRules<'a> {
+        ServiceRules { settings: &self.settings, name, entry, ports: held.numbers() }
+    }
+
+    /// Whether a service port that got no port, or whose node port was taken, may get it now.
+    fn may_get_better(&self) -> bool {
+        let open = |protocol| {
+            let of = self.services.iter().filter(move |(name, _)| name.protocol == protocol);
+            of.flat_map(|(_, held)| held.ports.iter().flatten()).count()
+        };
+        let limit = self.ports.limit();
+        self.problems.iter().any(|problem| match problem {
+            Problem::Port(name, _) => limit.is_none_or(|limit| open(name.protocol) < limit),
+            Problem::NodePort(Frontend::NodePort(protocol, number)) => {
+                port::held(self.config.family, *protocol, *number).is_ok()
+            }
+            _ => false,
+        })
+    }
+}
+
+/// What the balancer needs of a service port.
+fn endpoints(entry: &ServiceEntry) -> Endpoints {
+    let addresses = |list: &[Endpoint]| list.iter().map(Endpoint::socket_address).collect();
+    let serving = entry.endpoints.iter().filter(|endpoint| endpoint.conditions.serving);
+    Endpoints {
+        lists: [addresses(&entry.choice.cluster), addresses(&entry.choice.local)],
+        serving: serving.map(Endpoint::socket_address).collect(),
+        affinity: entry.port.session_affinity,
+    }
+}
+
+#[async_trait]
+impl ProxyBackend for UserspaceBackend {
+    async fn sync(
+        &mut self,
+        snapshot: &Snapshot,
+        scope: Scope<'_>,
+    ) -> Result<SyncReport, SyncError> {
+        // Taken away for as long as it takes: whatever fails leaves nothing behind, and the next sync is full.
+        match (scope, self.rules.take()) {
+            (Scope::Partial(changes), Some(rules)) => self.sync_partially(snapshot, changes, rules),
+            _ => self.sync_fully(snapshot),
+        }
+    }
+
+    async fn intact(&mut self) -> Result<bool, SyncError> {
+        let Some(rules) = &self.rules else { return Ok(true) };
+        if !self.programs.hold(&rules.checks(&self.hooks))? {
+            return Ok(false);
+        }
+        self.clear_flows();
+        Ok(!self.may_get_better())
+    }
+
+    async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
+        let mut traffic = Vec::new();
+        for (name, held) in &self.services {
+            traffic.push(held.service.counters.traffic(name, None));
+            for target in held.service.targets() {
+                traffic.push(target.counters.traffic(name, Some(target.address)));
+            }
+        }
+        Ok(traffic)
+    }
+
+    async fn cleanup(&mut self) -> Result<(), SyncError> {
+        self.rules = None;
+        remove(self.config.family).map(|_| ())
+    }
+}

@@ -1,0 +1,236 @@
+//! Which endpoint the next connection goes to: round robin over a shuffled list, and clients that stay where they are.
+//!
+//! Pure data; the time is passed in.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+
+use crate::traffic::Target;
+
+/// Which endpoints of a service port a connection may use: each kind arrives at a listening port of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Class {
+    /// Those for the `Cluster` policy.
+    Cluster,
+    /// Those for the `Local` policy.
+    Local,
+}
+
+impl Class {
+    pub(crate) const ALL: [Self; 2] = [Self::Cluster, Self::Local];
+}
+
+/// What a service port's endpoints are, as far as balancing goes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Endpoints {
+    /// For [`Class::Cluster`] and [`Class::Local`].
+    pub(crate) lists: [Vec<SocketAddr>; 2],
+    /// Those that still answer: a UDP session with one of them goes on.
+    pub(crate) serving: Vec<SocketAddr>,
+    /// How long a client stays with its endpoint after its last connection.
+    pub(crate) affinity: Option<Duration>,
+}
+
+/// Below this many sessions nothing is purged.
+const FEW_SESSIONS: usize = 1024;
+
+/// The balancing state of one service port, shared by all its frontends.
+#[derive(Debug, Default)]
+pub(crate) struct Balancer {
+    lists: [RoundRobin; 2],
+    targets: FxHashMap<SocketAddr, Arc<Target>>,
+    serving: Vec<SocketAddr>,
+    affinity: Option<Duration>,
+    sessions: FxHashMap<IpAddr, Session>,
+    /// Expired sessions are looked for when there are so many.
+    purge_at: usize,
+    /// Endpoints that failed, and until when they are left alone.
+    resting: FxHashMap<SocketAddr, Instant>,
+    /// How long they are; zero for never.
+    rest: Duration,
+    random: Random,
+}
+
+#[derive(Debug, Default)]
+struct RoundRobin {
+    /// As given, to know whether anything changed.
+    given: Vec<SocketAddr>,
+    /// The same, shuffled.
+    order: Vec<Arc<Target>>,
+    next: usize,
+}
+
+/// A client's endpoint, and when the client was last seen.
+#[derive(Clone, Debug)]
+struct Session {
+    endpoint: SocketAddr,
+    last: Instant,
+}
+
+impl Balancer {
+    /// Without endpoints. `seed` decides about the order; `rest` is for how long an endpoint that failed is left alone.
+    pub(crate) fn new(seed: u64, rest: Duration) -> Self {
+        Self { random: Random(seed | 1), rest, purge_at: FEW_SESSIONS, ..Self::default() }
+    }
+
+    /// Takes over new endpoints. Clients whose endpoint is gone choose anew.
+    pub(crate) fn update(&mut self, endpoints: Endpoints, now: Instant) {
+        let Endpoints { lists, mut serving, affinity } = endpoints;
+        serving.sort_unstable();
+        self.serving = serving;
+        let mut old = std::mem::take(&mut self.targets);
+        for address in lists.iter().flatten() {
+            let target = self.targets.entry(*address);
+            target.or_insert_with(|| {
+                old.remove(address).unwrap_or_else(|| Arc::new(Target::new(*address)))
+            });
+        }
+        for (list, given) in self.lists.iter_mut().zip(lists) {
+            if list.given != given {
+                list.order =
+                    given.iter().filter_map(|address| self.targets.get(address).cloned()).collect();
+                self.random.shuffle(&mut list.order);
+                list.next = 0;
+                list.given = given;
+            }
+        }
+        if affinity.is_none() {
+            self.sessions = FxHashMap::default();
+        }
+        self.affinity = affinity;
+        self.purge(now);
+        let targets = &self.targets;
+        self.sessions.retain(|_, session| targets.contains_key(&session.endpoint));
+        self.resting.retain(|address, until| targets.contains_key(address) && *until > now);
+    }
+
+    /// The endpoint for a connection of `client`. `again` says that the one chosen before could not be reached:
+    /// then the client's session does not count, and the next in turn is chosen.
+    pub(crate) fn pick(
+        &mut self,
+        class: Class,
+        client: IpAddr,
+        again: bool,
+        now: Instant,
+    ) -> Option<Arc<Target>> {
+        let Some(timeout) = self.affinity else {
+            return self.next(class, now);
+        };
+        if !again && let Some(target) = self.session(class, client, timeout, now) {
+            return Some(target);
+        }
+        let target = self.next(class, now)?;
+        if self.sessions.len() >= self.purge_at {
+            self.purge(now);
+            self.purge_at = FEW_SESSIONS.max(self.sessions.len() * 2);
+        }
+        self.sessions.insert(client, Session { endpoint: target.address, last: now });
+        Some(target)
+    }
+
+    /// The endpoint a client stays with, if this class has it; its time starts anew.
+    fn session(
+        &mut self,
+        class: Class,
+        client: IpAddr,
+        timeout: Duration,
+        now: Instant,
+    ) -> Option<Arc<Target>> {
+        let session = self.sessions.get_mut(&client)?;
+        if now.saturating_duration_since(session.last) >= timeout {
+            return None;
+        }
+        let list = &self.lists[class as usize];
+        list.given.iter().find(|address| **address == session.endpoint)?;
+        session.last = now;
+        self.targets.get(&session.endpoint).cloned()
+    }
+
+    fn next(&mut self, class: Class, now: Instant) -> Option<Arc<Target>> {
+        let list = &mut self.lists[class as usize];
+        let count = list.order.len();
+        let awake = (0..count).find(|ahead| {
+            let target = &list.order[(list.next + ahead) % count];
+            self.resting.get(&target.address).is_none_or(|until| *until <= now)
+        });
+        // If all of them rest, none does.
+        let at = (list.next + awake.unwrap_or(0)) % count.max(1);
+        let target = list.order.get(at)?.clone();
+        list.next = (at + 1) % count;
+        Some(target)
+    }
+
+    /// An endpoint could not be reached.
+    pub(crate) fn failed(&mut self, endpoint: SocketAddr, now: Instant) {
+        if !self.rest.is_zero() && self.targets.contains_key(&endpoint) {
+            self.resting.insert(endpoint, now + self.rest);
+        }
+    }
+
+    /// Whether a UDP session with this endpoint goes on.
+    pub(crate) fn serves(&self, endpoint: &SocketAddr) -> bool {
+        self.serving.binary_search(endpoint).is_ok()
+    }
+
+    /// Every endpoint that may be chosen.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.targets.values()
+    }
+
+    fn purge(&mut self, now: Instant) {
+        if let Some(timeout) = self.affinity {
+            self.sessions
+                .retain(|_, session| now.saturating_duration_since(session.last) < timeout);
+        }
+    }
+
+    /// How many clients are remembered.
+    #[cfg(test)]
+    fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+}
+
+/// Numbers that need not be unpredictable (xorshift, Marsaglia 2003).
+#[derive(Debug)]
+pub(crate) struct Random(u64);
+
+impl Default for Random {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Random {
+    /// Starts from a number that is not zero.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// Below `bound`, which is not zero.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let high = self.0 >> 16;
+        usize::try_from(high % bound.max(1) as u64).unwrap_or(0)
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+}
+
+/// A seed that differs from process to process.
+pub(crate) fn seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(0_u8)
+}
+
+#[cfg(test)]
+mod tests;

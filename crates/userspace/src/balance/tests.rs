@@ -1,0 +1,190 @@
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::{Balancer, Class, Endpoints, FEW_SESSIONS};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn endpoint(number: u8) -> SocketAddr {
+    SocketAddr::from(([10, 244, 0, number], 8080))
+}
+
+fn client(number: u32) -> IpAddr {
+    IpAddr::from((0x0a01_0000 + number).to_be_bytes())
+}
+
+fn list(numbers: &[u8]) -> Vec<SocketAddr> {
+    numbers.iter().map(|number| endpoint(*number)).collect()
+}
+
+fn endpoints(numbers: &[u8], affinity: Option<Duration>) -> Endpoints {
+    Endpoints { lists: [list(numbers), Vec::new()], serving: list(numbers), affinity }
+}
+
+fn balancer(numbers: &[u8], affinity: Option<Duration>, now: Instant) -> Balancer {
+    let mut balancer = Balancer::new(7, Duration::ZERO);
+    balancer.update(endpoints(numbers, affinity), now);
+    balancer
+}
+
+fn pick(balancer: &mut Balancer, from: u32, now: Instant) -> Option<SocketAddr> {
+    balancer.pick(Class::Cluster, client(from), false, now).map(|target| target.address)
+}
+
+#[test]
+fn each_endpoint_has_its_turn() {
+    let now = Instant::now();
+    let mut balancer = balancer(&[1, 2, 3], None, now);
+    let picks: Vec<_> = (0..9).map(|_| pick(&mut balancer, 0, now).unwrap()).collect();
+    let mut counts = BTreeMap::new();
+    for address in &picks {
+        *counts.entry(address).or_insert(0) += 1;
+    }
+    assert!(counts.len() == 3 && counts.values().all(|count| *count == 3), "{picks:?}");
+    assert_eq!(picks[..3], picks[3..6], "always in the same order");
+}
+
+#[test]
+fn the_order_is_shuffled() {
+    let now = Instant::now();
+    let numbers: Vec<u8> = (0..50).collect();
+    let orders: Vec<Vec<_>> = [1, 2]
+        .map(|seed| {
+            let mut balancer = Balancer::new(seed * 1_000_003, Duration::ZERO);
+            balancer.update(endpoints(&numbers, None), now);
+            (0..50).filter_map(|_| pick(&mut balancer, 0, now)).collect()
+        })
+        .into();
+    assert_ne!(orders[0], orders[1]);
+    assert_ne!(orders[0], list(&numbers));
+}
+
+#[test]
+fn no_endpoint_no_choice() {
+    let now = Instant::now();
+    assert_eq!(pick(&mut balancer(&[], None, now), 0, now), None);
+    assert_eq!(pick(&mut balancer(&[], Some(SECOND), now), 0, now), None);
+    let mut only_cluster = balancer(&[1], None, now);
+    assert!(only_cluster.pick(Class::Local, client(0), false, now).is_none());
+}
+
+#[test]
+fn a_client_stays_while_it_comes_back_in_time() {
+    let begin = Instant::now();
+    let mut balancer = balancer(&[1, 2, 3], Some(10 * SECOND), begin);
+    let first = pick(&mut balancer, 1, begin);
+    // Each connection starts the time anew: in all it is far longer than the timeout.
+    for step in 1..=10 {
+        let now = begin + step * 9 * SECOND;
+        assert_eq!(pick(&mut balancer, 1, now), first, "after {step} times 9 seconds");
+        pick(&mut balancer, 1000 + step, now);
+    }
+}
+
+#[test]
+fn a_session_ends_with_its_time() {
+    let begin = Instant::now();
+    let mut balancer = balancer(&[1, 2], Some(10 * SECOND), begin);
+    let first = pick(&mut balancer, 1, begin);
+    assert_eq!(pick(&mut balancer, 1, begin + 9 * SECOND), first);
+    // The next in turn is the other one.
+    assert_ne!(pick(&mut balancer, 1, begin + 19 * SECOND), first);
+}
+
+#[test]
+fn frontends_share_the_session() {
+    let now = Instant::now();
+    let mut balancer = Balancer::new(3, Duration::ZERO);
+    let lists = [list(&[1, 2, 3, 4]), list(&[2, 3])];
+    let serving = list(&[1, 2, 3, 4]);
+    balancer.update(Endpoints { lists, serving, affinity: Some(SECOND) }, now);
+    for from in 0..20 {
+        let local = balancer.pick(Class::Local, client(from), false, now).unwrap().address;
+        assert_eq!(pick(&mut balancer, from, now), Some(local));
+    }
+    // An endpoint that is not local cannot be kept under the Local policy.
+    for from in 100..120 {
+        pick(&mut balancer, from, now).unwrap();
+        let local = balancer.pick(Class::Local, client(from), false, now).unwrap().address;
+        assert!(list(&[2, 3]).contains(&local));
+    }
+}
+
+#[test]
+fn clients_of_a_removed_endpoint_choose_anew_and_others_stay() {
+    let now = Instant::now();
+    let affinity = Some(10 * SECOND);
+    let mut balancer = balancer(&[1, 2, 3], affinity, now);
+    let before: Vec<_> = (0..30).map(|from| pick(&mut balancer, from, now).unwrap()).collect();
+    balancer.update(endpoints(&[2, 3, 4], affinity), now);
+    for (from, before) in (0..).zip(before) {
+        let after = pick(&mut balancer, from, now).unwrap();
+        if before == endpoint(1) {
+            assert_ne!(after, before);
+        } else {
+            assert_eq!(after, before);
+        }
+    }
+}
+
+#[test]
+fn a_failed_dial_ends_the_session() {
+    let now = Instant::now();
+    let mut balancer = balancer(&[1, 2], Some(10 * SECOND), now);
+    let first = pick(&mut balancer, 1, now).unwrap();
+    let second = balancer.pick(Class::Cluster, client(1), true, now).unwrap().address;
+    assert_ne!(first, second);
+    assert_eq!(pick(&mut balancer, 1, now), Some(second), "the new one is kept");
+}
+
+#[test]
+fn switched_off_affinity_forgets() {
+    let now = Instant::now();
+    let mut balancer = balancer(&[1, 2], Some(10 * SECOND), now);
+    pick(&mut balancer, 1, now);
+    balancer.update(endpoints(&[1, 2], None), now);
+    assert_eq!(balancer.session_count(), 0);
+    assert_ne!(pick(&mut balancer, 1, now), pick(&mut balancer, 1, now));
+}
+
+#[test]
+fn expired_sessions_do_not_pile_up() {
+    let begin = Instant::now();
+    let mut balancer = balancer(&[1, 2], Some(SECOND), begin);
+    for from in 0..100_000 {
+        pick(&mut balancer, from, begin + Duration::from_millis(from.into()));
+    }
+    assert!(balancer.session_count() <= 4 * FEW_SESSIONS, "{}", balancer.session_count());
+    balancer.update(endpoints(&[1, 2], Some(SECOND)), begin + 1000 * SECOND);
+    assert_eq!(balancer.session_count(), 0, "a sync purges");
+}
+
+#[test]
+fn endpoints_that_failed_rest_if_that_is_wanted() {
+    let now = Instant::now();
+    let mut balancer = Balancer::new(7, 10 * SECOND);
+    balancer.update(endpoints(&[1, 2, 3], None), now);
+    balancer.failed(endpoint(2), now);
+    let picked = |balancer: &mut Balancer, now| -> Vec<_> {
+        (0..6).filter_map(|_| pick(balancer, 0, now)).collect()
+    };
+    assert!(!picked(&mut balancer, now + 9 * SECOND).contains(&endpoint(2)));
+    assert!(picked(&mut balancer, now + 10 * SECOND).contains(&endpoint(2)));
+    for number in [1, 2, 3] {
+        balancer.failed(endpoint(number), now);
+    }
+    assert_eq!(picked(&mut balancer, now).len(), 6, "if all rest, none does");
+    let mut never = self::balancer(&[1, 2], None, now);
+    never.failed(endpoint(1), now);
+    assert!(picked(&mut never, now).contains(&endpoint(1)), "off unless asked for");
+}
+
+#[test]
+fn counters_outlive_an_update() {
+    let now = Instant::now();
+    let mut balancer = balancer(&[1], None, now);
+    let target = balancer.pick(Class::Cluster, client(1), false, now).unwrap();
+    balancer.update(endpoints(&[1, 2], None), now);
+    assert!(balancer.targets().any(|other| std::sync::Arc::ptr_eq(other, &target)));
+}

@@ -1,0 +1,139 @@
+//! TCP: accepting clients, reaching endpoints, and passing bytes on.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::balance::Class;
+use crate::limits::is_exhausted;
+use crate::proxy_header;
+use crate::relay::relay;
+use crate::service::{Counted, Service, Shared};
+use crate::traffic::Target;
+
+/// How long each attempt to reach an endpoint may take; each goes to the next endpoint in turn.
+const DIAL_TIMEOUTS: [Duration; 4] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
+/// The wait when a client cannot be accepted because something ran out.
+const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
+
+/// How long a listener that is no longer needed takes connections that were under way to it.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Where a listener belongs.
+#[derive(Clone)]
+pub(crate) struct Owner {
+    pub(crate) service: Arc<Service>,
+    pub(crate) class: Class,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Serves clients until told to stop. Connections go on afterwards.
+pub(crate) async fn listen(listener: TcpListener, owner: Owner, mut stop: watch::Receiver<()>) {
+    tokio::select! {
+        () = accept(&listener, &owner) => {}
+        // Stopped, or nobody is left who could say so.
+        _ = stop.changed() => {}
+    }
+    // The rules lead here no more, but some clients may have passed them already.
+    let _ = timeout(GRACE, accept(&listener, &owner)).await;
+}
+
+async fn accept(listener: &TcpListener, owner: &Owner) {
+    let complaint = &owner.shared.accepting;
+    loop {
+        match listener.accept().await {
+            Ok((client, peer)) => {
+                complaint.over();
+                tokio::spawn(serve(client, peer, owner.clone()));
+            }
+            Err(error) if is_exhausted(&error) => {
+                complaint.once(|| {
+                    tracing::error!(
+                        "cannot accept connections to service {} and maybe others, they wait: {error}",
+                        owner.service.name
+                    );
+                });
+                sleep(EXHAUSTED_WAIT).await;
+            }
+            // The client gave up already.
+            Err(error) => tracing::debug!("accept for {}: {error}", owner.service.name),
+        }
+    }
+}
+
+async fn serve(mut client: TcpStream, peer: SocketAddr, owner: Owner) {
+    let Some((mut server, counted)) = dial(peer, &owner).await else { return };
+    if let Some(version) = counted.service.proxy_protocol() {
+        let header = proxy_header::header(version, peer, proxy_header::destination(&client));
+        if server.write_all(&header).await.is_err() {
+            return;
+        }
+    }
+    if let Err(error) = relay(&mut client, &mut server, &counted, owner.shared.means).await {
+        tracing::trace!("connection to {} of {peer}: {error}", counted.service.name);
+        reset_both(&client, &server);
+    }
+}
+
+/// Tells both sides that the connection did not end in order.
+fn reset_both(client: &TcpStream, server: &TcpStream) {
+    for stream in [client, server] {
+        // A socket that cannot be told so is closed in the ordinary way.
+        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// Connects to an endpoint, or after all attempts to none.
+async fn dial(peer: SocketAddr, owner: &Owner) -> Option<(TcpStream, Counted)> {
+    let Owner { service, class, shared } = owner;
+    for (attempt, limit) in DIAL_TIMEOUTS.into_iter().enumerate() {
+        // Without endpoints the connection is closed.
+        let target = service.pick(*class, peer.ip(), attempt > 0)?;
+        match timeout(limit, connect(&target)).await {
+            Ok(Ok(server)) => {
+                shared.dialing.over();
+                return Some((server, Counted::begin(service.clone(), target)));
+            }
+            Ok(Err(error)) if is_exhausted(&error) => {
+                // Not the endpoint's fault, and another one would be no better.
+                service.counters.failed();
+                shared.dialing.once(|| {
+                    tracing::error!(
+                        "cannot connect to endpoint {} of service {}, nor maybe to others: {error}",
+                        target.address,
+                        service.name
+                    );
+                });
+                return None;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!("endpoint {} of {}: {error}", target.address, service.name);
+                service.failed(&target);
+            }
+            Err(_) => {
+                tracing::debug!("endpoint {} of {}: no answer", target.address, service.name);
+                service.failed(&target);
+            }
+        }
+    }
+    None
+}
+
+async fn connect(target: &Target) -> io::Result<TcpStream> {
+    let socket = if target.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    socket.connect(target.address).await
+}
