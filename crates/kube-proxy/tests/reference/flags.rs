@@ -14,6 +14,7 @@ const OURS: &[&str] = &[
     "external-ip-cidrs",
     "healthz-stale-after",
     "iptables-variant",
+    "ipvs-graceful-termination-timeout",
     "ipvs-local-fallback",
     "man",
     "manifests",
