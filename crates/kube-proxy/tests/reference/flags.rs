@@ -18,10 +18,13 @@ const OURS: &[&str] = &[
     "ipvs-local-fallback",
     "man",
     "manifests",
+    "ipvs-graceful-termination-timeout",
     "nftables-flowtable-threshold",
+    "nftables-localhost-nodeports",
     "proxy-port-range",
     "service-metrics-limit",
     "udp-timeout",
+    "userspace-endpoint-rest",
 ];
 
 /// Flags and fields that are accepted and do nothing, or do something else.
