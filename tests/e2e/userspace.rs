@@ -79,7 +79,7 @@ fn flushed(mode: Mode) -> anyhow::Result<()> {
             ("nat", "KUBE-NODEPORT-CONTAINER"),
             ("nat", "KUBE-NODEPORT-HOST"),
             ("filter", "KUBE-NODEPORT-NON-LOCAL"),
-            ("filter", "KUBE-PROXY-FIREWALL"),
+            ("filter", "KUBE-PORTALS-FIREWALL"),
         ];
         let program = mode.program(family, "");
         let is_repaired = |what: &str| {

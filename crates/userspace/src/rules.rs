@@ -41,7 +41,7 @@ impl Chain {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NonLocal => "KUBE-NODEPORT-NON-LOCAL",
-            Self::Firewall => "KUBE-PROXY-FIREWALL",
+            Self::Firewall => "KUBE-PORTALS-FIREWALL",
             Self::PortalsContainer => "KUBE-PORTALS-CONTAINER",
             Self::PortalsHost => "KUBE-PORTALS-HOST",
             Self::NodePortContainer => "KUBE-NODEPORT-CONTAINER",

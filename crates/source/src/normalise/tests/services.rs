@@ -86,6 +86,8 @@ fn a_full_service() {
                 health_check_node_port: Some(
                     30100,
                 ),
+                scheduler: None,
+                proxy_protocol: None,
                 ports: [
                     Port {
                         name: "http",
