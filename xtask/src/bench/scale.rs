@@ -15,7 +15,7 @@ mod report;
 mod restart;
 mod rules;
 mod site;
-mod usage;
+pub(super) mod usage;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
