@@ -63,10 +63,12 @@ endpoints: [{ addresses: [10.244.0.1] }]
 const HAPROXY: &str = "\
 global
   nbthread 2
-  maxconn 30000
+  maxconn MOST
+  maxpipes 128
 defaults
   mode tcp
-  option splice-auto
+  option splice-request
+  option splice-response
   timeout connect 5s
   timeout client 1h
   timeout server 1h
@@ -115,7 +117,11 @@ struct Figures {
 }
 
 fn measure_all(arguments: &Arguments) -> anyhow::Result<()> {
-    raise_limit()?;
+    let most = most_connections()?;
+    let idle = arguments.idle.min(most);
+    if idle < arguments.idle {
+        say!("{idle} idle connections: the limit of open files allows no more");
+    }
     let netns = Netns::create("bench")?;
     netns.ip("route add 10.96.0.0/16 dev lo\naddress add 10.244.0.1/32 dev lo")?;
     // Connections that have ended do not fill up ports and tables.
@@ -128,7 +134,8 @@ fn measure_all(arguments: &Arguments) -> anyhow::Result<()> {
     let (manifest, config) =
         (directory.path().join("web.yaml"), directory.path().join("haproxy.cfg"));
     fs::write(&manifest, MANIFEST)?;
-    fs::write(&config, HAPROXY)?;
+    // More than it has descriptors for it refuses to start with.
+    fs::write(&config, HAPROXY.replace("MOST", &most.to_string()))?;
     let proxy = start(&netns, &manifest)?;
     let timeouts = [
         "netfilter/nf_conntrack_tcp_timeout_time_wait",
@@ -151,7 +158,7 @@ fn measure_all(arguments: &Arguments) -> anyhow::Result<()> {
         for round in 0..arguments.rounds {
             for (contender, figures) in contenders.iter().zip(&mut all) {
                 say!("round {}: {}", round + 1, contender.name);
-                figures.push(measure(&runtime, contender, arguments)?);
+                figures.push(measure(&runtime, contender, arguments, idle)?);
             }
         }
         Ok(all)
@@ -161,15 +168,21 @@ fn measure_all(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Three sockets of each connection are in this process and its server.
-fn raise_limit() -> anyhow::Result<()> {
+/// Lets this process open as many files as it may, and says how many connections to its own server that allows:
+/// both ends of each are in this process, as are two sockets of the proxy in that one.
+fn most_connections() -> anyhow::Result<usize> {
     let own = std::process::id().to_string();
-    let status = Command::new("prlimit").args(["--pid", &own, "--nofile=65536:65536"]).status();
-    let raised = status.context("cannot start `prlimit`: install the package util-linux")?;
-    if !raised.success() {
-        bail!("cannot raise the limit of open files to 65536; run as root");
-    }
-    Ok(())
+    let prlimit = |arguments: &[&str]| -> anyhow::Result<String> {
+        let output = Command::new("prlimit").args(["--pid", &own]).args(arguments).output();
+        let output = output.context("cannot start `prlimit`: install the package util-linux")?;
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    // Above the hard limit it takes CAP_SYS_RESOURCE.
+    prlimit(&["--nofile=65536:65536"])?;
+    let hard = prlimit(&["--nofile", "--noheadings", "--raw", "--output=HARD"])?;
+    prlimit(&[&format!("--nofile={}:{}", hard.trim(), hard.trim())])?;
+    let hard: usize = hard.trim().parse().context("the limit of open files")?;
+    Ok(hard.saturating_sub(600) / 2)
 }
 
 fn start(netns: &Netns, manifest: &std::path::Path) -> anyhow::Result<KubeProxy> {
@@ -194,7 +207,7 @@ struct Haproxy(Child);
 impl Haproxy {
     fn start(netns: &Netns, config: &std::path::Path) -> anyhow::Result<Self> {
         let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("-db").arg("-f").arg(config).stdout(Stdio::null());
         let child = netns.run(|| command.spawn()).context("cannot start haproxy")?;
         let haproxy = Self(child);
         let to = SocketAddr::from(([127, 0, 0, 1], HAPROXY_PORT));
@@ -224,6 +237,7 @@ fn measure(
     runtime: &Runtime,
     contender: &Contender,
     arguments: &Arguments,
+    idle: usize,
 ) -> anyhow::Result<Figures> {
     let to: SocketAddr = contender.to.parse()?;
     let time = Duration::from_secs(arguments.seconds);
@@ -246,7 +260,7 @@ fn measure(
     figures.latency = [at(50), at(99)];
     if let Some(pid) = contender.pid {
         let before = resident(pid)?;
-        let connections = runtime.block_on(load::idle(to, arguments.idle))?;
+        let connections = runtime.block_on(load::idle(to, idle))?;
         let grown = resident(pid)?.saturating_sub(before);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let each = grown as f64 / connections.len() as f64;
