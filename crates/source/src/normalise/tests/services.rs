@@ -86,6 +86,8 @@ fn a_full_service() {
                 health_check_node_port: Some(
                     30100,
                 ),
+                scheduler: None,
+                proxy_protocol: None,
                 ports: [
                     Port {
                         name: "http",
@@ -390,5 +392,40 @@ fn load_balancer_addresses_are_checked() {
             Service ns/web: status.loadBalancer.ingress[0].ip: "192.0.2.999": not an IP address; ignored
             Service ns/web: status.loadBalancer.ingress[1].ipMode: "Other": not VIP or Proxy; the address is ignored
         "#]],
+    );
+}
+
+#[test]
+fn the_proxy_protocol_of_the_userspace_mode() {
+    let check = |value: &str, expected: &Expect| {
+        let mut object = with(&json!({}));
+        object["metadata"]["annotations"] =
+            json!({"kube-proxy.io/userspace-proxy-protocol": value});
+        whole(&object, |service| service.proxy_protocol, expected);
+    };
+    check(
+        "v1",
+        &expect![[r#"
+        Some(V1)
+    "#]],
+    );
+    check(
+        "v2",
+        &expect![[r#"
+        Some(V2)
+    "#]],
+    );
+    check(
+        "",
+        &expect![[r#"
+        None
+    "#]],
+    );
+    check(
+        "yes",
+        &expect![[r#"
+        None
+        Service ns/web: metadata.annotations[kube-proxy.io/userspace-proxy-protocol]: "yes": not v1 or v2; ignored
+    "#]],
     );
 }
