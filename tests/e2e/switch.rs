@@ -86,7 +86,9 @@ pub(crate) fn left_by(world: &World, mode: Mode) -> anyhow::Result<Vec<String>> 
     let mut left = Vec::new();
     for family in IpFamily::BOTH {
         let portal = |rule: &str| {
-            ["KUBE-PORTALS-", "KUBE-NODEPORT-"].iter().any(|start| rule.contains(start))
+            ["KUBE-PORTALS-", "KUBE-NODEPORT-", "KUBE-USERSPACE-"]
+                .iter()
+                .any(|start| rule.contains(start))
         };
         let rules = |ours: &dyn Fn(&str) -> bool| -> anyhow::Result<Vec<String>> {
             Ok(world.rules(mode, family)?.into_iter().filter(|rule| ours(rule)).collect())

@@ -25,6 +25,7 @@ pub(crate) const TESTS: &[PerMode] = &[
 pub(crate) const ONCE: &[Once] = &[
     ("nftables/localhost-node-ports", localhost_node_ports),
     ("userspace/refuses-loopback", refuses_loopback),
+    ("userspace/to-and-from-iptables", to_and_from_iptables),
 ];
 
 /// Tests of all modes that are about what the kernel keeps when the process ends: here connections, UDP sessions and affinity end with it.
@@ -79,7 +80,7 @@ fn flushed(mode: Mode) -> anyhow::Result<()> {
             ("nat", "KUBE-NODEPORT-CONTAINER"),
             ("nat", "KUBE-NODEPORT-HOST"),
             ("filter", "KUBE-NODEPORT-NON-LOCAL"),
-            ("filter", "KUBE-PORTALS-FIREWALL"),
+            ("filter", "KUBE-USERSPACE-FIREWALL"),
         ];
         let program = mode.program(family, "");
         let is_repaired = |what: &str| {
@@ -277,5 +278,42 @@ fn refuses_loopback() -> anyhow::Result<()> {
     ensure!(status.code() == Some(1), "{status}");
     let last = lines.last().context("a last line")?;
     ensure!(last.contains("cannot listen on 127.0.0.1"), "{last}");
+    Ok(())
+}
+
+/// After a change of mode what the former one left goes, and nothing of the new one.
+fn to_and_from_iptables() -> anyhow::Result<()> {
+    let mut world = World::new(Mode::IptablesNft)?;
+    let nobody = json!(["192.0.2.0/24", "2001:db8:192::/64"]);
+    let service = Svc::new("web", 1).load_balancer().with("/spec/loadBalancerSourceRanges", nobody);
+    world.serve(&service, &["local-1"])?;
+    world.settle()?;
+    let modes = [
+        (Mode::Userspace, "KUBE-SVC-", "KUBE-PORTALS-HOST"),
+        (Mode::IptablesNft, "KUBE-PORTALS-HOST", "KUBE-SVC-"),
+    ];
+    for (mode, gone, there) in modes {
+        world.stop()?;
+        world.use_mode(mode);
+        world.start()?;
+        for family in IpFamily::BOTH {
+            world.proxy().wait_for_line(GUARD, |line| {
+                line.contains("removed what mode") && line.contains(&family.to_string())
+            })?;
+            let rules = world.rules(mode, family)?;
+            let has = |text: &str| rules.iter().any(|rule| rule.contains(text));
+            ensure!(has(there) && !has(gone), "{mode}: {rules:#?}");
+        }
+        world.settle()?;
+        for family in IpFamily::BOTH {
+            works(world.probe(From::Outside), world.node_port(1, family));
+            let to = SocketAddr::new(vip(1, family), 80);
+            let outcome = world.probe(From::Outside).timeout(SILENCE).tcp(to);
+            ensure!(outcome.is_timed_out(), "{mode}, {to}: {outcome}");
+        }
+        let repaired =
+            world.proxy().lines().into_iter().find(|line| line.contains("writing them anew"));
+        ensure!(repaired.is_none(), "{mode}: {repaired:?}");
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measurements.
 
 mod scale;
+mod userspace;
 
 use clap::{Args, Subcommand};
 
@@ -17,6 +18,8 @@ pub(crate) struct Arguments {
 enum What {
     /// A node with thousands of services: load time, latency of a change, CPU and memory
     Scale(scale::Arguments),
+    /// The userspace mode beside `HAProxy` and a direct connection: throughput, connections, latency, memory
+    Userspace(userspace::Arguments),
     /// The pure parts by themselves, with criterion
     Micro(Micro),
 }
@@ -32,6 +35,7 @@ struct Micro {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.what {
         What::Scale(arguments) => scale::run(arguments),
+        What::Userspace(arguments) => userspace::run(arguments),
         What::Micro(Micro { name }) => {
             let mut command = workspace::cargo(&["bench", "--workspace", "--benches"]);
             command.args(name);

@@ -60,7 +60,7 @@ pub struct Annotations<'a> {
     #[serde(borrow, rename = "kube-proxy.io/ipvs-scheduler")]
     pub ipvs_scheduler: Option<Text<'a>>,
     /// What the userspace mode begins connections to the endpoints of a Service with.
-    #[serde(borrow, rename = "userspace.kube-proxy.io/proxy-protocol")]
+    #[serde(borrow, rename = "kube-proxy.io/userspace-proxy-protocol")]
     pub proxy_protocol: Option<Text<'a>>,
 }
 

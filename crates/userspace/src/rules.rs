@@ -16,7 +16,7 @@ use crate::balance::Class;
 pub(crate) enum Chain {
     /// Node ports that nothing else lets in, in `filter`.
     NonLocal,
-    /// What nobody may reach, in `filter`.
+    /// What nobody may reach, in `filter`. Its name is this mode's alone: other modes remove what is theirs.
     Firewall,
     /// Addresses of services, from pods and from outside, in `nat`.
     PortalsContainer,
@@ -41,7 +41,7 @@ impl Chain {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NonLocal => "KUBE-NODEPORT-NON-LOCAL",
-            Self::Firewall => "KUBE-PORTALS-FIREWALL",
+            Self::Firewall => "KUBE-USERSPACE-FIREWALL",
             Self::PortalsContainer => "KUBE-PORTALS-CONTAINER",
             Self::PortalsHost => "KUBE-PORTALS-HOST",
             Self::NodePortContainer => "KUBE-NODEPORT-CONTAINER",

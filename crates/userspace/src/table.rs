@@ -51,7 +51,7 @@ pub(crate) fn hooks(node_ports: &[String]) -> Vec<Hook> {
     let node_port = "-m comment --comment \"handle service NodePorts; NOTE: this must be the last rule in the chain\" -m addrtype --dst-type LOCAL";
     let non_local = "-m conntrack --ctstate NEW -m comment --comment \"Ensure that non-local NodePort traffic can flow\"";
     let firewall =
-        "-m conntrack --ctstate NEW -m comment --comment \"kubernetes load balancer firewall\"";
+        "-m conntrack --ctstate NEW -m comment --comment \"kubernetes userspace proxy firewall\"";
     let mut hooks = vec![
         hook(Chain::NonLocal, "INPUT", non_local, true),
         hook(Chain::Firewall, "INPUT", firewall, true),

@@ -98,7 +98,10 @@ pub(super) fn ports_changed(mode: Mode) -> anyhow::Result<()> {
 
 /// What becomes of a connection to a port of a cluster IP that its Service does not have.
 fn unused_port(mode: Mode) -> fn(&Outcome) -> bool {
-    if mode.is_iptables() { Outcome::is_timed_out } else { Outcome::is_refused }
+    match mode {
+        Mode::Nftables | Mode::Ipvs => Outcome::is_refused,
+        _ => Outcome::is_timed_out,
+    }
 }
 
 fn each_family(check: impl Fn(IpFamily)) {

@@ -15,7 +15,7 @@ mod report;
 mod restart;
 mod rules;
 mod site;
-mod usage;
+pub(super) mod usage;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -100,7 +100,7 @@ impl Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !sandbox::is_inside() {
         host::install_missing()?;
-        build(arguments)?;
+        build(&arguments.profile)?;
     }
     match sandbox::enter()? {
         Entry::Finished(0) => Ok(()),
@@ -117,11 +117,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Builds the binary and this program with the profile asked for, and goes on as that.
 ///
 /// The API server and the probes are in this program; unoptimised they would be measured as well.
-fn build(arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) fn build(profile: &str) -> anyhow::Result<()> {
     if std::env::var_os(BUILT_VARIABLE).is_some() {
         return Ok(());
     }
-    let profile = arguments.profile.as_str();
     if profile == "dev" {
         return binary::build(profile);
     }

@@ -285,7 +285,7 @@ fn proxy_protocol(service: &slim::Service<'_>, findings: &mut Findings) -> Optio
         "v1" => Some(ProxyProtocol::V1),
         "v2" => Some(ProxyProtocol::V2),
         other => {
-            let field = "metadata.annotations[userspace.kube-proxy.io/proxy-protocol]";
+            let field = "metadata.annotations[kube-proxy.io/userspace-proxy-protocol]";
             findings.add(field, other, "not v1 or v2; ignored");
             None
         }

@@ -130,16 +130,16 @@ fn local_policy_without_local_endpoints() {
         &[endpoint("10.244.1.1", false)],
         &settings(),
         &expect![[r#"
-        KUBE-PORTALS-FIREWALL -d 10.96.0.10/32 -p tcp -m comment --comment "shop/web:http has no local endpoints" -m tcp --dport 80 -j DROP
+        KUBE-USERSPACE-FIREWALL -d 10.96.0.10/32 -p tcp -m comment --comment "shop/web:http has no local endpoints" -m tcp --dport 80 -j DROP
         KUBE-PORTALS-CONTAINER -s 10.244.0.0/16 -d 198.51.100.1/32 -p tcp -m comment --comment "shop/web:http" -m tcp --dport 80 -j REDIRECT --to-ports 4001
         KUBE-PORTALS-HOST -d 198.51.100.1/32 -p tcp -m comment --comment "shop/web:http" -m tcp --dport 80 -j REDIRECT --to-ports 4001
-        KUBE-PORTALS-FIREWALL -d 198.51.100.1/32 -p tcp -m comment --comment "shop/web:http has no local endpoints" -m tcp --dport 80 -j DROP
+        KUBE-USERSPACE-FIREWALL -d 198.51.100.1/32 -p tcp -m comment --comment "shop/web:http has no local endpoints" -m tcp --dport 80 -j DROP
         KUBE-PORTALS-CONTAINER -s 10.244.0.0/16 -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http" -m tcp --dport 80 -j REDIRECT --to-ports 4001
         KUBE-PORTALS-HOST -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http" -m tcp --dport 80 -j REDIRECT --to-ports 4001
-        KUBE-PORTALS-FIREWALL -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http has no local endpoints" -m tcp --dport 80 -j DROP
+        KUBE-USERSPACE-FIREWALL -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http has no local endpoints" -m tcp --dport 80 -j DROP
         KUBE-NODEPORT-CONTAINER -s 10.244.0.0/16 -p tcp -m comment --comment "shop/web:http" -m tcp --dport 30080 -j REDIRECT --to-ports 4001
         KUBE-NODEPORT-HOST -p tcp -m comment --comment "shop/web:http" -m tcp --dport 30080 -j REDIRECT --to-ports 4001
-        KUBE-PORTALS-FIREWALL -p tcp -m comment --comment "shop/web:http has no local endpoints" -m tcp --dport 30080 -m addrtype --dst-type LOCAL -j DROP
+        KUBE-USERSPACE-FIREWALL -p tcp -m comment --comment "shop/web:http has no local endpoints" -m tcp --dport 30080 -m addrtype --dst-type LOCAL -j DROP
         KUBE-NODEPORT-NON-LOCAL -p tcp -m comment --comment "shop/web:http" -m tcp --dport 4001 -m conntrack --ctstate DNAT -j ACCEPT
         KUBE-NODEPORT-NON-LOCAL -p tcp -m comment --comment "shop/web:http local endpoints" -m tcp --dport 4002 -m conntrack --ctstate DNAT -j ACCEPT
     "#]],
@@ -168,10 +168,10 @@ fn source_ranges() {
         KUBE-PORTALS-HOST -s 172.18.0.0/16 -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http" -m tcp --dport 80 -j REDIRECT --to-ports 4001
         KUBE-PORTALS-CONTAINER -s 203.0.113.1/32 -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http" -m tcp --dport 80 -j REDIRECT --to-ports 4001
         KUBE-PORTALS-HOST -s 203.0.113.1/32 -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http" -m tcp --dport 80 -j REDIRECT --to-ports 4001
-        KUBE-PORTALS-FIREWALL -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http is not for everybody" -m tcp --dport 80 -j DROP
+        KUBE-USERSPACE-FIREWALL -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http is not for everybody" -m tcp --dport 80 -j DROP
         KUBE-NODEPORT-CONTAINER -p tcp -m comment --comment "shop/web:http" -m tcp --dport 30080 -j REDIRECT --to-ports 4001
         KUBE-NODEPORT-HOST -p tcp -m comment --comment "shop/web:http" -m tcp --dport 30080 -j REDIRECT --to-ports 4001
-        KUBE-PORTALS-FIREWALL -p tcp -m comment --comment "shop/web:http" -m tcp --dport 4001 -m conntrack ! --ctstate DNAT -j DROP
+        KUBE-USERSPACE-FIREWALL -p tcp -m comment --comment "shop/web:http" -m tcp --dport 4001 -m conntrack ! --ctstate DNAT -j DROP
         KUBE-NODEPORT-NON-LOCAL -p tcp -m comment --comment "shop/web:http" -m tcp --dport 4001 -m conntrack --ctstate DNAT -j ACCEPT
     "#]],
     );
@@ -193,13 +193,13 @@ fn source_ranges() {
         KUBE-PORTALS-HOST -s 172.18.0.0/16 -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http" -m tcp --dport 80 -j REDIRECT --to-ports 4001
         KUBE-PORTALS-CONTAINER -s 203.0.113.1/32 -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http local endpoints" -m tcp --dport 80 -j REDIRECT --to-ports 4002
         KUBE-PORTALS-HOST -s 203.0.113.1/32 -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http" -m tcp --dport 80 -j REDIRECT --to-ports 4001
-        KUBE-PORTALS-FIREWALL -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http is not for everybody" -m tcp --dport 80 -j DROP
+        KUBE-USERSPACE-FIREWALL -d 203.0.113.1/32 -p tcp -m comment --comment "shop/web:http is not for everybody" -m tcp --dport 80 -j DROP
         KUBE-NODEPORT-CONTAINER -s 10.244.0.0/16 -p tcp -m comment --comment "shop/web:http" -m tcp --dport 30080 -j REDIRECT --to-ports 4001
         KUBE-NODEPORT-CONTAINER -p tcp -m comment --comment "shop/web:http local endpoints" -m tcp --dport 30080 -j REDIRECT --to-ports 4002
         KUBE-NODEPORT-HOST -p tcp -m comment --comment "shop/web:http" -m tcp --dport 30080 -j REDIRECT --to-ports 4001
-        KUBE-PORTALS-FIREWALL -p tcp -m comment --comment "shop/web:http" -m tcp --dport 4001 -m conntrack ! --ctstate DNAT -j DROP
+        KUBE-USERSPACE-FIREWALL -p tcp -m comment --comment "shop/web:http" -m tcp --dport 4001 -m conntrack ! --ctstate DNAT -j DROP
         KUBE-NODEPORT-NON-LOCAL -p tcp -m comment --comment "shop/web:http" -m tcp --dport 4001 -m conntrack --ctstate DNAT -j ACCEPT
-        KUBE-PORTALS-FIREWALL -p tcp -m comment --comment "shop/web:http local endpoints" -m tcp --dport 4002 -m conntrack ! --ctstate DNAT -j DROP
+        KUBE-USERSPACE-FIREWALL -p tcp -m comment --comment "shop/web:http local endpoints" -m tcp --dport 4002 -m conntrack ! --ctstate DNAT -j DROP
         KUBE-NODEPORT-NON-LOCAL -p tcp -m comment --comment "shop/web:http local endpoints" -m tcp --dport 4002 -m conntrack --ctstate DNAT -j ACCEPT
     "#]],
     );

@@ -40,11 +40,11 @@ fn the_ways_to_the_chains() {
     expect_test::expect![[r#"
         *filter
         :KUBE-NODEPORT-NON-LOCAL - [0:0]
-        :KUBE-PORTALS-FIREWALL - [0:0]
+        :KUBE-USERSPACE-FIREWALL - [0:0]
         -I INPUT -m conntrack --ctstate NEW -m comment --comment "Ensure that non-local NodePort traffic can flow" -j KUBE-NODEPORT-NON-LOCAL
-        -I INPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PORTALS-FIREWALL
-        -I OUTPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PORTALS-FIREWALL
-        -I FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes load balancer firewall" -j KUBE-PORTALS-FIREWALL
+        -I INPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes userspace proxy firewall" -j KUBE-USERSPACE-FIREWALL
+        -I OUTPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes userspace proxy firewall" -j KUBE-USERSPACE-FIREWALL
+        -I FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes userspace proxy firewall" -j KUBE-USERSPACE-FIREWALL
         COMMIT
         *nat
         :KUBE-PORTALS-CONTAINER - [0:0]

@@ -36,12 +36,13 @@ pub(crate) struct Options {
     pub(crate) splice: bool,
     pub(crate) udp_idle: Duration,
     pub(crate) rest: Duration,
+    pub(crate) variant: Variant,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let udp_idle = Duration::from_millis(200);
-        Self { range: None, splice: true, udp_idle, rest: Duration::ZERO }
+        Self { range: None, splice: true, udp_idle, rest: Duration::ZERO, variant: Variant::Nft }
     }
 }
 
@@ -60,7 +61,7 @@ impl World {
         let observer = Observer::default();
         let config = Config {
             family: IpFamily::V4,
-            variant: Variant::Nft,
+            variant: options.variant,
             listen: Ipv4Addr::UNSPECIFIED.into(),
             port_range: options.range,
             udp_idle: options.udp_idle,

@@ -18,7 +18,7 @@ const PERIOD: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_millis(50);
 
 /// CPU time so far, of the process and of the children it has waited for.
-pub(super) fn cpu(pid: u32) -> anyhow::Result<Duration> {
+pub(in crate::bench) fn cpu(pid: u32) -> anyhow::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
     let ticks = fields(&stat, 13..17).context("/proc/PID/stat is not as expected")?;
     Ok(Duration::from_secs(ticks.iter().sum()) / TICKS_PER_SECOND)

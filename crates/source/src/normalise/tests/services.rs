@@ -394,3 +394,38 @@ fn load_balancer_addresses_are_checked() {
         "#]],
     );
 }
+
+#[test]
+fn the_proxy_protocol_of_the_userspace_mode() {
+    let check = |value: &str, expected: &Expect| {
+        let mut object = with(&json!({}));
+        object["metadata"]["annotations"] =
+            json!({"kube-proxy.io/userspace-proxy-protocol": value});
+        whole(&object, |service| service.proxy_protocol, expected);
+    };
+    check(
+        "v1",
+        &expect![[r#"
+        Some(V1)
+    "#]],
+    );
+    check(
+        "v2",
+        &expect![[r#"
+        Some(V2)
+    "#]],
+    );
+    check(
+        "",
+        &expect![[r#"
+        None
+    "#]],
+    );
+    check(
+        "yes",
+        &expect![[r#"
+        None
+        Service ns/web: metadata.annotations[kube-proxy.io/userspace-proxy-protocol]: "yes": not v1 or v2; ignored
+    "#]],
+    );
+}
