@@ -5,7 +5,7 @@
 
 mod inside;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -37,25 +37,17 @@ pub(crate) struct Arguments {
 
 /// Runs the command and ends with its exit code.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let code = execute(&arguments.command, &env::current_dir()?, &[])?;
+    let code = execute(&arguments.command, &env::current_dir()?)?;
     if code == 0 { Ok(()) } else { std::process::exit(code) }
 }
 
-/// Runs a command with more environment variables; its exit code.
+/// Runs a command; its exit code.
 ///
 /// # Errors
 /// When there is no user-mode Linux, or when it ends without telling how the command ended.
-pub(crate) fn execute(
-    command: &[String],
-    directory: &Path,
-    more: &[(&str, PathBuf)],
-) -> anyhow::Result<i32> {
+fn execute(command: &[String], directory: &Path) -> anyhow::Result<i32> {
     let exchange = tempfile::tempdir().context("cannot make a directory")?;
-    let mut environment: Vec<(String, String)> = env::vars().collect();
-    for (name, value) in more {
-        environment.retain(|(known, _)| known != name);
-        environment.push(((*name).to_owned(), value.display().to_string()));
-    }
+    let environment: Vec<(String, String)> = env::vars().collect();
     let task = json!({ "command": command, "directory": directory, "environment": environment });
     fs::write(exchange.path().join(TASK), task.to_string()).context("cannot write the task")?;
     let own = env::current_exe().context("cannot find the path of this program")?;

@@ -188,9 +188,7 @@ fn uml() -> anyhow::Result<()> {
         return Ok(());
     }
     let tests = test_program()?;
-    let arguments = [&tests, "ipvs/", "--color=never"].map(str::to_owned);
-    let code = uml::execute(&arguments, &workspace::root(), &[(binary::VARIABLE, binary()?)])?;
-    if code == 0 { Ok(()) } else { bail!("{tests} ipvs/ ended with exit code {code}") }
+    own(&["uml", "--", &tests, "ipvs/", "--color=never"], true)
 }
 
 /// The end-to-end test program that the build step made.
