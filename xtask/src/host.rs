@@ -28,6 +28,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("kmod", "kmod"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
+    ("prlimit", "util-linux"),
     ("setpriv", "util-linux"),
     ("nsenter", "util-linux"),
     ("modprobe", "kmod"),

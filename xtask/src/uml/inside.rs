@@ -16,6 +16,8 @@ use super::{STATUS, TASK};
 const MODULES: &str = "/usr/lib/uml/modules";
 /// On a tmpfs, a root for `modprobe`: the host may have no /lib/modules to mount over.
 const MODULE_ROOT: &str = "/run/modules";
+/// How many files the command may have open.
+const OPEN_FILES: &str = "--nofile=65536:65536";
 /// What namespaces cannot load by themselves.
 const LOADED: [&str; 36] = [
     "ip_vs",
@@ -98,8 +100,9 @@ fn execute(exchange: &Path) -> anyhow::Result<i32> {
     };
     let command = words(&task["command"]);
     let Some((program, arguments)) = command.split_first() else { bail!("no command") };
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear();
+    // The first process may have 1,024 files open: too few for pods, clients and probers in one process.
+    let mut command = Command::new("/usr/bin/prlimit");
+    command.arg(OPEN_FILES).args(["--", program]).args(arguments).env_clear();
     command.current_dir(task["directory"].as_str().unwrap_or("/"));
     for pair in task["environment"].as_array().into_iter().flatten() {
         if let [name, value] = words(pair).as_slice() {
