@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::ensure;
 use kube_proxy_core::{IpFamily, PerFamily};
 use kube_proxy_testkit::cluster::plan;
+use kube_proxy_testkit::probe::Outcome;
 use serde_json::json;
 
 use crate::objects::{Svc, node};
@@ -30,7 +31,7 @@ pub(super) fn address_changes(mode: Mode) -> anyhow::Result<()> {
         world.cluster.node(0).add_address(spare(family))?;
         becomes(world.probe(From::Outside), *old.get(family), "local-1");
         // Both addresses are the node's, but only one is primary.
-        ends(world.probe(From::Outside), *new.get(family), |outcome| outcome.is_refused());
+        ends(world.probe(From::Outside), *new.get(family), Outcome::is_refused);
     }
     let flows =
         IpFamily::BOTH.map(|family| (world.probe(From::Pod("client")), cluster_address(1, family)));
@@ -42,7 +43,7 @@ pub(super) fn address_changes(mode: Mode) -> anyhow::Result<()> {
     world.apply([object])?;
     for family in IpFamily::BOTH {
         becomes(world.probe(From::Outside), *new.get(family), "local-1");
-        ends(world.probe(From::Outside), *old.get(family), |outcome| outcome.is_refused());
+        ends(world.probe(From::Outside), *old.get(family), Outcome::is_refused);
     }
     // Later changes arrive as ever.
     world.serve(&Svc::new("web", 1).node_port(), &["local-2"])?;
