@@ -154,7 +154,7 @@ fn the_page_of_metrics_is_up_to_date() {
         Every metric of `/metrics`, as it is exposed; those of `/metrics/slis` are `kubernetes_healthcheck` and `kubernetes_healthchecks_total`.\n\
         A metric with labels appears with its first value.\n\
         Metrics with `iptables` or `nftables` in their names appear in these modes, restore failures also in ipvs mode.\n\
-        Those of the traffic of service ports and endpoints appear in modes that count it, bytes where they are counted; `--service-metrics-limit` says for how many.\n\
+        Those of the traffic of service ports appear in nftables, ipvs and userspace mode, with bytes and endpoints in the latter two; `--service-metrics-limit` says for how many.\n\
         This page is made from the program; see `crates/kube-proxy/tests/reference`.\n\n\
         | metric | type | labels | buckets | meaning |\n|---|---|---|---|---|\n"
         .to_owned();
