@@ -66,6 +66,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     if mode != Mode::IptablesNft || !rootless {
         tests.extend_from_slice(soak::TESTS);
     }
+    tests.extend_from_slice(life::PRIMARY_ADDRESS_TESTS);
     if mode.is_iptables() {
         tests.extend_from_slice(life::IPTABLES_TESTS);
         tests.extend_from_slice(takeover::TESTS);

@@ -3,6 +3,7 @@
 mod affinity;
 mod cleanup;
 mod endpoints;
+mod node;
 mod partial;
 mod policy;
 mod repair;
@@ -29,6 +30,10 @@ pub(crate) const TESTS: &[PerMode] = &[
     ("life/affinity-endpoint-removed", affinity::endpoint_removed),
     ("life/affinity-switched-off", affinity::switched_off),
 ];
+
+/// Those of modes whose node ports follow the address of the node.
+pub(crate) const PRIMARY_ADDRESS_TESTS: &[PerMode] =
+    &[("life/node-address-changes", node::address_changes)];
 
 /// Those that look at the table of nftables.
 pub(crate) const NFTABLES_TESTS: &[PerMode] =

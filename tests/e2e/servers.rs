@@ -17,6 +17,7 @@ use crate::objects::{Svc, node};
 use crate::traffic::becomes;
 use crate::world::{From, GUARD, Mode, NODE, TARGET, World, cluster_address};
 
+mod events;
 mod health_ports;
 
 pub(crate) const TESTS: &[Once] = &[
@@ -27,11 +28,12 @@ pub(crate) const TESTS: &[Once] = &[
     ("servers/proxy-mode-and-configz", proxy_mode_and_configz),
     ("servers/addresses", addresses),
     ("servers/address-in-use", address_in_use),
-    ("servers/address-in-use-hard-fail", address_in_use_hard_fail),
+    ("servers/address-in-use-hard-fail", events::hard_fail),
     ("servers/methods", methods),
     ("servers/slow-clients", slow_clients),
     ("servers/health-ports-follow-endpoints", health_ports::follow_endpoints),
     ("servers/health-port-in-use", health_ports::port_in_use),
+    ("servers/events-do-not-arrive", events::do_not_arrive),
     ("servers/status-pages", status_pages),
     ("servers/silent-api-server", silent_api_server),
 ];
@@ -358,22 +360,6 @@ fn address_in_use() -> anyhow::Result<()> {
         ensure!(answer.body == "iptables", "{answer:?}");
         Ok(())
     });
-    Ok(())
-}
-
-fn address_in_use_hard_fail() -> anyhow::Result<()> {
-    for port in [HEALTH, METRICS] {
-        let flags = ["--bind-address-hard-fail", "--healthz-bind-address=127.0.0.1:10256"];
-        let mut world = World::without_proxy(Mode::IptablesNft, &flags)?;
-        let _holder = world.cluster.node(0).netns().run(|| TcpListener::bind(loopback(port)))?;
-        world.start_without_waiting(world.command()?)?;
-        let status = world.proxy_mut().wait(GUARD)?;
-        let lines = world.proxy().lines();
-        ensure!(status.code() == Some(1), "{status}:\n{}", lines.join("\n"));
-        let last = lines.last().context("a last line")?;
-        let address = loopback(port).to_string();
-        ensure!(last.starts_with("kube-proxy: ") && last.contains(&address), "{last}");
-    }
     Ok(())
 }
 

@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Once] = &[
     ("watch/bookmarks", bookmarks),
     ("watch/no-request-storm", no_request_storm),
     ("watch/starts-without-server", starts_without_server),
+    ("watch/no-certificates-on-the-machine", no_certificates),
 ];
 
 const MODE: Mode = Mode::IptablesNft;
@@ -294,4 +295,15 @@ fn starts_without_server() -> anyhow::Result<()> {
     begin(&world)?;
     change(&world)?;
     changed(&world)
+}
+
+/// A minimal image has no certificates of authorities: where nothing is encrypted, or a kubeconfig says not to check, none are needed.
+fn no_certificates() -> anyhow::Result<()> {
+    let mut world = World::without_proxy(MODE, &[])?;
+    let mut command = world.command()?;
+    for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        command.env(variable, "/nonexistent");
+    }
+    world.start_without_waiting(command)?;
+    begin(&world)
 }

@@ -120,7 +120,6 @@ async fn serve(
     threads: &mut Vec<FamilyThread>,
 ) -> anyhow::Result<()> {
     let config = &loaded.effective;
-    backends::check_mode(config.mode).map_err(anyhow::Error::msg)?;
     tracing::info!(
         "kube-proxy {} starts in {} mode on node {}",
         env!("CARGO_PKG_VERSION"),

@@ -25,7 +25,7 @@ pub struct NodeFacts {
     pub pod_cidrs: Vec<IpNet>,
 }
 
-/// A mode that this version has: everything that the rest of the program needs of it.
+/// A mode: everything that the rest of the program needs of it.
 pub struct ModeEntry {
     /// The mode.
     pub mode: Mode,
@@ -38,57 +38,72 @@ pub struct ModeEntry {
     remove: fn(IpFamily, &Running) -> Result<bool, SyncError>,
 }
 
-/// All modes that this version has.
-pub static MODES: &[ModeEntry] = &[
-    ModeEntry {
-        mode: Mode::Iptables,
-        create: |config, family, node, _| {
-            let backend = IptablesBackend::new(iptables(config, family, node))?;
-            let iptables = backend.in_use();
-            let running = Running { mode: Some(Mode::Iptables), iptables, ..Running::of(config) };
-            Ok(Created { backend: Box::new(backend), running })
-        },
-        remove: |family, running| kube_proxy_iptables::remove(family, running.iptables),
+/// What there is of a mode.
+fn entry(mode: Mode) -> &'static ModeEntry {
+    match mode {
+        Mode::Iptables => &IPTABLES,
+        Mode::Ipvs => &IPVS,
+        Mode::Nftables => &NFTABLES,
+        Mode::Userspace => &USERSPACE,
+    }
+}
+
+/// All modes.
+pub fn modes() -> impl Iterator<Item = &'static ModeEntry> {
+    Mode::ALL.into_iter().map(entry)
+}
+
+static IPTABLES: ModeEntry = ModeEntry {
+    mode: Mode::Iptables,
+    create: |config, family, node, _| {
+        let backend = IptablesBackend::new(iptables(config, family, node))?;
+        let iptables = backend.in_use();
+        let running = Running { mode: Some(Mode::Iptables), iptables, ..Running::of(config) };
+        Ok(Created { backend: Box::new(backend), running })
     },
-    ModeEntry {
-        mode: Mode::Ipvs,
-        create: |config, family, node, _| {
-            let backend = IpvsBackend::new(ipvs(config, family, node))?;
-            let iptables = InUse { variant: Some(backend.variant()), localhost: false };
-            let running = Running { mode: Some(Mode::Ipvs), iptables, ..Running::of(config) };
-            Ok(Created { backend: Box::new(backend), running })
-        },
-        remove: |family, running| match running.mode {
-            Some(Mode::Ipvs) => Ok(false),
-            _ => kube_proxy_ipvs::remove(family, &running.exclude_cidrs, running.iptables.variant),
-        },
+    remove: |family, running| kube_proxy_iptables::remove(family, running.iptables),
+};
+
+static IPVS: ModeEntry = ModeEntry {
+    mode: Mode::Ipvs,
+    create: |config, family, node, _| {
+        let backend = IpvsBackend::new(ipvs(config, family, node))?;
+        let iptables = InUse { variant: Some(backend.variant()), localhost: false };
+        let running = Running { mode: Some(Mode::Ipvs), iptables, ..Running::of(config) };
+        Ok(Created { backend: Box::new(backend), running })
     },
-    ModeEntry {
-        mode: Mode::Nftables,
-        create: |config, family, node, _| {
-            let backend = NftablesBackend::new(nftables(config, family, node))?;
-            let backend = localhost::with_node_ports(config, family, Box::new(backend))?;
-            let running = Running { mode: Some(Mode::Nftables), ..Running::of(config) };
-            Ok(Created { backend, running })
-        },
-        remove: |family, running| match running.mode {
-            Some(Mode::Nftables) => Ok(false),
-            _ => kube_proxy_nftables::remove(family),
-        },
+    remove: |family, running| match running.mode {
+        Some(Mode::Ipvs) => Ok(false),
+        _ => kube_proxy_ipvs::remove(family, &running.exclude_cidrs, running.iptables.variant),
     },
-    ModeEntry {
-        mode: Mode::Userspace,
-        create: |config, family, node, observer| {
-            let backend = UserspaceBackend::new(userspace(config, family, node, observer))?;
-            let running = Running { mode: Some(Mode::Userspace), ..Running::of(config) };
-            Ok(Created { backend: Box::new(backend), running })
-        },
-        remove: |family, running| match running.mode {
-            Some(Mode::Userspace) => Ok(false),
-            _ => kube_proxy_userspace::remove(family),
-        },
+};
+
+static NFTABLES: ModeEntry = ModeEntry {
+    mode: Mode::Nftables,
+    create: |config, family, node, _| {
+        let backend = NftablesBackend::new(nftables(config, family, node))?;
+        let backend = localhost::with_node_ports(config, family, Box::new(backend))?;
+        let running = Running { mode: Some(Mode::Nftables), ..Running::of(config) };
+        Ok(Created { backend, running })
     },
-];
+    remove: |family, running| match running.mode {
+        Some(Mode::Nftables) => Ok(false),
+        _ => kube_proxy_nftables::remove(family),
+    },
+};
+
+static USERSPACE: ModeEntry = ModeEntry {
+    mode: Mode::Userspace,
+    create: |config, family, node, observer| {
+        let backend = UserspaceBackend::new(userspace(config, family, node, observer))?;
+        let running = Running { mode: Some(Mode::Userspace), ..Running::of(config) };
+        Ok(Created { backend: Box::new(backend), running })
+    },
+    remove: |family, running| match running.mode {
+        Some(Mode::Userspace) => Ok(false),
+        _ => kube_proxy_userspace::remove(family),
+    },
+};
 
 impl ModeEntry {
     /// Removes what this mode left in one family, but for what is in use; whether there was anything.
@@ -126,22 +141,6 @@ impl Running {
     }
 }
 
-/// Says at once that a mode is not there, without waiting for anything.
-///
-/// # Errors
-/// One sentence for the person who chose the mode.
-pub fn check_mode(mode: Mode) -> Result<(), String> {
-    entry(mode).map(|_| ()).ok_or_else(|| not_built(mode))
-}
-
-fn entry(mode: Mode) -> Option<&'static ModeEntry> {
-    MODES.iter().find(|entry| entry.mode == mode)
-}
-
-fn not_built(mode: Mode) -> String {
-    format!("proxy mode {mode} is not part of this version; use --proxy-mode=nftables or iptables")
-}
-
 /// Makes the backend of the configured mode for one family. `observer` sees what it does where this process copies connections.
 pub fn create(
     config: &Effective,
@@ -149,10 +148,7 @@ pub fn create(
     node: &NodeFacts,
     observer: &Observer,
 ) -> Result<Created, SyncError> {
-    match entry(config.mode) {
-        Some(entry) => (entry.create)(config, family, node, observer),
-        None => Err(SyncError::Unsupported(not_built(config.mode))),
-    }
+    (entry(config.mode).create)(config, family, node, observer)
 }
 
 /// Where node ports of a family may be used: needed to tell whose UDP flows they are.
@@ -256,3 +252,6 @@ fn be_liberal() -> bool {
     std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
         .is_ok_and(|value| value.trim() != "0")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Events of `events.k8s.io/v1`: what people see with `kubectl describe`.
 //!
 //! They are best effort. Whoever has something to say puts it into a short queue and goes on; when the queue is full or the API server
-//! refuses, the event is dropped, for everything worth knowing is in the log too.
+//! refuses, the event is dropped, for everything worth knowing is in the log too. That events do not arrive is said once.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,6 +20,9 @@ const ATTEMPTS: u32 = 3;
 const RETRY: Duration = Duration::from_millis(500);
 /// No wait is longer, whatever the server asks for.
 const MAX_RETRY: Duration = Duration::from_secs(10);
+
+/// Longest wait for the answer to one event. A server that needs longer is not asked again for it.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// `reportingController`.
 const CONTROLLER: &str = "kube-proxy";
@@ -109,7 +112,8 @@ impl Events {
     /// The two ends of a queue, for the node of this name. Without a poster events go nowhere.
     pub fn new(node_name: &str, poster: Option<Poster>) -> (Self, Writer) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        (Self(sender), Writer { node_name: node_name.into(), poster, receiver })
+        let node_name = node_name.into();
+        (Self(sender), Writer { node_name, poster, receiver, failing: false })
     }
 
     /// Queues an event; never waits.
@@ -140,6 +144,8 @@ pub struct Writer {
     node_name: Arc<str>,
     poster: Option<Poster>,
     receiver: mpsc::Receiver<Message>,
+    /// The last event did not arrive, and the log says so.
+    failing: bool,
 }
 
 impl Writer {
@@ -156,22 +162,43 @@ impl Writer {
         }
     }
 
-    async fn write(&self, event: &Event, at: SystemTime) {
+    async fn write(&mut self, event: &Event, at: SystemTime) {
         let Some(poster) = &self.poster else { return };
-        let object = object(event, &self.node_name, at);
-        let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
-        let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-        let body = object.to_string().into_bytes();
-        let mut wait = RETRY;
-        for attempt in 1..=ATTEMPTS {
-            let Err(error) = poster.create(&path, body.clone()).await else { return };
-            if !error.temporary || attempt == ATTEMPTS {
-                tracing::debug!("dropped an event, {error}: {event:?}");
-                return;
+        match post(poster, &object(event, &self.node_name, at)).await {
+            Ok(()) => self.failing = false,
+            Err(reason) if self.failing => {
+                tracing::debug!("dropped an event, {reason}: {event:?}");
             }
-            sleep(error.retry_after.unwrap_or(wait).min(MAX_RETRY)).await;
-            wait *= 2;
+            Err(reason) => {
+                self.failing = true;
+                tracing::warn!(
+                    "events do not reach the API server, which has no effect on services; \
+                     this is not said again until one arrives: {reason}"
+                );
+                tracing::debug!("dropped an event: {event:?}");
+            }
         }
+    }
+}
+
+/// Sends an object, a few times if that may help; or tells why it was not taken.
+async fn post(poster: &Poster, object: &Value) -> Result<(), String> {
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
+    let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
+    let body = object.to_string().into_bytes();
+    let mut wait = RETRY;
+    let mut attempt = 1;
+    loop {
+        let Ok(answer) = timeout(ANSWER, poster.create(&path, body.clone())).await else {
+            return Err(format!("no answer within {} s", ANSWER.as_secs()));
+        };
+        let Err(error) = answer else { return Ok(()) };
+        if !error.temporary || attempt == ATTEMPTS {
+            return Err(error.to_string());
+        }
+        sleep(error.retry_after.unwrap_or(wait).min(MAX_RETRY)).await;
+        wait *= 2;
+        attempt += 1;
     }
 }
 

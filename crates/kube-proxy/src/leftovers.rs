@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kube_proxy_core::{IpFamily, SyncError};
 
-use crate::backends::{self, MODES, ModeEntry, Running};
+use crate::backends::{self, ModeEntry, Running};
 use crate::config::Effective;
 
 /// What to remove from one family once its new mode serves.
@@ -30,7 +30,7 @@ impl Leftovers {
         let name = format!("leftovers-{}", self.family);
         let started = thread::Builder::new().name(name).spawn(move || {
             let mut open: Vec<(&ModeEntry, String)> =
-                MODES.iter().map(|entry| (entry, String::new())).collect();
+                backends::modes().map(|entry| (entry, String::new())).collect();
             loop {
                 open.retain_mut(|(entry, told)| !self.is_gone(entry, told));
                 if open.is_empty() {
@@ -74,7 +74,7 @@ impl Leftovers {
 pub fn remove_all(config: &Effective) -> Vec<String> {
     let nothing = Running::of(config);
     let mut failed = Vec::new();
-    for entry in MODES {
+    for entry in backends::modes() {
         for family in IpFamily::BOTH.into_iter().filter(|family| backends::host_has(*family)) {
             failed.extend(remove(entry, family, &nothing).err());
         }

@@ -2,18 +2,20 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use kube_proxy_core::IpFamily;
 use kube_proxy_testkit::eventually::eventually;
 use serde_json::{Value, json};
 
+use super::events::event;
 use super::loopback;
 use crate::objects::Svc;
 use crate::world::{GUARD, Mode, World};
 
-const PORT: u16 = 32_100;
+pub(super) const PORT: u16 = 32_100;
 
-fn service() -> Svc {
+/// A Service with that health-check node port.
+pub(super) fn service() -> Svc {
     let service = Svc::new("web", 1).load_balancer().external_local();
     service.with("/spec/healthCheckNodePort", PORT)
 }
@@ -61,17 +63,6 @@ pub(crate) fn follow_endpoints() -> anyhow::Result<()> {
         });
     }
     Ok(())
-}
-
-/// The events of the API group that people read, by reason.
-fn event(world: &World, reason: &str) -> anyhow::Result<Value> {
-    let address = world.api.address();
-    let probe = world.cluster.node(0).probe();
-    let list = probe.http_get(address, "/apis/events.k8s.io/v1/events")?;
-    let list: Value = serde_json::from_str(&list.body)?;
-    let items = list["items"].as_array().context("a list")?;
-    let found = items.iter().find(|event| event["reason"] == json!(reason));
-    found.cloned().with_context(|| format!("no event {reason} in {list}"))
 }
 
 /// A port that somebody else holds is an event about the Service, and is opened once it is free.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use expect_test::expect_file;
 use kube_proxy::config::{FeatureGates, Mode};
 use kube_proxy::metrics::{Frontends, Metrics};
-use kube_proxy_core::{Count, IpFamily, SyncReport};
+use kube_proxy_core::{
+    Bytes, Count, IpFamily, ObjectName, Protocol, ServicePortName, SyncReport, Traffic,
+};
 use kube_proxy_source::kubernetes::Answered;
 
 /// Those of the Go version: name without prefix, type, labels.
@@ -43,7 +45,7 @@ const ABSENT: &str = "\n## Absent\n\n\
 
 /// Everything counted once.
 fn filled() -> Metrics {
-    let metrics = Metrics::new();
+    let metrics = Metrics::counting_traffic(1);
     let counts = vec![Count { kind: "nat", written: 1, total: 1 }];
     let report = SyncReport { counts, ..SyncReport::default() };
     let (family, time) = (IpFamily::V4, Duration::from_secs(1));
@@ -65,7 +67,24 @@ fn filled() -> Metrics {
     metrics.component.set_silence(|| Duration::ZERO);
     let answered = Answered { host: "a:1", method: "GET", code: Some(200), took: time };
     metrics.component.requested(&answered);
+    // The first reading says where counting starts.
+    for read in [Vec::new(), traffic()] {
+        metrics.traffic().update(family, read);
+    }
     metrics
+}
+
+/// Of a service port and of its endpoint.
+fn traffic() -> Vec<Traffic> {
+    let service = ServicePortName {
+        service: ObjectName::new("shop", "web"),
+        port: "http".into(),
+        protocol: Protocol::Tcp,
+    };
+    let bytes = Some(Bytes { sent: 1, received: 1 });
+    let whole = Traffic { service, endpoint: None, connections: 1, bytes };
+    let endpoint = Some(([10, 0, 0, 1], 80).into());
+    vec![Traffic { endpoint, ..whole.clone() }, whole]
 }
 
 /// One metric, read back from the exposition.
@@ -135,6 +154,7 @@ fn the_page_of_metrics_is_up_to_date() {
         Every metric of `/metrics`, as it is exposed; those of `/metrics/slis` are `kubernetes_healthcheck` and `kubernetes_healthchecks_total`.\n\
         A metric with labels appears with its first value.\n\
         Metrics with `iptables` or `nftables` in their names appear in these modes, restore failures also in ipvs mode.\n\
+        Those of the traffic of service ports appear in nftables, ipvs and userspace mode, with bytes and endpoints in the latter two; `--service-metrics-limit` says for how many.\n\
         This page is made from the program; see `crates/kube-proxy/tests/reference`.\n\n\
         | metric | type | labels | buckets | meaning |\n|---|---|---|---|---|\n"
         .to_owned();

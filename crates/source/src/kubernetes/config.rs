@@ -122,10 +122,21 @@ pub(super) async fn load(options: &KubernetesOptions) -> Result<Config, ConfigEr
 }
 
 /// Builds the client. Encryption is done by ring, whatever else is linked in.
-pub(super) fn client(config: Config) -> Result<Client, ConfigError> {
+pub(super) fn client(mut config: Config) -> Result<Client, ConfigError> {
     // The only error is that another part of the process was first, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    if !checks_by_system_certificates(&config) {
+        // Without any, the client would look for those of the system, which minimal images lack, and fail.
+        config.root_cert.get_or_insert_default();
+    }
     Client::try_from(config).map_err(|e| ConfigError::Client(Box::new(e)))
+}
+
+/// Whether the server proves who it is by a certificate of the system's authorities, rather than by one of the configuration or not at all.
+fn checks_by_system_certificates(config: &Config) -> bool {
+    let encrypted = config.cluster_url.scheme_str() == Some("https");
+    let own = config.root_cert.is_some() || config.root_cert_file.is_some();
+    encrypted && !own && !config.accept_invalid_certs
 }
 
 async fn from_file(path: &Path, master: Option<&Uri>) -> Result<Config, ConfigError> {

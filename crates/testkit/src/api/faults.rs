@@ -27,13 +27,20 @@ pub struct Failure {
     verb: Option<Verb>,
     resource: Option<String>,
     retry_after: Option<u32>,
+    unanswered: bool,
 }
 
 impl Failure {
     /// The next request of any kind is answered with this HTTP status and a `Status` object.
     #[must_use]
     pub fn new(status: u16) -> Self {
-        Self { status, times: 1, verb: None, resource: None, retry_after: None }
+        Self { status, times: 1, verb: None, resource: None, retry_after: None, unanswered: false }
+    }
+
+    /// The next request of any kind never gets an answer, and its connection stays open.
+    #[must_use]
+    pub fn unanswered() -> Self {
+        Self { unanswered: true, ..Self::new(504) }
     }
 
     /// So many requests fail, instead of one.
@@ -62,6 +69,11 @@ impl Failure {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// Whether there is no answer at all.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.unanswered
     }
 
     /// The answer: the error and the seconds of `Retry-After`.

@@ -117,6 +117,7 @@ pub(super) async fn answer(
         tokio::time::sleep(delay).await;
     }
     let answer = match failure {
+        Some(failure) if failure.is_unanswered() => return std::future::pending().await,
         Some(failure) => {
             let (error, retry_after) = failure.answer();
             let mut response = error_response(&error);

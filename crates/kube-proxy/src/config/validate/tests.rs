@@ -1,5 +1,7 @@
 use crate::config::testing::{Given, HEAD, file, flags};
 
+mod fields;
+
 /// The error of a configuration file, without what every one of them starts with.
 fn of_file(body: &str) -> String {
     let error = Given { file: Some(body), ..Given::default() }.error();

@@ -61,3 +61,22 @@ async fn an_encrypted_client_can_be_built() {
     let config = load(&options(Some(file.path()), None)).await.unwrap();
     assert!(client(config).is_ok());
 }
+
+/// A self-signed certificate, only to be read.
+const CA: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJjakNDQVJlZ0F3SUJBZ0lVSitaODUvd3VJcktvdlZ6NHVoTytSdnowc05nd0NnWUlLb1pJemowRUF3SXcKRFRFTE1Ba0dBMVVFQXd3Q1kyRXdJQmNOTWpZeE1USTJNREl4TmpNMFdoZ1BNakV5TmpFeE1ESXdNakUyTXpSYQpNQTB4Q3pBSkJnTlZCQU1NQW1OaE1Ga3dFd1lIS29aSXpqMENBUVlJS29aSXpqMERBUWNEUWdBRWFlN1ljcS82CmlaYXY5ZjZOc1ZXQzB3VkpyQmQrT0pYc2ZOVU9nZ2p1c28xclJHYlJwL3dqK2thcHNuTFN0cjN6RmV6VGIxWjUKODRMTXdTR0NYVHZBRTZOVE1GRXdIUVlEVlIwT0JCWUVGQjJQNGpzcDdBSjBFNnU3eFpFL0VGSWZ5WllsTUI4RwpBMVVkSXdRWU1CYUFGQjJQNGpzcDdBSjBFNnU3eFpFL0VGSWZ5WllsTUE4R0ExVWRFd0VCL3dRRk1BTUJBZjh3CkNnWUlLb1pJemowRUF3SURTUUF3UmdJaEFPREcvRlBmeDJwdlFMUFQzYnJqQU1WeEhIejM2bWh1MEhXcE5qK1gKZFhQeEFpRUEwMmpXcUp4N2htc2ZVMFY5QmpMZDFsajRrZzVsd2hJOVNWQmo0K1YwY2FZPQotLS0tLUVORCBDRVJUSUZJQ0FURS0tLS0tCg==";
+
+#[tokio::test]
+async fn certificates_of_the_system_are_used_only_where_no_others_do() {
+    let of_file = async |server: &str| {
+        let file = kubeconfig(server);
+        checks_by_system_certificates(&load(&options(Some(file.path()), None)).await.unwrap())
+    };
+    let ca = format!("server: 'https://192.0.2.1:6443', certificate-authority-data: {CA}");
+    assert!(of_file("server: 'https://192.0.2.1:6443'").await);
+    assert!(!of_file(&ca).await);
+    assert!(!of_file("server: 'https://192.0.2.1:6443', insecure-skip-tls-verify: true").await);
+    assert!(!of_file("server: 'http://192.0.2.1:8080'").await);
+    let master = load(&options(None, Some("192.0.2.1:8080"))).await.unwrap();
+    assert!(!checks_by_system_certificates(&master));
+    assert!(client(master).is_ok());
+}

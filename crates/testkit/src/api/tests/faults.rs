@@ -1,9 +1,11 @@
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::super::{Failure, Verb};
 use super::client::{Connection, HANG, WatchClient, get};
 use super::{server, service};
+use crate::eventually::eventually;
 
 const WATCH: &str = "/api/v1/services?watch=1";
 
@@ -61,6 +63,21 @@ fn failures_hit_what_they_are_for() {
     assert_eq!(get(&server, "/healthz").status, 503);
     server.faults().clear_failures();
     assert_eq!(get(&server, "/healthz").text, "ok");
+}
+
+#[test]
+fn an_unanswered_request_holds_up_no_other() {
+    let server = server();
+    server.faults().fail(Failure::unanswered().verb(Verb::List));
+    let mut silent = TcpStream::connect(server.address()).unwrap();
+    silent.write_all(b"GET /api/v1/services HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    eventually(HANG, || {
+        let arrived = server.requests().count(Verb::List, "services");
+        if arrived == 1 { Ok(()) } else { Err(format!("{arrived} requests")) }
+    });
+    assert_eq!(get(&server, "/api/v1/services").status, 200);
+    silent.set_nonblocking(true).unwrap();
+    assert_eq!(silent.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
@@ -143,5 +160,5 @@ fn dropping_the_handle_ends_everything() {
     let mut watch = WatchClient::open(&server, WATCH);
     drop(server);
     watch.expect_break();
-    assert!(std::net::TcpStream::connect(address).is_err());
+    assert!(TcpStream::connect(address).is_err());
 }
