@@ -57,6 +57,9 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
         return ipvs_tests();
     }
     let mut tests = [life::TESTS, conntrack::TESTS, safety::PER_MODE].concat();
+    if mode.counts_traffic() {
+        tests.extend_from_slice(service_metrics::TESTS);
+    }
     if mode == Mode::Userspace {
         tests.retain(|(name, _)| !userspace::NOT_HERE.contains(name));
         tests.extend_from_slice(userspace::TESTS);
@@ -69,9 +72,6 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     if mode.is_iptables() {
         tests.extend_from_slice(life::IPTABLES_TESTS);
         tests.extend_from_slice(takeover::TESTS);
-    }
-    if mode.counts_traffic() {
-        tests.extend_from_slice(service_metrics::TESTS);
     }
     if mode == Mode::Nftables {
         tests.extend_from_slice(life::NFTABLES_TESTS);
@@ -91,7 +91,8 @@ fn ipvs_tests() -> Vec<PerMode> {
         "conntrack/scaled-to-zero-and-back",
     ];
     let shared = [life::TESTS, conntrack::TESTS].concat().into_iter();
-    shared.filter(|(name, _)| SHARED.contains(name)).chain(ipvs::TESTS.iter().copied()).collect()
+    let own = [service_metrics::TESTS, ipvs::TESTS].concat();
+    shared.filter(|(name, _)| SHARED.contains(name)).chain(own).collect()
 }
 
 fn once() -> Vec<Once> {
