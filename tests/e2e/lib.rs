@@ -38,7 +38,7 @@ pub fn trials(rootless: bool) -> Vec<Trial> {
         let all = packets::trials(mode).into_iter().chain(life);
         trials.extend(all.map(|trial| trial.with_ignored_flag(!here)));
     }
-    trials.extend(switch::trials());
+    trials.extend(switch::trials(rootless));
     for (name, test) in once() {
         trials.push(trial(name, test));
     }
