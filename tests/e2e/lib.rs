@@ -79,8 +79,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     tests
 }
 
-/// Fewer than for other modes, as user-mode Linux is slow. A session outlasts its timeout there until the connections under it are
-/// forgotten, so that one is not looked at.
+/// Fewer than for other modes, as user-mode Linux is slow.
 fn ipvs_tests() -> Vec<PerMode> {
     const SHARED: [&str; 6] = [
         "life/restart-after-sigkill",
@@ -91,7 +90,7 @@ fn ipvs_tests() -> Vec<PerMode> {
         "conntrack/scaled-to-zero-and-back",
     ];
     let shared = [life::TESTS, conntrack::TESTS].concat().into_iter();
-    let own = [service_metrics::TESTS, ipvs::TESTS].concat();
+    let own = [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS].concat();
     shared.filter(|(name, _)| SHARED.contains(name)).chain(own).collect()
 }
 
