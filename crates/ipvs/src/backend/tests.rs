@@ -149,6 +149,22 @@ fn the_first_sync_sends_each_object_once_and_the_next_nothing() {
     assert_eq!((changes, entries, addresses), (0, 0, 0));
 }
 
+/// Rules that mark come before what balances, so that nothing is balanced unmarked; but those of the iptables mode, which are in the same
+/// chains, are replaced when all is there that takes over.
+#[test]
+fn rules_come_first_unless_the_iptables_mode_serves() {
+    let written = |iptables_mode| {
+        let mut world = many(3, 2);
+        world.fake.lock().0.iptables_mode = iptables_mode;
+        world.full();
+        (world.fake.take_sent().servers_before_nat, world.fake.held())
+    };
+    let (fresh, after_fresh) = written(false);
+    let (takeover, after_takeover) = written(true);
+    assert_eq!((fresh, takeover), (0, 3));
+    assert_eq!(after_takeover, after_fresh, "the same in the end");
+}
+
 #[test]
 fn one_changed_endpoint_costs_the_same_at_any_size() {
     let cost = |services, endpoints: u8| {
