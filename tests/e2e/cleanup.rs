@@ -9,8 +9,11 @@ use crate::switch::{left_by, load_go_table};
 use crate::takeover;
 use crate::world::{Mode, World, binary};
 
-pub(crate) const TESTS: &[Once] =
-    &[("cleanup/all-modes", all_modes), ("cleanup/names-what-it-cannot-remove", names_failures)];
+pub(crate) const TESTS: &[Once] = &[
+    ("cleanup/all-modes", all_modes),
+    ("cleanup/ipvs-mode-whatever-the-kernel-has", ipvs_mode),
+    ("cleanup/names-what-it-cannot-remove", names_failures),
+];
 
 /// What others have on a node beside kube-proxy, as commands.
 const FOREIGN: &[&str] = &[
@@ -110,5 +113,45 @@ fn names_failures() -> anyhow::Result<()> {
 
 fn cleanup(world: &World) -> anyhow::Result<()> {
     world.on_node(&binary()?.to_string_lossy(), &["--cleanup"])?;
+    Ok(())
+}
+
+/// What the ipvs mode left goes on a kernel that has no IPVS any more: sets, rules that use them, the interface.
+fn ipvs_mode() -> anyhow::Result<()> {
+    let world = World::without_proxy(Mode::Nftables, &[])?;
+    for command in [
+        "ipset create KUBE-CLUSTER-IP hash:ip,port",
+        "ipset create KUBE-6-CLUSTER-IP hash:ip,port family inet6",
+        "ipset create FOREIGN hash:ip,port",
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        world.on_node(words[0], &words[1..])?;
+    }
+    // Not every kernel has such interfaces.
+    if world.on_node("ip", &["link", "add", "kube-ipvs0", "type", "dummy"]).is_ok() {
+        for address in ["10.96.0.1/32", "fd00:10:96::1/128"] {
+            world.on_node("ip", &["addr", "add", address, "dev", "kube-ipvs0"])?;
+        }
+    }
+    for (family, set) in IpFamily::BOTH.into_iter().zip(["KUBE-CLUSTER-IP", "KUBE-6-CLUSTER-IP"]) {
+        let rule = format!("-A KUBE-IPVS-FILTER -m set --match-set {set} dst,dst -j RETURN");
+        for mode in [Mode::IptablesLegacy, Mode::IptablesNft] {
+            for rule in ["-N KUBE-IPVS-FILTER", "-I INPUT -j KUBE-IPVS-FILTER", &rule] {
+                world.on_node(&mode.program(family, ""), &rule.split(' ').collect::<Vec<_>>())?;
+            }
+        }
+    }
+    cleanup(&world)?;
+    let left = left_by(&world, Mode::Ipvs)?;
+    ensure!(left.is_empty(), "{left:#?}");
+    for family in IpFamily::BOTH {
+        let rules = world.rules(Mode::IptablesNft, family)?;
+        let ours: Vec<_> = rules.iter().filter(|rule| rule.contains("KUBE-IPVS")).collect();
+        ensure!(ours.is_empty(), "{ours:#?}");
+    }
+    ensure!(
+        world.on_node("ipset", &["list", "-n"])?.contains("FOREIGN"),
+        "a set of others is gone"
+    );
     Ok(())
 }

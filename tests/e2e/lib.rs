@@ -38,7 +38,7 @@ pub fn trials(rootless: bool) -> Vec<Trial> {
         let all = packets::trials(mode).into_iter().chain(life);
         trials.extend(all.map(|trial| trial.with_ignored_flag(!here)));
     }
-    trials.extend(switch::trials());
+    trials.extend(switch::trials(rootless));
     for (name, test) in once() {
         trials.push(trial(name, test));
     }
@@ -57,6 +57,9 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
         return ipvs_tests();
     }
     let mut tests = [life::TESTS, conntrack::TESTS, safety::PER_MODE].concat();
+    if mode.counts_traffic() {
+        tests.extend_from_slice(service_metrics::TESTS);
+    }
     if mode == Mode::Userspace {
         tests.retain(|(name, _)| !userspace::NOT_HERE.contains(name));
         tests.extend_from_slice(userspace::TESTS);
@@ -71,17 +74,13 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
         tests.extend_from_slice(life::IPTABLES_TESTS);
         tests.extend_from_slice(takeover::TESTS);
     }
-    if mode.counts_traffic() {
-        tests.extend_from_slice(service_metrics::TESTS);
-    }
     if mode == Mode::Nftables {
         tests.extend_from_slice(life::NFTABLES_TESTS);
     }
     tests
 }
 
-/// Fewer than for other modes, as user-mode Linux is slow. A session outlasts its timeout there until the connections under it are
-/// forgotten, so that one is not looked at.
+/// Fewer than for other modes, as user-mode Linux is slow.
 fn ipvs_tests() -> Vec<PerMode> {
     const SHARED: [&str; 6] = [
         "life/restart-after-sigkill",
@@ -92,7 +91,8 @@ fn ipvs_tests() -> Vec<PerMode> {
         "conntrack/scaled-to-zero-and-back",
     ];
     let shared = [life::TESTS, conntrack::TESTS].concat().into_iter();
-    shared.filter(|(name, _)| SHARED.contains(name)).chain(ipvs::TESTS.iter().copied()).collect()
+    let own = [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS].concat();
+    shared.filter(|(name, _)| SHARED.contains(name)).chain(own).collect()
 }
 
 fn once() -> Vec<Once> {

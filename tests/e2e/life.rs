@@ -39,6 +39,9 @@ pub(crate) const PRIMARY_ADDRESS_TESTS: &[PerMode] =
 pub(crate) const NFTABLES_TESTS: &[PerMode] =
     &[("life/repairs-what-others-do-at-once", repair::noticed)];
 
+/// Those that look at connections of IPVS.
+pub(crate) const IPVS_TESTS: &[PerMode] = &[("life/affinity-expires", affinity::ipvs_sessions)];
+
 /// Those that look at rules of iptables.
 pub(crate) const IPTABLES_TESTS: &[PerMode] = &[
     ("life/stop-leaves-rules", restart::leaves_rules),

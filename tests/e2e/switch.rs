@@ -26,14 +26,22 @@ pub(crate) const TESTS: &[Once] = &[
 /// Pause between two messages on a connection that lasts.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Every ordered pair of modes.
-pub(crate) fn trials() -> Vec<Trial> {
+/// Every ordered pair of modes. Those with ipvs are named so that they run where the kernel has it, which may have nothing but old iptables.
+pub(crate) fn trials(rootless: bool) -> Vec<Trial> {
     let pairs = Mode::ALL.into_iter().flat_map(|from| Mode::ALL.map(|to| (from, to)));
-    pairs
-        // Those with ipvs need a kernel that has it.
-        .filter(|(from, to)| from != to && *from != Mode::Ipvs && *to != Mode::Ipvs)
-        .map(|(from, to)| trial(&format!("switch/{from}-to-{to}"), move || pair(from, to)))
-        .collect()
+    let here = Mode::Ipvs.is_here(rootless);
+    let trials = pairs.filter(|(from, to)| from != to).filter_map(|(from, to)| {
+        let name = format!("switch/{from}-to-{to}");
+        let test = move || pair(from, to);
+        match (from, to) {
+            (Mode::Ipvs, Mode::IptablesLegacy) | (Mode::IptablesLegacy, Mode::Ipvs) => {
+                Some(trial(&format!("ipvs/{name}"), test).with_ignored_flag(!here))
+            }
+            (Mode::Ipvs, _) | (_, Mode::Ipvs) => None,
+            _ => Some(trial(&name, test)),
+        }
+    });
+    trials.collect()
 }
 
 fn pair(from: Mode, to: Mode) -> anyhow::Result<()> {
@@ -41,9 +49,10 @@ fn pair(from: Mode, to: Mode) -> anyhow::Result<()> {
     world.serve(&Svc::new("web", 1).node_port(), &["local-1", "remote-1"])?;
     world.serve(&Svc::new("dns", 2).udp().node_port(), &["local-1", "remote-1"])?;
     world.settle()?;
-    ensure!(!left_by(&world, from)?.is_empty(), "{from} has something on the node");
+    ensure!(!left_beside(&world, from, to)?.is_empty(), "{from} has something on the node");
     // What the userspace mode copies ends with its process, and so do its ports before the rules of the next mode are there.
-    let ends = from == Mode::Userspace;
+    // The kernel drops what is left of the connections of a virtual server that is deleted.
+    let ends = matches!(from, Mode::Userspace | Mode::Ipvs);
     // It has no way to take over UDP flows; they start anew.
     let lasting = if ends { None } else { Some(Lasting::start(&world, to != Mode::Userspace)?) };
     let traffic = Traffic::to_service(&world, 1)?;
@@ -51,7 +60,7 @@ fn pair(from: Mode, to: Mode) -> anyhow::Result<()> {
     traffic.go_on();
     world.use_mode(to);
     world.start()?;
-    is_gone(&world, from);
+    is_gone(&world, from, to);
     traffic.go_on();
     let reports = traffic.end();
     let lasting = lasting.map_or_else(|| Ok("all flows ended".to_owned()), Lasting::end)?;
@@ -95,6 +104,9 @@ pub(crate) fn left_by(world: &World, mode: Mode) -> anyhow::Result<Vec<String>> 
         };
         if mode == Mode::Userspace {
             left.extend(rules(&portal)?);
+        } else if mode == Mode::Ipvs {
+            let ours = |rule: &str| OF_IPVS.iter().any(|name| rule.contains(name));
+            left.extend(rules(&ours)?);
         } else if mode.is_iptables() {
             let ours = |rule: &str| {
                 rule.contains("KUBE-") && !rule.contains("KUBE-FIREWALL") && !portal(rule)
@@ -106,6 +118,43 @@ pub(crate) fn left_by(world: &World, mode: Mode) -> anyhow::Result<Vec<String>> 
             );
         }
     }
+    if mode == Mode::Ipvs {
+        left.extend(ipvs_objects(world)?);
+    }
+    Ok(left)
+}
+
+/// Parts of rules that only the ipvs mode has.
+const OF_IPVS: [&str; 5] = [
+    "KUBE-IPVS-",
+    "KUBE-NODE-PORT",
+    "KUBE-LOAD-BALANCER",
+    "KUBE-SOURCE-RANGES-",
+    "--match-set KUBE-",
+];
+/// Parts of rules that only the iptables mode has, where the ipvs mode has chains of the same names.
+const OF_IPTABLES: [&str; 5] =
+    ["KUBE-SVC-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES"];
+
+/// What the ipvs mode has beside rules: virtual servers, sets, the interface.
+fn ipvs_objects(world: &World) -> anyhow::Result<Vec<String>> {
+    // A kernel without IPVS has no such file.
+    let servers = world.on_node("cat", &["/proc/net/ip_vs"]).unwrap_or_default();
+    let servers =
+        servers.lines().filter(|line| line.starts_with("TCP ") || line.starts_with("UDP "));
+    let sets = world.on_node("ipset", &["list", "-n"])?;
+    let links = world.on_node("ip", &["-o", "link"])?;
+    let others = sets.lines().chain(links.lines());
+    let others = others.filter(|line| line.starts_with("KUBE-") || line.contains("kube-ipvs0"));
+    Ok(servers.chain(others).map(str::to_owned).collect())
+}
+
+/// What a mode has on the node that another one, which may run, has not.
+fn left_beside(world: &World, mode: Mode, other: Mode) -> anyhow::Result<Vec<String>> {
+    let mut left = left_by(world, mode)?;
+    if mode.is_iptables() && other == Mode::Ipvs {
+        left.retain(|rule| OF_IPTABLES.iter().any(|name| rule.contains(name)));
+    }
     Ok(left)
 }
 
@@ -114,9 +163,9 @@ pub(crate) fn nft_tables(world: &World) -> anyhow::Result<Vec<String>> {
     Ok(world.on_node("nft", &["list", "tables"])?.lines().map(str::to_owned).collect())
 }
 
-fn is_gone(world: &World, mode: Mode) {
+fn is_gone(world: &World, mode: Mode, other: Mode) {
     eventually(GUARD, || {
-        let left = left_by(world, mode)?;
+        let left = left_beside(world, mode, other)?;
         ensure!(left.is_empty(), "of {mode} there are still {left:#?}");
         Ok(())
     });
@@ -205,7 +254,7 @@ fn from_go_iptables() -> anyhow::Result<()> {
     let traffic = Traffic::to_service(&world, 1)?;
     world.start()?;
     for mode in iptables {
-        is_gone(&world, mode);
+        is_gone(&world, mode, Mode::Nftables);
     }
     traffic.stop()?;
     serves(&world)
@@ -237,7 +286,7 @@ fn from_go_nftables() -> anyhow::Result<()> {
         }
         let traffic = Traffic::start(&flows)?;
         world.start()?;
-        is_gone(&world, Mode::Nftables);
+        is_gone(&world, Mode::Nftables, mode);
         traffic.stop()?;
         serves(&world)?;
     }

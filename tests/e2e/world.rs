@@ -61,7 +61,7 @@ impl Mode {
 
     /// Whether it counts the connections of services.
     pub(crate) fn counts_traffic(self) -> bool {
-        self == Self::Nftables
+        matches!(self, Self::Nftables | Self::Ipvs | Self::Userspace)
     }
 
     /// The flags that choose it.

@@ -16,10 +16,10 @@ use crate::plan::Item;
 /// Removes what the ipvs mode of any kube-proxy left in one family; whether there was anything.
 ///
 /// What is in the networks of `exclude` stays, and so do chains that a running proxy shares, of the variant it uses.
-/// Nothing is looked for, and no module loaded, where the kernel has no IPVS loaded.
+/// No module is loaded; what needs one is looked for where the kernel has it, whatever else it lacks.
 ///
 /// # Errors
-/// [`SyncError::Unsupported`] where nothing can be there; else what could not be removed, and why.
+/// What could not be removed, and why.
 pub fn remove(
     family: IpFamily,
     exclude: &[IpNet],
@@ -28,7 +28,7 @@ pub fn remove(
     let mut node = Node::open_to_remove(family)?;
     let mut found = false;
     // Rules first, as they hold the sets.
-    for variant in [Variant::Legacy, Variant::Nft] {
+    for variant in [Variant::Legacy, Variant::Nft].into_iter().filter(|_| node.has_sets()) {
         let Some(rules) = TextRules::used(family, variant) else { continue };
         for table in TABLES {
             let mut programs = Programs(rules.clone());

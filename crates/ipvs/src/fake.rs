@@ -26,6 +26,8 @@ pub(crate) struct Held {
     pub(crate) node: Vec<IpAddr>,
     pub(crate) sets: BTreeMap<String, (SetType, u32, BTreeSet<Entry>)>,
     pub(crate) rules: String,
+    /// Rules of the iptables mode for services.
+    pub(crate) iptables_mode: bool,
 }
 
 /// How often each kind of message was told.
@@ -37,6 +39,8 @@ pub(crate) struct Sent {
     /// Requests that list something.
     pub(crate) lists: usize,
     pub(crate) restores: usize,
+    /// Virtual servers that were there when the table `nat` was written last.
+    pub(crate) servers_before_nat: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -230,7 +234,10 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    fn save(&mut self, _: &str, _: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
+    fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
+        if self.lock().0.iptables_mode && table == "nat" {
+            each("-A KUBE-SVC-X -j KUBE-SEP-X");
+        }
         Ok(())
     }
 
@@ -244,7 +251,13 @@ impl Kernel for Fake {
                 return refuse("a rule that refers to a set that is not there");
             }
         }
-        input.clone_into(&mut held.rules);
+        if !input.starts_with("*nat\n") {
+            held.rules.clear();
+        }
+        held.rules.push_str(input);
+        if input.contains("*nat\n") {
+            told.servers_before_nat = held.servers.len();
+        }
         Ok(())
     }
 
@@ -257,6 +270,7 @@ impl Kernel for Fake {
     }
 
     fn remove_iptables_mode(&mut self) -> Result<(), SyncError> {
+        self.lock().0.iptables_mode = false;
         Ok(())
     }
 

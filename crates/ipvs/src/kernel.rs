@@ -1,6 +1,7 @@
 //! The one place where the kernel is touched.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use kube_proxy_core::{IpFamily, SyncError};
 use kube_proxy_iptables::Variant;
@@ -50,8 +51,10 @@ pub(crate) trait Kernel: Send {
 /// The kernel of this node.
 pub(crate) struct Node {
     family: IpFamily,
-    ipvs: Ipvs,
-    ipset: Ipset,
+    /// `None` where things are to be removed and there can be no virtual servers.
+    ipvs: Option<Ipvs>,
+    /// The same for sets.
+    ipset: Option<Ipset>,
     route: Route,
     /// `None` where only other things are to be removed.
     rules: Option<TextRules>,
@@ -65,30 +68,53 @@ impl Node {
         };
         Ok(Self {
             family: config.family,
-            ipvs: Ipvs::open().map_err(|e| {
+            ipvs: Some(Ipvs::open().map_err(|e| {
                 missing("a kernel with IP virtual server (module ip_vs; `modprobe ip_vs`)", &e)
-            })?,
-            ipset: Ipset::open().map_err(|e| missing("a kernel with ipset (module ip_set)", &e))?,
+            })?),
+            ipset: Some(
+                Ipset::open().map_err(|e| missing("a kernel with ipset (module ip_set)", &e))?,
+            ),
             route: Route::open().map_err(|e| missing("rtnetlink", &e))?,
             rules: Some(TextRules::choose(config.family, config.variant)?),
         })
     }
 
-    /// Opens what is needed to remove things. Loads no module: where there is none, there is nothing to remove.
+    /// Opens what is needed to remove things. Loads no module: without one there is nothing of its kind.
     pub(crate) fn open_to_remove(family: IpFamily) -> Result<Self, SyncError> {
-        let unsupported = |reason: String| Err(SyncError::Unsupported(reason));
-        if !std::path::Path::new("/proc/thread-self/net/ip_vs").exists() {
-            return unsupported("no IP virtual server (module ip_vs) is loaded".to_owned());
-        }
-        let mut ipvs = Ipvs::open().map_err(sync_error)?;
-        match ipvs.servers() {
-            // Only root of the host may, and then only root of the host did.
-            Err(error) if error.is_permission() => return unsupported(error.to_string()),
-            result => result.map_err(sync_error)?,
-        };
-        let ipset = Ipset::open().map_err(sync_error)?;
         let route = Route::open().map_err(sync_error)?;
-        Ok(Self { family, ipvs, ipset, route, rules: None })
+        let mut node = Self { family, ipvs: None, ipset: None, route, rules: None };
+        if Path::new("/sys/module/ip_set").exists() {
+            node.ipset = Some(Ipset::open().map_err(sync_error)?);
+        }
+        if Path::new("/proc/thread-self/net/ip_vs").exists() {
+            let mut ipvs = Ipvs::open().map_err(sync_error)?;
+            match ipvs.servers() {
+                // Only root of the host may, and then only root of the host did.
+                Err(error) if error.is_permission() => {
+                    tracing::debug!("not looking for virtual servers: {error}");
+                }
+                result => {
+                    result.map_err(sync_error)?;
+                    node.ipvs = Some(ipvs);
+                }
+            }
+        }
+        Ok(node)
+    }
+
+    /// Whether there can be rules of this mode: they look packets up in sets.
+    pub(crate) fn has_sets(&self) -> bool {
+        self.ipset.is_some()
+    }
+
+    fn ipvs(&mut self) -> Result<&mut Ipvs, SyncError> {
+        let missing = || SyncError::Unsupported("there is no IPVS (module ip_vs)".to_owned());
+        self.ipvs.as_mut().ok_or_else(missing)
+    }
+
+    fn ipset(&mut self) -> Result<&mut Ipset, SyncError> {
+        let missing = || SyncError::Unsupported("there are no sets (module ip_set)".to_owned());
+        self.ipset.as_mut().ok_or_else(missing)
     }
 
     fn rules(&self) -> Result<&TextRules, SyncError> {
@@ -131,26 +157,30 @@ fn refused(refusals: &[Refusal]) -> Result<(), SyncError> {
 
 impl Kernel for Node {
     fn servers(&mut self) -> Result<Vec<Found>, SyncError> {
-        let mut found = self.ipvs.servers().map_err(sync_error)?;
+        let Some(ipvs) = &mut self.ipvs else { return Ok(Vec::new()) };
+        let mut found = ipvs.servers().map_err(sync_error)?;
         let family = self.family;
         found.retain(|found| IpFamily::of(&found.key.address.ip()) == family);
         Ok(found)
     }
 
     fn destinations(&mut self, key: ServerKey) -> Result<Vec<Destination>, SyncError> {
-        self.ipvs.destinations(key).map_err(sync_error)
+        self.ipvs()?.destinations(key).map_err(sync_error)
     }
 
     fn change(&mut self, changes: &[Change]) -> Result<(), SyncError> {
-        refused(&self.ipvs.change(changes).map_err(sync_error)?)
+        if changes.is_empty() {
+            return Ok(());
+        }
+        refused(&self.ipvs()?.change(changes).map_err(sync_error)?)
     }
 
     fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError> {
         let probe = sysctls::probe_server(self.family, name);
         let key = sysctls::probe_key(self.family);
         // One that a killed process left.
-        let _ = self.ipvs.change(&[Change::Delete(key)]);
-        let refusals = self.ipvs.change(&[probe]).map_err(sync_error)?;
+        let _ = self.ipvs()?.change(&[Change::Delete(key)]);
+        let refusals = self.ipvs()?.change(&[probe]).map_err(sync_error)?;
         match refusals.first() {
             None => {
                 self.change(&[Change::Delete(key)])?;
@@ -200,32 +230,33 @@ impl Kernel for Node {
     }
 
     fn sets(&mut self) -> Result<Vec<Header>, SyncError> {
-        self.ipset.headers().map_err(sync_error)
+        let Some(ipset) = &mut self.ipset else { return Ok(Vec::new()) };
+        ipset.headers().map_err(sync_error)
     }
 
     fn members(&mut self, set: &str) -> Result<Vec<Entry>, SyncError> {
-        self.ipset.members(set).map_err(sync_error)
+        self.ipset()?.members(set).map_err(sync_error)
     }
 
     fn create_set(&mut self, set: &str, kind: SetType, max: u32) -> Result<(), SyncError> {
         let family = self.netlink_family();
-        self.ipset.create(set, kind, family, max).map_err(sync_error)
+        self.ipset()?.create(set, kind, family, max).map_err(sync_error)
     }
 
     fn destroy_set(&mut self, set: &str) -> Result<(), SyncError> {
-        self.ipset.destroy(set).map_err(sync_error)
+        self.ipset()?.destroy(set).map_err(sync_error)
     }
 
     fn swap_sets(&mut self, set: &str, other: &str) -> Result<(), SyncError> {
-        self.ipset.swap(set, other).map_err(sync_error)
+        self.ipset()?.swap(set, other).map_err(sync_error)
     }
 
     fn add_entries(&mut self, set: &str, entries: &[Entry]) -> Result<(), SyncError> {
-        self.ipset.add(set, entries).map_err(sync_error)
+        self.ipset()?.add(set, entries).map_err(sync_error)
     }
 
     fn delete_entries(&mut self, set: &str, entries: &[Entry]) -> Result<(), SyncError> {
-        self.ipset.delete(set, entries).map_err(sync_error)
+        self.ipset()?.delete(set, entries).map_err(sync_error)
     }
 
     fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
@@ -252,6 +283,6 @@ impl Kernel for Node {
         if tcp.is_none() && fin.is_none() && udp.is_none() {
             return Ok(());
         }
-        self.ipvs.set_timeouts(tcp, fin, udp).map_err(sync_error)
+        self.ipvs()?.set_timeouts(tcp, fin, udp).map_err(sync_error)
     }
 }

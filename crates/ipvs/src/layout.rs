@@ -253,11 +253,16 @@ fn not_from_local(detector: &LocalTrafficDetector) -> Option<String> {
     from_local(detector).map(|from| format!("! {from} "))
 }
 
-/// The input that writes all chains anew; hooks that are missing come with it.
-pub(crate) fn restore_input(config: &Config, random_fully: bool, missing: &[&Hook]) -> String {
+/// The input that writes all chains of these tables anew; hooks that are missing come with it.
+pub(crate) fn restore_input(
+    config: &Config,
+    random_fully: bool,
+    missing: &[&Hook],
+    tables: &[&str],
+) -> String {
     let rules = rules(config, random_fully);
     let mut input = String::new();
-    for table in TABLES {
+    for table in TABLES.into_iter().filter(|table| tables.contains(table)) {
         input.extend(["*", table, "\n"]);
         for (of, chain) in OWN_CHAINS.iter().chain(&SHARED_CHAINS).filter(|(of, _)| *of == table) {
             debug_assert_eq!(*of, table, "filtered");

@@ -7,13 +7,16 @@ use kube_proxy_core::{Changes, Count, ServicePortName, Snapshot, SyncError, Sync
 
 use crate::backend::{Applied, IpvsBackend};
 use crate::existing::Existing;
-use crate::layout::{self, HOOKS, Hook, SETS};
+use crate::layout::{self, HOOKS, Hook, SETS, TABLES};
 use crate::plan::{Context, Item};
 use crate::state::{Delta, State};
 use crate::{DEVICE, cleanup};
 
 /// Entries that a hash holds unless more are needed; what the Go kube-proxy makes.
 pub(crate) const MAX_ENTRIES: u32 = 65_536;
+
+/// The tables that are written before the virtual servers and after them, where the iptables mode serves: `nat` has its rules for services.
+const TAKEOVER: (&[&str], &[&str]) = (&["mangle", "filter"], &["nat"]);
 
 impl IpvsBackend {
     pub(crate) fn sync_fully(&mut self, snapshot: &Snapshot) -> Result<SyncReport, SyncError> {
@@ -54,14 +57,20 @@ impl IpvsBackend {
         let changes = self.changes_from(&existing, &state)?;
         let delta = Delta { added, removed, servers: std::collections::BTreeMap::new() };
         self.add(&delta.added, Some(device), true)?;
-        self.write_rules()?;
+        let found = self.look_at_hooks()?;
+        // Where the iptables mode serves, it does so until all is there that takes over.
+        let (first, last) = if found.iptables_mode { TAKEOVER } else { (&TABLES[..], &[][..]) };
+        self.write_rules(&found.missing, first)?;
         if !self.prepared {
-            self.kernel.remove_iptables_mode()?;
             self.kernel.prepare(&self.config)?;
-            self.prepared = true;
         }
         self.add(&delta.added, Some(device), false)?;
         self.kernel.change(&changes)?;
+        self.write_rules(&found.missing, last)?;
+        if !self.prepared {
+            self.kernel.remove_iptables_mode()?;
+            self.prepared = true;
+        }
         self.remove(&delta.removed, device)?;
         let written = changes.len();
         let applied =
@@ -174,19 +183,41 @@ impl IpvsBackend {
         Ok(())
     }
 
-    /// Writes all rules, and the hooks that are missing.
-    fn write_rules(&mut self) -> Result<(), SyncError> {
+    /// Which hooks are missing.
+    fn look_at_hooks(&mut self) -> Result<Hooks, SyncError> {
         let mut there: Vec<&Hook> = Vec::new();
-        for table in layout::TABLES {
+        let mut iptables_mode = false;
+        for table in TABLES {
             self.kernel.save(table, &mut |line| {
+                iptables_mode |= table == "nat" && line.starts_with("-A KUBE-SVC-");
                 there.extend(
                     HOOKS.iter().filter(|hook| hook.0 == table && cleanup::is_hook(line, hook)),
                 );
             })?;
         }
-        let missing: Vec<&Hook> = HOOKS.iter().filter(|hook| !there.contains(hook)).collect();
-        self.kernel.restore(&layout::restore_input(&self.config, self.random_fully, &missing))
+        let missing = HOOKS.iter().filter(|hook| !there.contains(hook)).collect();
+        Ok(Hooks { missing, iptables_mode })
     }
+
+    /// Writes all rules of these tables, and the hooks that are missing.
+    fn write_rules(&mut self, missing: &[&Hook], tables: &[&str]) -> Result<(), SyncError> {
+        if tables.is_empty() {
+            return Ok(());
+        }
+        self.kernel.restore(&layout::restore_input(
+            &self.config,
+            self.random_fully,
+            missing,
+            tables,
+        ))
+    }
+}
+
+/// What a look at the rules found.
+struct Hooks {
+    missing: Vec<&'static Hook>,
+    /// There are rules that the iptables mode has for services.
+    iptables_mode: bool,
 }
 
 fn addresses_of(items: &BTreeSet<Item>) -> Vec<IpAddr> {

@@ -13,6 +13,7 @@ use crate::socket::{DumpEnd, Protocol, Request, Socket};
 
 mod codec;
 
+pub(crate) use codec::write_change;
 pub use codec::{decode_destination, decode_server};
 
 /// The name of the family.
@@ -199,7 +200,7 @@ impl Ipvs {
         self.socket.pipeline(
             request,
             changes,
-            |change, writer| codec::write_change(writer, change),
+            |change, writer| write_change(writer, change),
             |_, refusal| refused.extend(refusal),
         )?;
         Ok(refused)

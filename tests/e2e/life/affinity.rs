@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use kube_proxy_core::IpFamily;
 use kube_proxy_testkit::cluster::plan;
+use kube_proxy_testkit::eventually::eventually;
 
 use crate::objects::{Svc, external_ip, vip};
-use crate::world::{From, Mode, World, cluster_address};
+use crate::world::{From, GUARD, Mode, World, cluster_address};
 
 const PODS: [&str; 3] = ["local-1", "local-2", "remote-1"];
 /// So many clients choose the same of three pods once in 14 million times.
@@ -134,6 +135,41 @@ pub(super) fn expires(mode: Mode) -> anyhow::Result<()> {
     sleep(Duration::from_millis(2_500));
     for (family, first) in IpFamily::BOTH.into_iter().zip(first) {
         ensure!(choices(&world, family)? != first, "{family}: no client changed its pod");
+    }
+    Ok(())
+}
+
+/// Under ipvs a session ends when its timeout is over and the kernel has forgotten the flows under it.
+///
+/// Those of UDP are forgotten after `--ipvs-udp-timeout`. A TCP connection that has ended stays in `TIME_WAIT` for two minutes, which
+/// `--ipvs-tcpfin-timeout` does not change, and keeps its session.
+pub(crate) fn ipvs_sessions(mode: Mode) -> anyhow::Result<()> {
+    let flags = ["--masquerade-all", "--ipvs-udp-timeout=1s", "--ipvs-tcpfin-timeout=1s"];
+    let world = World::with_flags(mode, &flags)?;
+    world.serve(&Svc::new("web", 1).affinity(2), &PODS)?;
+    world.serve(&Svc::new("dns", 2).udp().affinity(4), &PODS)?;
+    world.settle()?;
+    for family in IpFamily::BOTH {
+        for client in clients(family) {
+            world.cluster.client().add_address(client)?;
+        }
+        let to = cluster_address(2, family);
+        let udp = || -> anyhow::Result<Vec<String>> {
+            let ask = |client| Ok(world.probe(From::Outside).source(client).udp(to).answer()?.pod);
+            clients(family).into_iter().map(ask).collect()
+        };
+        let (tcp_first, udp_first) = (choices(&world, family)?, udp()?);
+        let connections = || world.on_node("cat", &["/proc/net/ip_vs_conn"]);
+        eventually(GUARD, || {
+            let left = connections()?;
+            ensure!(!left.lines().any(|line| line.starts_with("UDP")), "still there:\n{left}");
+            Ok(())
+        });
+        ensure!(udp()? != udp_first, "{family}: no client changed its pod");
+        let left = connections()?;
+        let ended = left.lines().filter(|line| line.contains(" TIME_WAIT ")).count();
+        ensure!(ended >= usize::from(CLIENTS), "{ended} connections ended:\n{left}");
+        ensure!(choices(&world, family)? == tcp_first, "{family}: a client changed its pod");
     }
     Ok(())
 }

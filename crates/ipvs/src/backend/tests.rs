@@ -136,17 +136,33 @@ fn many(count: u16, endpoints: u8) -> World {
 
 #[test]
 fn the_first_sync_sends_each_object_once_and_the_next_nothing() {
-    let mut world = many(1000, 10);
+    let mut world = many(10_000, 10);
     world.full();
     let sent = world.fake.take_sent();
-    assert_eq!(sent.changes, 1000 + 10_000, "virtual servers and destinations");
-    assert_eq!(sent.addresses, 1000);
+    assert_eq!(sent.changes, 10_000 + 100_000, "virtual servers and destinations");
+    assert_eq!(sent.addresses, 10_000);
     // The cluster IPs with port, the addresses, and one local endpoint.
-    assert_eq!(sent.entries, 1000 + 1000 + 1);
+    assert_eq!(sent.entries, 10_000 + 10_000 + 1);
     assert_eq!(sent.lists, 3, "nothing is there that has to be listed one by one");
     world.full();
     let Sent { changes, entries, addresses, .. } = world.fake.take_sent();
     assert_eq!((changes, entries, addresses), (0, 0, 0));
+}
+
+/// Rules that mark come before what balances, so that nothing is balanced unmarked; but those of the iptables mode, which are in the same
+/// chains, are replaced when all is there that takes over.
+#[test]
+fn rules_come_first_unless_the_iptables_mode_serves() {
+    let written = |iptables_mode| {
+        let mut world = many(3, 2);
+        world.fake.lock().0.iptables_mode = iptables_mode;
+        world.full();
+        (world.fake.take_sent().servers_before_nat, world.fake.held())
+    };
+    let (fresh, after_fresh) = written(false);
+    let (takeover, after_takeover) = written(true);
+    assert_eq!((fresh, takeover), (0, 3));
+    assert_eq!(after_takeover, after_fresh, "the same in the end");
 }
 
 #[test]
@@ -164,7 +180,7 @@ fn one_changed_endpoint_costs_the_same_at_any_size() {
     let small = cost(5, 3);
     // One destination less, which drains, and one more; one hairpin entry stays for the other services.
     assert_eq!(small, Sent { changes: 2, ..Sent::default() });
-    assert_eq!(cost(2000, 40), small);
+    assert_eq!(cost(10_000, 10), small);
 }
 
 #[test]

@@ -29,19 +29,20 @@ fn config(family: IpFamily, local_traffic: LocalTrafficDetector) -> Config {
 fn rules_of_both_families() {
     let cidr = LocalTrafficDetector::Cidr("10.244.0.0/16".parse().unwrap());
     let all: Vec<&Hook> = HOOKS.iter().collect();
-    let v4 = restore_input(&config(IpFamily::V4, cidr), true, &all);
+    let v4 = restore_input(&config(IpFamily::V4, cidr), true, &all, &TABLES);
     expect_file!["golden/cidr-ipv4.txt"].assert_eq(&v4);
     let bridge = LocalTrafficDetector::Bridge("cni0".to_owned());
-    let v6 = restore_input(&config(IpFamily::V6, bridge), false, &[]);
+    let v6 = restore_input(&config(IpFamily::V6, bridge), false, &[], &TABLES);
     expect_file!["golden/bridge-ipv6.txt"].assert_eq(&v6);
 }
 
 #[test]
 fn without_a_detector_nobody_is_masqueraded_but_the_node() {
-    let nobody = restore_input(&config(IpFamily::V4, LocalTrafficDetector::None), true, &[]);
+    let nobody =
+        restore_input(&config(IpFamily::V4, LocalTrafficDetector::None), true, &[], &TABLES);
     assert!(!nobody.contains("for masquerade purpose\" -m set --match-set KUBE-CLUSTER-IP"));
     let all = Config { masquerade_all: true, ..config(IpFamily::V4, LocalTrafficDetector::None) };
-    let all = restore_input(&all, true, &[]);
+    let all = restore_input(&all, true, &[], &TABLES);
     assert!(all.contains("for masquerade purpose\" -m set --match-set KUBE-CLUSTER-IP"));
 }
 

@@ -122,7 +122,7 @@ fn write_destination(writer: &mut Writer, to: SocketAddr, weight: Option<u32>) {
 }
 
 /// Writes what follows the message header of a change.
-pub(super) fn write_change(writer: &mut Writer, change: &Change) {
+pub(crate) fn write_change(writer: &mut Writer, change: &Change) {
     let mut begin = |command, key, server: Option<&Server>| {
         generic::header(writer, command, 1);
         match server {

@@ -34,17 +34,10 @@ impl Socket {
         items: &[T],
         body: &impl Fn(&T, &mut Writer),
     ) -> Result<u32, Error> {
-        let Request { kind, flags, object } = request;
         let mut writer = std::mem::take(&mut self.writer);
-        writer.clear();
         let first = self.first_of(items.len());
-        for (sequence, item) in (first..).zip(items) {
-            let flags = flags | flags::REQUEST | flags::ACK;
-            writer.message(kind, flags, sequence, |writer| body(item, writer)).map_err(
-                |too_long| Error::TooLong { object: format!("{object} {item}"), too_long },
-            )?;
-        }
-        let sent = self.send(writer.as_bytes(), object);
+        write_many(&mut writer, request, first, items, body)?;
+        let sent = self.send(writer.as_bytes(), request.object);
         self.writer = writer;
         sent.map(|()| first)
     }
@@ -87,3 +80,24 @@ impl Socket {
         Ok(())
     }
 }
+
+/// Writes one message per item, all for one datagram.
+fn write_many<T: Display>(
+    writer: &mut Writer,
+    Request { kind, flags, object }: Request<'_>,
+    first: u32,
+    items: &[T],
+    body: &impl Fn(&T, &mut Writer),
+) -> Result<(), Error> {
+    writer.clear();
+    for (sequence, item) in (first..).zip(items) {
+        let flags = flags | flags::REQUEST | flags::ACK;
+        writer
+            .message(kind, flags, sequence, |writer| body(item, writer))
+            .map_err(|too_long| Error::TooLong { object: format!("{object} {item}"), too_long })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
