@@ -7,7 +7,7 @@
 //! ```text
 //! Snapshot + Changes ──▶ State::update ──▶ Difference ──▶ Transaction ──▶ kernel
 //!                          │ plan: the elements of one service port
-//!                          │ claims: who has a frontend that several want
+//!                          │ core's Claims: who has a frontend that several want
 //!                          └ shares: elements and chains that several need
 //! ```
 //!
@@ -17,7 +17,6 @@
 mod affinity;
 mod backend;
 mod chain;
-mod claims;
 mod config;
 mod difference;
 mod element;

@@ -3,15 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use kube_proxy_core::{Changes, NodePortAddresses, ServicePortName, Snapshot};
+use kube_proxy_core::{Changes, Claims, Handover, NodePortAddresses, ServicePortName, Snapshot};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Config;
 use crate::chain::{Chain, Endpoints};
-use crate::claims::{Claims, Handover};
 use crate::difference::Difference;
 use crate::element::{Frontend, Item, SetId};
-use crate::plan::{OldSlots, Plan, frontends, interval_items};
+use crate::plan::{OldSlots, Plan, Role, frontends, interval_items};
 use crate::range::{Range, from_nets};
 use crate::shares::{Shares, Touched};
 
@@ -19,7 +18,7 @@ use crate::shares::{Shares, Touched};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     plans: FxHashMap<ServicePortName, Plan>,
-    claims: Claims,
+    claims: Claims<Frontend>,
     shares: Shares,
     /// Chains that are there, in use or not, besides those that always are.
     chains: FxHashSet<Chain>,
@@ -45,8 +44,8 @@ impl State {
         let mut state =
             Self { service_cidrs: from_nets(&snapshot.service_cidrs), ..Self::default() };
         for (name, entry) in &snapshot.services {
-            for frontend in frontends(&entry.port) {
-                state.claims.claim(frontend, name);
+            for (frontend, role) in frontends(&entry.port) {
+                state.claims.claim(frontend, role == Role::ClusterIp, name);
             }
         }
         let mut touched = Touched::default();
@@ -152,11 +151,11 @@ impl State {
                 let Some(Handover { from, to }) = handover else { return };
                 affected.extend(from.into_iter().chain(to));
             };
-            for frontend in before.iter().filter(|old| !after.contains(old)) {
-                handed_over(self.claims.release(*frontend, name));
+            for (frontend, role) in before.iter().filter(|old| !after.contains(old)) {
+                handed_over(self.claims.release(frontend, *role == Role::ClusterIp, name));
             }
-            for frontend in after.iter().filter(|new| !before.contains(new)) {
-                handed_over(self.claims.claim(*frontend, name));
+            for (frontend, role) in after.iter().filter(|new| !before.contains(new)) {
+                handed_over(self.claims.claim(*frontend, *role == Role::ClusterIp, name));
             }
         }
         affected
