@@ -73,6 +73,8 @@ fn pair(from: Mode, to: Mode) -> anyhow::Result<()> {
         "{from} to {to}: {lasting}; {attempts} new connections, {failures} failed, slowest {:.1?}",
         slowest.unwrap_or_default()
     );
+    // Connections under way when virtual servers are deleted may fail, others not.
+    ensure!(from != Mode::Ipvs || failures * 100 < attempts, "{failures} of {attempts} failed");
     for (address, report) in reports.iter().filter(|_| !ends) {
         report.check_no_failure().with_context(|| format!("connections to {address}"))?;
     }
