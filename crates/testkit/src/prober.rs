@@ -16,9 +16,12 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::probe::{Answer, Options, Outcome, Probe};
 
+/// A machine that is too slow for the rate slows the prober down, rather than being buried under connections until some fail.
+const MOST_UNDER_WAY: usize = 32;
+
 /// Opens TCP connections in the background until [`Self::stop`].
 ///
-/// Each attempt is on its own: a slow one delays no other.
+/// Each attempt is on its own: a slow one delays no other, unless there are very many of them.
 ///
 /// Unlike with [`Probe::tcp`], a connection rejected with an ICMP error often counts as refused
 /// only after a second, when the SYN is repeated, as for an ordinary program; so choose a longer
@@ -139,7 +142,7 @@ async fn run(
     loop {
         tokio::select! {
             _ = &mut stopped => break,
-            _ = ticks.tick() => {
+            _ = ticks.tick(), if under_way.len() < MOST_UNDER_WAY => {
                 let attempts = Arc::clone(&attempts);
                 under_way.spawn(async move {
                     let begun = start.elapsed();

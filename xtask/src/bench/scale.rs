@@ -35,7 +35,7 @@ const BUILT_VARIABLE: &str = "XTASK_BENCH_BUILT";
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// What is measured: iptables mode with one of the two iptables, or nftables mode
+    /// What is measured: iptables mode with one of the two iptables, nftables mode or ipvs mode
     #[arg(long, value_enum, value_name = "VARIANT", default_value = "nft")]
     variant: Dataplane,
     /// Number of Services

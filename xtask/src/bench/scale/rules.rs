@@ -14,6 +14,8 @@ pub(super) enum Dataplane {
     Nft,
     /// nftables mode
     Nftables,
+    /// ipvs mode, where the kernel has it, with iptables-legacy
+    Ipvs,
 }
 
 /// Sizes of a ruleset.
@@ -31,23 +33,24 @@ impl Dataplane {
         match self {
             Self::Legacy | Self::Nft => "iptables",
             Self::Nftables => "nftables",
+            Self::Ipvs => "ipvs",
         }
     }
 
-    /// Which iptables, in that mode.
+    /// Which iptables, where the mode uses one.
     pub(super) fn iptables(self) -> Option<Variant> {
         match self {
-            Self::Legacy => Some(Variant::Legacy),
+            Self::Legacy | Self::Ipvs => Some(Variant::Legacy),
             Self::Nft => Some(Variant::Nft),
             Self::Nftables => None,
         }
     }
 
-    /// Mode, and variant where the mode has one.
+    /// Mode, and variant where that makes a difference.
     pub(super) fn label(self) -> String {
         match self.iptables() {
-            Some(variant) => format!("{}-{variant}", self.mode()),
-            None => self.mode().to_owned(),
+            Some(variant) if self != Self::Ipvs => format!("{}-{variant}", self.mode()),
+            _ => self.mode().to_owned(),
         }
     }
 
