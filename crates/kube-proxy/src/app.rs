@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use kube_proxy_core::{IpFamily, PerFamily};
+use kube_proxy_iptables::PacketCounts;
 use kube_proxy_source::kubernetes::Observer;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -166,10 +167,16 @@ async fn serve(
         let refresh = {
             let metrics = metrics.clone();
             let readers: Vec<_> = threads.iter().map(FamilyThread::traffic).collect();
+            let counts_packets = config.mode == Mode::Iptables;
             move || {
                 problems.report(&metrics);
                 let (metrics, readers) = (metrics.clone(), readers.clone());
                 async move {
+                    if counts_packets
+                        && let Ok(counts) = tokio::task::spawn_blocking(PacketCounts::read).await
+                    {
+                        metrics.packets_counted(counts);
+                    }
                     if metrics.traffic().is_on() {
                         // All are asked before the first is waited for.
                         let readings: Vec<_> = readers.iter().map(TrafficReader::read).collect();
