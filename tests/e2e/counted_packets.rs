@@ -15,7 +15,7 @@ pub(crate) const TESTS: &[PerMode] = &[("metrics/counted-packets", counted)];
 const LOCALHOST: &str = "kubeproxy_iptables_localhost_nodeports_accepted_packets_total";
 const INVALID: &str = "kubeproxy_iptables_ct_state_invalid_dropped_packets_total";
 
-/// The same once more where the tests of the ipvs mode run: that kernel is another one, and is known to have nfacct.
+/// The same once more where the tests of the ipvs mode run: that may be another kernel, one that has nfacct.
 pub(crate) fn beside_ipvs(rootless: bool) -> Trial {
     let test = || counted(Mode::IptablesLegacy);
     let name = "ipvs/metrics/counted-packets-in-iptables-mode";
