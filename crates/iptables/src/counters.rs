@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kube_proxy_core::SyncError;
 use kube_proxy_netlink::Error;
-use kube_proxy_netlink::accounting::Accounting;
+use kube_proxy_netlink::accounting::{self, Accounting};
 
 use crate::IptablesBackend;
 use crate::layout::{Table, canary};
@@ -37,21 +37,19 @@ pub struct PacketCounts {
 }
 
 impl PacketCounts {
-    /// Reads the objects of the calling thread's network namespace.
-    pub fn read() -> Self {
-        let mut objects = Accounting::open();
-        let mut read = |name| match objects.as_mut().map(|objects| objects.get(name)) {
-            Ok(Ok(counter)) => counter.map(|counter| counter.packets),
-            Ok(Err(error)) => {
-                tracing::debug!("packets are not counted: {error}");
-                None
-            }
-            Err(error) => {
-                tracing::debug!("packets are not counted: {error}");
-                None
-            }
-        };
-        Self { invalid_dropped: read(INVALID), localhost_accepted: read(LOCALHOST) }
+    /// Reads the objects of the calling thread's network namespace. `None` on a kernel that does not know them.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn read() -> Result<Option<Self>, Error> {
+        let mut objects = Accounting::open()?;
+        let mut read = |name| Ok(objects.get(name)?.map(|counter| counter.packets));
+        let mut read_all =
+            || Ok(Self { invalid_dropped: read(INVALID)?, localhost_accepted: read(LOCALHOST)? });
+        match read_all() {
+            Err(error) if accounting::is_unknown(&error) => Ok(None),
+            result => result.map(Some),
+        }
     }
 }
 
@@ -129,8 +127,8 @@ impl IptablesBackend {
             Err(error) => {
                 let family = self.options.config.family;
                 tracing::debug!(%family, "rules count no packets: {error}");
-                if matches!(error, SyncError::Refused(_)) {
-                    // Not asked again: what is missing, a kernel or a program, does not come while this process runs.
+                if self.can_count.is_none() && matches!(error, SyncError::Refused(_)) {
+                    // Not tried again: what is missing, a kernel or a program, does not come while this process runs.
                     self.can_count = Some(false);
                 }
                 Counting::default()

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use kube_proxy_core::{IpFamily, PerFamily};
-use kube_proxy_iptables::PacketCounts;
 use kube_proxy_source::kubernetes::Observer;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -172,10 +171,8 @@ async fn serve(
                 problems.report(&metrics);
                 let (metrics, readers) = (metrics.clone(), readers.clone());
                 async move {
-                    if counts_packets
-                        && let Ok(counts) = tokio::task::spawn_blocking(PacketCounts::read).await
-                    {
-                        metrics.packets_counted(counts);
+                    if counts_packets {
+                        metrics.read_packets().await;
                     }
                     if metrics.traffic().is_on() {
                         // All are asked before the first is waited for.

@@ -346,6 +346,11 @@ impl Metrics {
         self.conntrack_deleted.get_or_create(&family.into()).inc_by(deleted);
     }
 
+    /// Reads how many packets were counted by rules of the iptables mode.
+    pub async fn read_packets(&self) {
+        self.packets.read().await;
+    }
+
     /// So many packets were counted by rules, of both families.
     pub fn packets_counted(&self, counts: PacketCounts) {
         self.packets.set(counts);

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use nix::errno::Errno;
+
 use crate::attr::Malformed;
 use crate::error::Error;
 use crate::message::{Message, flags};
@@ -49,7 +51,7 @@ pub struct Accounting {
 impl Accounting {
     /// Opens the objects of the calling thread's network namespace. Needs `CAP_NET_ADMIN` there.
     ///
-    /// A kernel without them says so only to a request, by `EINVAL`.
+    /// A kernel without them says so only to a request, see [`is_unknown`].
     pub fn open() -> Result<Self, Error> {
         Ok(Self { socket: Socket::open(Protocol::Netfilter)? })
     }
@@ -87,6 +89,11 @@ impl Accounting {
         let request = request(operation, flags, &object);
         self.socket.acknowledged(request, |writer| write_name(writer, name))
     }
+}
+
+/// Whether the kernel has no such objects at all: `nfnetlink` says `EINVAL` for a subsystem that it could not load either.
+pub fn is_unknown(error: &Error) -> bool {
+    error.errno() == Some(Errno::EINVAL)
 }
 
 fn request(operation: u8, flags: u16, object: &dyn fmt::Display) -> Request<'_> {
