@@ -50,8 +50,10 @@ fn counted(mode: Mode) -> anyhow::Result<()> {
     let rules = world.rules(mode, IpFamily::V4)?;
     let counting = rules.iter().filter(|rule| rule.contains("nfacct")).count();
     if !kernel_counts()? {
-        let found = (value(&world, LOCALHOST)?, value(&world, INVALID)?, counting);
-        ensure!(found == (None, None, 0), "this kernel cannot count: {found:?}");
+        // The objects may be there without the match.
+        let values = [value(&world, LOCALHOST)?, value(&world, INVALID)?];
+        let none = values.into_iter().flatten().all(|value| value == 0);
+        ensure!(none && counting == 0, "this kernel cannot count: {values:?}, {rules:#?}");
         return Ok(());
     }
     ensure!(counting == 2, "{counting} rules count, not 2: {rules:#?}");
