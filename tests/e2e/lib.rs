@@ -2,6 +2,7 @@
 
 mod cleanup;
 mod conntrack;
+mod counted_packets;
 mod docs;
 mod flags;
 mod input;
@@ -39,6 +40,7 @@ pub fn trials(rootless: bool) -> Vec<Trial> {
         trials.extend(all.map(|trial| trial.with_ignored_flag(!here)));
     }
     trials.extend(switch::trials(rootless));
+    trials.push(counted_packets::beside_ipvs(rootless));
     for (name, test) in once() {
         trials.push(trial(name, test));
     }
@@ -73,6 +75,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     if mode.is_iptables() {
         tests.extend_from_slice(life::IPTABLES_TESTS);
         tests.extend_from_slice(takeover::TESTS);
+        tests.extend_from_slice(counted_packets::TESTS);
     }
     if mode == Mode::Nftables {
         tests.extend_from_slice(life::NFTABLES_TESTS);

@@ -3,6 +3,7 @@
 use kube_proxy_core::{IpFamily, SyncError};
 
 use crate::Variant;
+use crate::counters;
 use crate::existing::Existing;
 use crate::layout::{MANGLE, SHARED_FIREWALL, Table};
 use crate::programs::{Kernel, Programs};
@@ -15,6 +16,8 @@ pub struct InUse {
     pub variant: Option<Variant>,
     /// It serves NodePorts on localhost, and has a rule of its own against martians.
     pub localhost: bool,
+    /// Its rules count packets, or may do so in a moment.
+    pub counters: bool,
 }
 
 /// Removes what the iptables mode of any kube-proxy left in one family, in either variant but the one in use.
@@ -33,6 +36,9 @@ pub fn remove(family: IpFamily, in_use: InUse) -> Result<bool, SyncError> {
             Ok(any) => found |= any,
             Err(error) => failure = Some(error),
         }
+    }
+    if !in_use.counters {
+        found |= counters::delete_unused();
     }
     failure.map_or(Ok(found), Err)
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use kube_proxy_core::IpFamily;
 
+use crate::counters::Counting;
 use crate::keys::{address_chain, address_key, address_top, address_width, destination};
 use crate::layout::{Table, canary};
 use crate::lists::branch_to;
@@ -27,17 +28,26 @@ impl Masquerade {
     }
 }
 
-/// The rules of the chains that do not depend on any service, as `(table, chain, rules without their chain)`.
-pub(crate) fn fixed_chains(
-    masquerade: Masquerade,
-    drop_invalid: bool,
-) -> [(Table, &'static str, Vec<String>); 3] {
+/// What the chains depend on that do not depend on any service.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fixed {
+    pub(crate) masquerade: Masquerade,
+    pub(crate) drop_invalid: bool,
+    /// Whether NodePorts may be used on loopback addresses.
+    pub(crate) localhost: bool,
+    pub(crate) counting: Counting,
+}
+
+/// The rules of those chains, as `(table, chain, rules without their chain)`. What counts is never the last rule of its chain.
+pub(crate) fn fixed_chains(fixed: Fixed) -> [(Table, &'static str, Vec<String>); 3] {
+    let Fixed { masquerade, drop_invalid, localhost, counting } = fixed;
     let mark = format!("{:#x}", masquerade.mark);
     let marked = format!("--mark {mark}/{mark}");
     let mut forward = Vec::new();
     if drop_invalid {
         // Otherwise such packets pass untranslated and the far side answers them with a reset.
-        forward.push("-m conntrack --ctstate INVALID -j DROP".to_owned());
+        let count = counting.invalid().map(|words| format!(" {words}")).unwrap_or_default();
+        forward.push(format!("-m conntrack --ctstate INVALID{count} -j DROP"));
     }
     forward.extend([
         format!("-m comment --comment \"kubernetes forwarding rules\" -m mark {marked} -j ACCEPT"),
@@ -62,23 +72,24 @@ pub(crate) fn fixed_chains(
             masquerade.target()
         ),
     ];
+    let mut marking = vec![format!("-j MARK --or-mark {mark}")];
+    if let Some(count) = counting.localhost().filter(|_| localhost) {
+        // Of what comes here, only what goes to a NodePort has such a destination, and it is always masqueraded.
+        marking.insert(0, format!("-d 127.0.0.0/8 {count}"));
+    }
     [
         (Table::Filter, "KUBE-FORWARD", forward),
         (Table::Nat, "KUBE-POSTROUTING", postrouting),
-        (Table::Nat, MARK, vec![format!("-j MARK --or-mark {mark}")]),
+        (Table::Nat, MARK, marking),
     ]
 }
 
 /// Writes those chains and the canaries. Returns how many rules each table got.
-pub(crate) fn write_fixed_chains(
-    masquerade: Masquerade,
-    drop_invalid: bool,
-    batch: &mut Batch,
-) -> [(Table, ChainState); 3] {
+pub(crate) fn write_fixed_chains(fixed: Fixed, batch: &mut Batch) -> [(Table, ChainState); 3] {
     for table in Table::ALL {
         batch.table(table).declare(canary());
     }
-    fixed_chains(masquerade, drop_invalid).map(|(table, chain, lines)| {
+    fixed_chains(fixed).map(|(table, chain, lines)| {
         let part = if chain == MARK { Part::Targets } else { Part::Hooks };
         let chain = ChainName::fixed(chain);
         let state = batch.table(table).chain(part, chain, None, |rules| {

@@ -11,6 +11,7 @@
 //!
 //! * `layout.rs` is the table of hooks and chains, `names.rs` the hashes in chain names.
 //! * `existing.rs` reads what is there, for full syncs and `cleanup.rs`.
+//! * `counters.rs` has packets counted where the kernel can.
 //! * `variant.rs` finds out which iptables the node uses.
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use kube_proxy_core::{
 };
 
 mod cleanup;
+mod counters;
 mod existing;
 mod fixed;
 mod keys;
@@ -41,10 +43,12 @@ mod tree;
 mod variant;
 
 pub use cleanup::{InUse, remove};
+pub use counters::PacketCounts;
 pub use node_ports::node_port_destinations;
 pub use rules::{comment_words, if_local};
 
-use fixed::{ANTI_MARTIAN, Masquerade};
+use counters::Counting;
+use fixed::{ANTI_MARTIAN, Fixed, Masquerade};
 use layout::{CANARY, HOOKS, Hook, MANGLE, SHARED_FIREWALL, Table};
 use programs::{Check, Kernel, Programs};
 use service::Settings;
@@ -121,6 +125,8 @@ pub struct IptablesBackend {
     clashes: Clashes,
     /// The table `mangle` would not take the canary the last time.
     mangle_refused: bool,
+    /// Whether rules can count packets here; `None` before that was tried.
+    can_count: Option<bool>,
 }
 
 /// What all rules depend on, settled once.
@@ -132,6 +138,15 @@ struct Options {
 }
 
 impl Options {
+    fn fixed(&self, counting: Counting) -> Fixed {
+        Fixed {
+            masquerade: self.masquerade,
+            drop_invalid: self.config.drop_invalid,
+            localhost: self.config.serves_localhost(),
+            counting,
+        }
+    }
+
     fn plan<'a>(
         &'a self,
         snapshot: &'a Snapshot,
@@ -215,12 +230,14 @@ impl IptablesBackend {
             applied: None,
             clashes: Clashes::default(),
             mangle_refused: false,
+            can_count: None,
         }
     }
 
     /// What this backend has on the node, for [`remove`].
     pub fn in_use(&self) -> InUse {
-        InUse { variant: self.variant, localhost: self.options.config.serves_localhost() }
+        let localhost = self.options.config.serves_localhost();
+        InUse { variant: self.variant, localhost, counters: true }
     }
 
     /// What must be there: the canaries, the hooks, and one rule of each chain that always exists and holds any.
@@ -228,7 +245,8 @@ impl IptablesBackend {
     fn checks(&self) -> Vec<Check> {
         let canary = |table| Check::Chain { table, chain: CANARY };
         let localhost = self.options.config.serves_localhost();
-        let fixed = fixed::fixed_chains(self.options.masquerade, self.options.config.drop_invalid);
+        // Rules that count are not looked for.
+        let fixed = fixed::fixed_chains(self.options.fixed(Counting::default()));
         let mut checks = Vec::new();
         for table in Table::ALL {
             let name = table.name();
@@ -304,6 +322,7 @@ impl ProxyBackend for IptablesBackend {
         if let Some(other) = &self.other_variant {
             cleanup::cleanup_if_used(other, false)?;
         }
+        self.kernel.delete_counters();
         Ok(())
     }
 }

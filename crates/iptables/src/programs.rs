@@ -10,7 +10,7 @@ use std::time::Duration;
 use kube_proxy_core::{IpFamily, SyncError};
 
 use crate::restore::Batch;
-use crate::{Variant, localnet, variant};
+use crate::{Variant, counters, localnet, variant};
 
 mod child;
 
@@ -30,6 +30,12 @@ pub(crate) trait Kernel: Send {
 
     /// Has it do so no more.
     fn unroute_localnet(&self) -> Result<(), SyncError>;
+
+    /// Sees to it that the objects are there in which rules count packets.
+    fn create_counters(&self) -> Result<(), SyncError>;
+
+    /// Deletes those of them that no rule uses.
+    fn delete_counters(&self);
 }
 
 /// Something that must be there.
@@ -349,6 +355,14 @@ impl Kernel for Programs {
 
     fn unroute_localnet(&self) -> Result<(), SyncError> {
         localnet::disable()
+    }
+
+    fn create_counters(&self) -> Result<(), SyncError> {
+        counters::create()
+    }
+
+    fn delete_counters(&self) {
+        counters::delete_unused();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::programs::RestoreError;
 use crate::restore::{Batch, Canary, TableText};
 use crate::state::State;
 use crate::tree::Shape;
-use crate::{Applied, IptablesBackend, Options};
+use crate::{Applied, IptablesBackend};
 
 /// How many services a full sync leaves out, one after the other, before it gives up.
 const MAX_LEFT_OUT: usize = 16;
@@ -25,10 +25,10 @@ impl IptablesBackend {
         let names = in_order_of_chains(snapshot);
         let mut left_out = BTreeSet::new();
         let mut shape = Shape::Tree;
+        let counting = self.prepare_counting();
         loop {
             let mut batch = Batch::default();
-            let Options { masquerade, config, .. } = &self.options;
-            let fixed = write_fixed_chains(*masquerade, config.drop_invalid, &mut batch);
+            let fixed = write_fixed_chains(self.options.fixed(counting), &mut batch);
             let mut state = State::new(shape);
             let plan = self.options.plan(snapshot, endpoint_comments, &left_out);
             state.update(names.iter().copied(), &plan, &mut self.clashes, &mut batch);

@@ -166,10 +166,14 @@ async fn serve(
         let refresh = {
             let metrics = metrics.clone();
             let readers: Vec<_> = threads.iter().map(FamilyThread::traffic).collect();
+            let counts_packets = config.mode == Mode::Iptables;
             move || {
                 problems.report(&metrics);
                 let (metrics, readers) = (metrics.clone(), readers.clone());
                 async move {
+                    if counts_packets {
+                        metrics.read_packets().await;
+                    }
                     if metrics.traffic().is_on() {
                         // All are asked before the first is waited for.
                         let readings: Vec<_> = readers.iter().map(TrafficReader::read).collect();

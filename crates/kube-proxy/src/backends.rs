@@ -68,7 +68,7 @@ static IPVS: ModeEntry = ModeEntry {
     mode: Mode::Ipvs,
     create: |config, family, node, _| {
         let backend = IpvsBackend::new(ipvs(config, family, node))?;
-        let iptables = InUse { variant: Some(backend.variant()), localhost: false };
+        let iptables = InUse { variant: Some(backend.variant()), ..InUse::default() };
         let running = Running { mode: Some(Mode::Ipvs), iptables, ..Running::of(config) };
         Ok(Created { backend: Box::new(backend), running })
     },

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use kube_proxy_core::{IpFamily, PerFamily, ServiceEntry, SyncReport, TrafficPolicy};
+use kube_proxy_iptables::PacketCounts;
 use kube_proxy_userspace::Observer;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -19,6 +20,7 @@ use crate::config::Mode;
 use crate::traffic::TrafficTotals;
 
 mod component;
+mod packets;
 mod process;
 mod slis;
 
@@ -26,6 +28,8 @@ pub use component::Component;
 pub use slis::Slis;
 
 mod userspace;
+
+use packets::Packets;
 
 /// Seconds, fractions included.
 type Seconds = Gauge<f64, AtomicU64>;
@@ -100,6 +104,7 @@ pub struct Metrics {
     invalid_objects: Family<KindLabel, Gauge>,
     refused: Family<FamilyLabel, Gauge>,
     traffic: Arc<TrafficTotals>,
+    packets: Packets,
     /// What the userspace mode does, asked for when the metrics are.
     observers: PerFamily<Observer>,
 }
@@ -159,6 +164,7 @@ impl Metrics {
             invalid_objects: Family::default(),
             refused: Family::default(),
             traffic: Arc::new(TrafficTotals::new(limit)),
+            packets: Packets::default(),
             observers: PerFamily::default(),
         };
         metrics.register();
@@ -194,6 +200,7 @@ impl Metrics {
         r.register_collector(Box::new(userspace::Activities(self.observers.clone())));
         r.register("invalid_objects", "Objects with a field that could not be used (see the log)", self.invalid_objects.clone());
         r.register_collector(Box::new(self.traffic.clone()));
+        r.register_collector(Box::new(self.packets.clone()));
     }
 
     /// Where the traffic of service ports is counted.
@@ -337,6 +344,16 @@ impl Metrics {
     pub fn flows_checked(&self, family: IpFamily, took: Duration, deleted: u64) {
         self.conntrack_duration.get_or_create(&family.into()).observe(took.as_secs_f64());
         self.conntrack_deleted.get_or_create(&family.into()).inc_by(deleted);
+    }
+
+    /// Reads how many packets were counted by rules of the iptables mode.
+    pub async fn read_packets(&self) {
+        self.packets.read().await;
+    }
+
+    /// So many packets were counted by rules, of both families.
+    pub fn packets_counted(&self, counts: PacketCounts) {
+        self.packets.set(counts);
     }
 
     /// `/healthz` answered.

@@ -3,12 +3,13 @@
 //! Bottom up:
 //! - [`writer`] builds messages in one reusable buffer; [`message`] and [`attr`] read them back and survive any bytes.
 //! - [`socket`] speaks to the kernel: request and acknowledgement, dumps, pipelines, and [`batch`]es as nfnetlink transactions.
-//! - [`conntrack`], [`ipset`], [`ipvs`], [`nf_tables`] and [`route`] are the typed protocols on top.
+//! - [`accounting`], [`conntrack`], [`ipset`], [`ipvs`], [`nf_tables`] and [`route`] are the typed protocols on top.
 //!
 //! Every call blocks. Callers that run an event loop use a thread, or poll the descriptor of an
 //! [`AddressMonitor`](route::AddressMonitor).
 //! A socket belongs to the network namespace of the thread that opened it, for good.
 
+pub mod accounting;
 pub mod attr;
 pub mod batch;
 pub mod conntrack;

@@ -15,6 +15,8 @@ pub mod subsystem {
     pub const CONNTRACK: u8 = 1;
     /// ipset.
     pub const IPSET: u8 = 6;
+    /// Accounting objects (nfacct).
+    pub const ACCOUNTING: u8 = 7;
     /// `nf_tables`.
     pub const NF_TABLES: u8 = 10;
 }

@@ -27,6 +27,19 @@ struct Inner {
     keep_localnet: bool,
     /// How many inputs there had been when `route_localnet` was set.
     localnet_after: Option<usize>,
+    /// Whether the objects are there in which rules count packets.
+    counters: Counters,
+    /// iptables lacks the match for them.
+    no_match: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Counters {
+    /// The kernel does not know them.
+    #[default]
+    Unknown,
+    Missing,
+    There,
 }
 
 const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
@@ -52,6 +65,10 @@ impl Model {
             } else if line == "COMMIT" {
                 inner.tables.insert(table.clone(), chains.clone());
             } else {
+                let counts = line.contains("-m nfacct");
+                if counts && (inner.no_match || inner.counters != Counters::There) {
+                    return Err(refuse("Couldn't load match `nfacct'"));
+                }
                 command(&mut chains, line).map_err(|why| refuse(&why))?;
             }
         }
@@ -85,6 +102,17 @@ impl Model {
         let mut inner = self.0.lock().unwrap();
         inner.missing = Some(table);
         inner.tables.remove(table);
+    }
+
+    /// This kernel has objects to count in, and iptables has the match for them or not.
+    pub(crate) fn can_count(&self, has_match: bool) {
+        let mut inner = self.0.lock().unwrap();
+        inner.counters = Counters::Missing;
+        inner.no_match = !has_match;
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.0.lock().unwrap().counters
     }
 
     pub(crate) fn routes_localnet(&self) -> bool {
@@ -222,5 +250,23 @@ impl Kernel for Model {
         }
         inner.routes_localnet = false;
         Ok(())
+    }
+
+    fn create_counters(&self) -> Result<(), SyncError> {
+        let mut inner = self.0.lock().unwrap();
+        if inner.counters == Counters::Unknown {
+            return Err(SyncError::Refused("Invalid argument".to_owned()));
+        }
+        inner.counters = Counters::There;
+        Ok(())
+    }
+
+    fn delete_counters(&self) {
+        let mut inner = self.0.lock().unwrap();
+        let in_use = inner.tables.values().flat_map(|chains| chains.values().flatten());
+        let in_use = in_use.into_iter().any(|rule| rule.contains("-m nfacct"));
+        if inner.counters == Counters::There && !in_use {
+            inner.counters = Counters::Missing;
+        }
     }
 }

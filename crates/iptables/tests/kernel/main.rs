@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as it must be")]
 #![expect(clippy::print_stderr, reason = "what is left out is said")]
 
+mod counting;
 mod namespace;
 #[path = "../../src/tests/samples.rs"]
 mod samples;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     for (name, test) in variants::TESTS {
         trials.push(trial((*name).to_owned(), *test));
     }
+    trials.extend(counting::trials().into_iter().map(|(name, test)| trial(name, test)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -10,12 +10,15 @@ use kube_proxy::metrics::{Frontends, Metrics};
 use kube_proxy_core::{
     Bytes, Count, IpFamily, ObjectName, Protocol, ServicePortName, SyncReport, Traffic,
 };
+use kube_proxy_iptables::PacketCounts;
 use kube_proxy_source::kubernetes::Answered;
 
 /// Those of the Go version: name without prefix, type, labels.
 const UPSTREAM: &[(&str, &str, &str)] = &[
     ("conntrack_reconciler_deleted_entries_total", "counter", "ip_family"),
     ("conntrack_reconciler_sync_duration_seconds", "histogram", "ip_family"),
+    ("iptables_ct_state_invalid_dropped_packets_total", "counter", ""),
+    ("iptables_localhost_nodeports_accepted_packets_total", "counter", ""),
     ("network_programming_duration_seconds", "histogram", "ip_family"),
     ("proxy_healthz_total", "counter", "code"),
     ("proxy_livez_total", "counter", "code"),
@@ -38,7 +41,6 @@ const UPSTREAM: &[(&str, &str, &str)] = &[
 
 const ABSENT: &str = "\n## Absent\n\n\
     | metric of the Go version | why |\n|---|---|\n\
-    | `kubeproxy_iptables_ct_state_invalid_dropped_packets_total`, `kubeproxy_iptables_localhost_nodeports_accepted_packets_total` | they need nfacct objects, which are not used here |\n\
     | `kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total` | removing stale chains is part of a sync and counts as its failure |\n\
     | `go_*` | there is no Go runtime |\n\
     | `registered_metrics_total`, `hidden_metrics_total`, `disabled_metrics_total` | they describe the metrics library of the Go version |\n";
@@ -67,6 +69,8 @@ fn filled() -> Metrics {
     metrics.component.set_silence(|| Duration::ZERO);
     let answered = Answered { host: "a:1", method: "GET", code: Some(200), took: time };
     metrics.component.requested(&answered);
+    let packets = PacketCounts { invalid_dropped: Some(1), localhost_accepted: Some(1) };
+    metrics.packets_counted(packets);
     // The first reading says where counting starts.
     for read in [Vec::new(), traffic()] {
         metrics.traffic().update(family, read);
@@ -154,6 +158,7 @@ fn the_page_of_metrics_is_up_to_date() {
         Every metric of `/metrics`, as it is exposed; those of `/metrics/slis` are `kubernetes_healthcheck` and `kubernetes_healthchecks_total`.\n\
         A metric with labels appears with its first value.\n\
         Metrics with `iptables` or `nftables` in their names appear in these modes, restore failures also in ipvs mode.\n\
+        Those of packets in iptables mode come from [objects in the kernel](iptables.md#counted-packets) and count on when kube-proxy starts again.\n\
         Those of the traffic of service ports appear in nftables, ipvs and userspace mode, with bytes and endpoints in the latter two; `--service-metrics-limit` says for how many.\n\
         This page is made from the program; see `crates/kube-proxy/tests/reference`.\n\n\
         | metric | type | labels | buckets | meaning |\n|---|---|---|---|---|\n"

@@ -1,5 +1,6 @@
 //! Against the running kernel, in a network namespace of its own: the program starts itself anew under `unshare`.
 
+mod accounting;
 mod addresses;
 mod conntrack;
 mod nf_tables;
@@ -29,8 +30,14 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // The tests share one table and one set of interfaces.
     arguments.test_threads = Some(1);
-    let tests =
-        [sockets::tests(), conntrack::tests(), addresses::tests(), nf_tables::tests()].concat();
+    let tests = [
+        accounting::tests(),
+        addresses::tests(),
+        conntrack::tests(),
+        nf_tables::tests(),
+        sockets::tests(),
+    ]
+    .concat();
     let trials = tests
         .into_iter()
         .map(|(name, test)| {
