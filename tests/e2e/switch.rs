@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::IpFamily;
+use kube_proxy_testkit::cluster::plan;
 use kube_proxy_testkit::eventually::eventually;
-use kube_proxy_testkit::plan;
 use kube_proxy_testkit::probe::{Connection, UdpFlow};
 use libtest_mimic::Trial;
 
@@ -182,11 +182,9 @@ fn is_gone(world: &World, mode: Mode, other: Mode) {
 fn is_what_connections_need(world: &World) {
     eventually(GUARD, || {
         let mut left = left_by(world, Mode::Ipvs)?;
-        left.retain(|line| {
-            ["KUBE-NODE-PORT ", "KUBE-LOAD-BALANCER ", "KUBE-IPVS-OUT-DROP", "KUBE-LOOP-BACK"]
-                .iter()
-                .any(|name| line.contains(name))
-        });
+        let gone =
+            ["-A KUBE-NODE-PORT ", "-A KUBE-LOAD-BALANCER ", "KUBE-IPVS-OUT-DROP", "LOOP-BACK"];
+        left.retain(|line| gone.iter().any(|name| line.contains(name)));
         ensure!(left.is_empty(), "of ipvs there are still {left:#?}");
         let table = world.on_node("cat", &["/proc/net/ip_vs"])?;
         let servers =
