@@ -1,6 +1,7 @@
 //! From one mode to another, under traffic: what the old mode left is removed, and nobody notices.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -64,7 +65,11 @@ fn pair(from: Mode, to: Mode) -> anyhow::Result<()> {
     world.use_mode(to);
     world.start()?;
     match from {
-        Mode::Ipvs => is_what_connections_need(&world),
+        Mode::Ipvs => {
+            is_what_connections_need(&world);
+            serves(&world)?;
+            other_ports_are_closed(&world)?;
+        }
         _ => is_gone(&world, from, to),
     }
     traffic.go_on();
@@ -196,6 +201,20 @@ fn is_what_connections_need(world: &World) {
         ensure!(live.count() == 0, "there are weights: {table}");
         Ok(())
     });
+}
+
+/// An address that stays on the node does not lead to what the node itself listens on.
+fn other_ports_are_closed(world: &World) -> anyhow::Result<()> {
+    for family in IpFamily::BOTH {
+        // The health server of the proxy, on all addresses.
+        let health = |ip| SocketAddr::new(ip, 10256);
+        let probe = world.probe(From::Pod("client"));
+        let node = world.node_port(1, family).ip();
+        probe.http_get(health(node), "/livez").context("the health server of the node")?;
+        let outcome = probe.tcp(health(cluster_ip(1, family)));
+        ensure!(outcome.is_refused(), "a port of the node by a cluster IP: {outcome:?}");
+    }
+    Ok(())
 }
 
 /// Connections on which something is said all the time.
