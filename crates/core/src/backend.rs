@@ -47,6 +47,27 @@ pub trait ProxyBackend: Send {
     async fn cleanup(&mut self) -> Result<(), SyncError>;
 }
 
+/// What came of removing what a mode left on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// There was nothing.
+    Nothing,
+    /// All of it.
+    All,
+    /// What connections need that go on is still there; to be tried again later.
+    Waiting {
+        /// How many there are.
+        connections: usize,
+    },
+}
+
+impl Removed {
+    /// Where nothing is waited for: whether there was anything.
+    pub fn at_once(found: bool) -> Self {
+        if found { Self::All } else { Self::Nothing }
+    }
+}
+
 /// Asks for [`ProxyBackend::intact`] to be called soon; cheap, callable from any thread, any number of times.
 #[derive(Clone)]
 pub struct Waker(Arc<dyn Fn() + Send + Sync>);

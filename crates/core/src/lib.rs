@@ -35,7 +35,9 @@ pub mod tracker;
 #[cfg(test)]
 mod testing;
 
-pub use backend::{Bytes, Count, ProxyBackend, Scope, SyncError, SyncReport, Traffic, Waker};
+pub use backend::{
+    Bytes, Count, ProxyBackend, Removed, Scope, SyncError, SyncReport, Traffic, Waker,
+};
 pub use claims::{Claims, Handover};
 pub use endpoint::{Conditions, Endpoint, EndpointSlice, SliceEndpoint, SlicePort};
 pub use event::{Event, Kind};

@@ -198,7 +198,8 @@ impl ProxyBackend for IpvsBackend {
         self.applied = None;
         self.drains = Drains::default();
         let exclude = &self.config.exclude_cidrs;
-        cleanup::cleanup(self.config.family, exclude, &mut *self.kernel).map(|_| ())
+        let cut = cleanup::Connections::Cut;
+        cleanup::cleanup(self.config.family, exclude, cut, &mut *self.kernel).map(|_| ())
     }
 }
 

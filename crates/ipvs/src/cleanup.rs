@@ -1,19 +1,33 @@
 //! Removes what this mode ever writes, of one family.
+//!
+//! Another mode that has begun to serve translates new connections before IPVS sees them.
+//! Those that are there already go through IPVS, by packet, as long as their virtual server is there; conntrack knows how they are
+//! masqueraded, so they need no rule in `nat`. What they do need is kept until they end: see [`Kept`].
 
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use kube_proxy_core::{IpFamily, SyncError};
+use kube_proxy_core::{IpFamily, Removed, SyncError};
 use kube_proxy_iptables::Variant;
 use kube_proxy_iptables::text::{TextRules, split_words};
-use kube_proxy_netlink::ipvs::Change;
+use kube_proxy_netlink::ipvs::{Change, ServerKey};
 
-use crate::existing::Existing;
+use crate::existing::{Addresses, Existing};
+use crate::kept::{KEPT_CHAINS, Kept};
 use crate::kernel::{Kernel, Node};
 use crate::layout::{HOOKS, Hook, OWN_CHAINS, SETS, SHARED_CHAINS, TABLES, hook_rule};
 use crate::plan::Item;
 
-/// Removes what the ipvs mode of any kube-proxy left in one family; whether there was anything.
+/// What becomes of connections through the virtual servers that are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// They are cut.
+    Cut,
+    /// What they need stays until they end; new ones are another mode's.
+    Keep,
+}
+
+/// Removes what the ipvs mode of any kube-proxy left in one family.
 ///
 /// What is in the networks of `exclude` stays, and so do chains that a running proxy shares, of the variant it uses.
 /// No module is loaded; what needs one is looked for where the kernel has it, whatever else it lacks.
@@ -24,18 +38,20 @@ pub fn remove(
     family: IpFamily,
     exclude: &[IpNet],
     in_use: Option<Variant>,
-) -> Result<bool, SyncError> {
+    connections: Connections,
+) -> Result<Removed, SyncError> {
     let mut node = Node::open_to_remove(family)?;
+    let plan = Plan::new(family, exclude, connections, &mut node)?;
     let mut found = false;
     // Rules first, as they hold the sets.
     for variant in [Variant::Legacy, Variant::Nft].into_iter().filter(|_| node.has_sets()) {
         let Some(rules) = TextRules::used(family, variant) else { continue };
         for table in TABLES {
             let mut programs = Programs(rules.clone());
-            found |= remove_rules(&mut programs, table, in_use == Some(variant))?;
+            found |= remove_rules(&mut programs, table, in_use == Some(variant), plan.keeps())?;
         }
     }
-    Ok(remove_objects(family, exclude, &mut node)? || found)
+    plan.carry_out(exclude, found, &mut node)
 }
 
 /// Somewhere to read rules from and write them to.
@@ -66,52 +82,124 @@ impl Rules for dyn Kernel + '_ {
     }
 }
 
-/// Removes everything of the variant that a backend uses.
+/// Removes it, rules of the variant that `kernel` uses.
 pub(crate) fn cleanup(
     family: IpFamily,
     exclude: &[IpNet],
+    connections: Connections,
     kernel: &mut dyn Kernel,
-) -> Result<bool, SyncError> {
+) -> Result<Removed, SyncError> {
+    let plan = Plan::new(family, exclude, connections, kernel)?;
     let mut found = false;
     for table in TABLES {
-        found |= remove_rules(kernel, table, false)?;
+        found |= remove_rules(kernel, table, false, plan.keeps())?;
     }
-    Ok(remove_objects(family, exclude, kernel)? || found)
+    plan.carry_out(exclude, found, kernel)
 }
 
-/// Virtual servers, and then what records that they are ours.
-fn remove_objects(
+/// What there is beside rules, and what of it goes.
+struct Plan {
     family: IpFamily,
-    exclude: &[IpNet],
-    kernel: &mut dyn Kernel,
-) -> Result<bool, SyncError> {
-    let device = kernel.device()?;
-    let existing = Existing::read(kernel, family, device)?;
-    let frontends = existing.frontends();
-    let ours = existing.servers.keys().filter(|key| existing.is_ours(exclude, key, &frontends));
-    let changes: Vec<Change> = ours.map(|key| Change::Delete(*key)).collect();
-    kernel.change(&changes)?;
-    let mut found = !changes.is_empty() || !existing.sets.is_empty();
-    if let Some(device) = device {
-        let mut left = existing.addresses.foreign > 0 || existing.addresses.other_family;
-        let mut addresses = Vec::new();
-        for item in &existing.items {
-            match item {
-                Item::Address(ip) if exclude.iter().any(|net| net.contains(ip)) => left = true,
-                Item::Address(ip) => addresses.push(*ip),
-                Item::Entry(..) => {}
-            }
+    device: Option<u32>,
+    existing: Existing,
+    kept: Kept,
+    /// Virtual servers of ours that go.
+    idle: Vec<ServerKey>,
+}
+
+impl Plan {
+    fn new(
+        family: IpFamily,
+        exclude: &[IpNet],
+        connections: Connections,
+        kernel: &mut dyn Kernel,
+    ) -> Result<Self, SyncError> {
+        let device = kernel.device()?;
+        let existing = Existing::read(kernel, family, device)?;
+        let frontends = existing.frontends();
+        let is_ours = |key: &&ServerKey| existing.is_ours(exclude, key, &frontends);
+        let ours: Vec<_> = existing.servers.keys().filter(is_ours).copied().collect();
+        let kept = match connections {
+            Connections::Keep if !ours.is_empty() => Kept::new(&ours, &kernel.connections()?),
+            _ => Kept::default(),
+        };
+        let idle = ours.into_iter().filter(|key| !kept.contains(key)).collect();
+        Ok(Self { family, device, existing, kept, idle })
+    }
+
+    /// Whether anything has to stay for now.
+    fn keeps(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Virtual servers, and then what records that they are ours. `found` tells whether there were rules.
+    fn carry_out(
+        &self,
+        exclude: &[IpNet],
+        found: bool,
+        kernel: &mut dyn Kernel,
+    ) -> Result<Removed, SyncError> {
+        let mut changes: Vec<Change> = self.idle.iter().copied().map(Change::Delete).collect();
+        // What the other mode has no rule for, such as a Service that is deleted, must not lead to its endpoints for ever.
+        for key in self.kept.servers() {
+            let live = kernel.destinations(key)?.into_iter().filter(|found| found.weight > 0);
+            changes.extend(live.map(|found| Change::SetDestination(key, found.address, 0)));
         }
+        kernel.change(&changes)?;
+        let mut found = found || !changes.is_empty() || !self.existing.sets.is_empty();
+        if let Some(device) = self.device {
+            found |= self.remove_addresses(exclude, device, kernel)?;
+        }
+        self.remove_sets(kernel)?;
+        Ok(match self.kept.connections() {
+            0 if found => Removed::All,
+            0 => Removed::Nothing,
+            connections => Removed::Waiting { connections },
+        })
+    }
+
+    /// Addresses, and the interface when nothing else is on it; whether anything was removed.
+    fn remove_addresses(
+        &self,
+        exclude: &[IpNet],
+        device: u32,
+        kernel: &mut dyn Kernel,
+    ) -> Result<bool, SyncError> {
+        let all = self.existing.addresses.device.iter().copied();
+        let goes = |ip: &std::net::IpAddr| {
+            !exclude.iter().any(|net| net.contains(ip)) && !self.kept.has_address(ip)
+        };
+        let addresses: Vec<_> = all.filter(goes).collect();
         kernel.delete_addresses(device, &addresses)?;
-        found |= !addresses.is_empty() || !left;
-        if !left {
+        // Read anew: of two families that are removed at the same time, one finds it empty.
+        let left = Addresses::sort(&kernel.addresses()?, Some(device), self.family);
+        let empty = left.device.is_empty() && left.foreign == 0 && !left.other_family;
+        if empty {
             kernel.delete_device()?;
         }
+        Ok(empty || !addresses.is_empty())
     }
-    for (set, ..) in SETS.iter().filter(|(set, ..)| existing.sets.contains_key(set)) {
-        kernel.destroy_set(&set.name(family))?;
+
+    fn remove_sets(&self, kernel: &mut dyn Kernel) -> Result<(), SyncError> {
+        for (set, ..) in SETS.iter().rev().filter(|(set, ..)| self.existing.sets.contains_key(set))
+        {
+            let name = set.name(self.family);
+            if !self.kept.needs_set(*set) {
+                kernel.destroy_set(&name)?;
+                continue;
+            }
+            let of_set = self.existing.items.iter().filter_map(|item| match item {
+                Item::Entry(of, entry) if of == set => Some(*entry),
+                _ => None,
+            });
+            let unneeded: Vec<_> =
+                of_set.filter(|entry| !self.kept.needs_entry(*set, entry)).collect();
+            if !unneeded.is_empty() {
+                kernel.delete_entries(&name, &unneeded)?;
+            }
+        }
+        Ok(())
     }
-    Ok(found)
 }
 
 /// Whether a line of `iptables-save` is this hook, its words in any order.
@@ -128,11 +216,12 @@ fn sorted(rule: &str) -> Vec<String> {
 }
 
 /// Deletes hooks and chains of one table; whether there were any. Without a chain that only this mode has, nothing in it is ours.
-/// Chains that the iptables mode has as well may be in use by it.
+/// Chains that the iptables mode has as well may be in use by it; [`KEPT_CHAINS`] may be needed for connections.
 fn remove_rules(
     kernel: &mut (impl Rules + ?Sized),
     table: &str,
     keep_shared: bool,
+    keep_filter: bool,
 ) -> Result<bool, SyncError> {
     let mut chains = BTreeSet::new();
     let mut rules = Vec::new();
@@ -152,7 +241,8 @@ fn remove_rules(
         let of_table = list.iter().filter(|(of, chain)| *of == table && chains.contains(*chain));
         of_table.map(|(_, chain)| *chain).collect()
     };
-    let own = of_table(&OWN_CHAINS);
+    let mut own = of_table(&OWN_CHAINS);
+    own.retain(|chain| !(keep_filter && KEPT_CHAINS.contains(chain)));
     if own.is_empty() {
         return Ok(false);
     }
@@ -188,3 +278,6 @@ fn target(rule: &str) -> Option<String> {
     let at = words.iter().rposition(|word| word == "-j" || word == "-g")?;
     words.get(at + 1).cloned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use kube_proxy_netlink::ipvs::{Change, Counters, Destination, Found, Server, Ser
 use kube_proxy_netlink::route::{Address, AddressFlags, Scope};
 
 use crate::Config;
+use crate::connections::Connection;
 use crate::kernel::Kernel;
 
 /// The index of the interface.
@@ -25,6 +26,7 @@ pub(crate) struct Held {
     pub(crate) device: Option<BTreeSet<IpAddr>>,
     pub(crate) node: Vec<IpAddr>,
     pub(crate) sets: BTreeMap<String, (SetType, u32, BTreeSet<Entry>)>,
+    pub(crate) connections: Vec<Connection>,
     pub(crate) rules: String,
     /// Rules of the iptables mode for services.
     pub(crate) iptables_mode: bool,
@@ -114,6 +116,10 @@ impl Kernel for Fake {
             counters: Counters { connections: 1, bytes_in: 2, bytes_out: 4 },
         });
         Ok(found.collect())
+    }
+
+    fn connections(&mut self) -> Result<Vec<Connection>, SyncError> {
+        Ok(self.lock().0.connections.clone())
     }
 
     fn change(&mut self, changes: &[Change]) -> Result<(), SyncError> {

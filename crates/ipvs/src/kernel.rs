@@ -1,5 +1,7 @@
 //! The one place where the kernel is touched.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -11,6 +13,7 @@ use kube_proxy_netlink::ipvs::{Change, Destination, Found, Ipvs, ServerKey};
 use kube_proxy_netlink::route::{Address, Route};
 use kube_proxy_netlink::{Errno, Error, Family, Refusal};
 
+use crate::connections::{self, Connection};
 use crate::layout::SHARED_CHAINS;
 use crate::{Config, DEVICE, sysctls};
 
@@ -19,6 +22,8 @@ pub(crate) trait Kernel: Send {
     /// Virtual servers of the family, whosever they are.
     fn servers(&mut self) -> Result<Vec<Found>, SyncError>;
     fn destinations(&mut self, key: ServerKey) -> Result<Vec<Destination>, SyncError>;
+    /// Connections and flows of both families, whosever virtual servers they came to.
+    fn connections(&mut self) -> Result<Vec<Connection>, SyncError>;
     /// Carries out all changes that it can; an error names one of the others.
     fn change(&mut self, changes: &[Change]) -> Result<(), SyncError>;
     /// Whether there is a scheduler with this name; tried with a virtual server that nobody sends to.
@@ -168,6 +173,18 @@ impl Kernel for Node {
         self.ipvs()?.destinations(key).map_err(sync_error)
     }
 
+    fn connections(&mut self) -> Result<Vec<Connection>, SyncError> {
+        let unread = |error: std::io::Error| {
+            SyncError::Refused(format!(
+                "cannot read {}, the connections of IPVS: {error}",
+                connections::FILE
+            ))
+        };
+        let lines = BufReader::new(File::open(connections::FILE).map_err(unread)?).lines();
+        let parsed = lines.map(|line| line.map(|line| connections::parse(&line)));
+        parsed.filter_map(Result::transpose).collect::<Result<_, _>>().map_err(unread)
+    }
+
     fn change(&mut self, changes: &[Change]) -> Result<(), SyncError> {
         if changes.is_empty() {
             return Ok(());
@@ -214,7 +231,11 @@ impl Kernel for Node {
     }
 
     fn delete_device(&mut self) -> Result<(), SyncError> {
-        self.route.delete_link(DEVICE).map_err(sync_error)
+        match self.route.delete_link(DEVICE) {
+            // The other family was faster.
+            Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(()),
+            result => result.map_err(sync_error),
+        }
     }
 
     fn addresses(&mut self) -> Result<Vec<Address>, SyncError> {

@@ -8,6 +8,7 @@
 //! * `layout.rs` is the table of sets, chains and rules; the rules never depend on a service, they look packets up in the sets.
 //! * `drain.rs` lets connections of endpoints that go come to their end.
 //! * `existing.rs` compares with what is on the node, for full syncs, and tells what is ours.
+//! * `cleanup.rs` removes it all, and `kept.rs` says what of it has to wait for connections (`connections.rs`) to end.
 //! * `look.rs` looks whether all is still there; `watch.rs` says when.
 //! * `sysctls.rs` sets what the mode needs of the kernel.
 
@@ -20,10 +21,12 @@ use kube_proxy_iptables::Variant;
 
 mod backend;
 mod cleanup;
+mod connections;
 mod drain;
 mod existing;
 #[cfg(test)]
 mod fake;
+mod kept;
 mod kernel;
 mod layout;
 mod look;
@@ -35,7 +38,7 @@ mod sysctls;
 mod watch;
 
 pub use backend::IpvsBackend;
-pub use cleanup::remove;
+pub use cleanup::{Connections, remove};
 
 /// The interface that holds the addresses of services.
 const DEVICE: &str = "kube-ipvs0";

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ipnet::IpNet;
-use kube_proxy_core::{IpFamily, ProxyBackend, SyncError};
+use kube_proxy_core::{IpFamily, ProxyBackend, Removed, SyncError};
 use kube_proxy_iptables::{InUse, IptablesBackend, Variant};
-use kube_proxy_ipvs::IpvsBackend;
+use kube_proxy_ipvs::{Connections, IpvsBackend};
 use kube_proxy_nftables::NftablesBackend;
 use kube_proxy_userspace::{Observer, UserspaceBackend};
 
@@ -31,11 +32,11 @@ pub struct ModeEntry {
     pub mode: Mode,
     /// Makes its backend for one family.
     create: fn(&Effective, IpFamily, &NodeFacts, &Observer) -> Result<Created, SyncError>,
-    /// Removes from one family what this mode of any kube-proxy, ours or the Go one, left there; whether there was anything.
+    /// Removes from one family what this mode of any kube-proxy, ours or the Go one, left there.
     /// Also called for the mode that runs, which may have left something where it no longer looks.
     ///
     /// `Unsupported` says that this node cannot have anything of the mode, or cannot be looked at.
-    remove: fn(IpFamily, &Running) -> Result<bool, SyncError>,
+    remove: fn(IpFamily, &Running) -> Result<Removed, SyncError>,
 }
 
 /// What there is of a mode.
@@ -61,7 +62,9 @@ static IPTABLES: ModeEntry = ModeEntry {
         let running = Running { mode: Some(Mode::Iptables), iptables, ..Running::of(config) };
         Ok(Created { backend: Box::new(backend), running })
     },
-    remove: |family, running| kube_proxy_iptables::remove(family, running.iptables),
+    remove: |family, running| {
+        kube_proxy_iptables::remove(family, running.iptables).map(Removed::at_once)
+    },
 };
 
 static IPVS: ModeEntry = ModeEntry {
@@ -73,8 +76,15 @@ static IPVS: ModeEntry = ModeEntry {
         Ok(Created { backend: Box::new(backend), running })
     },
     remove: |family, running| match running.mode {
-        Some(Mode::Ipvs) => Ok(false),
-        _ => kube_proxy_ipvs::remove(family, &running.exclude_cidrs, running.iptables.variant),
+        Some(Mode::Ipvs) => Ok(Removed::Nothing),
+        mode => {
+            let over = running.cut_at.is_some_and(|at| at <= Instant::now());
+            // Where no other mode serves there is nobody to take new connections.
+            let connections =
+                if mode.is_none() || over { Connections::Cut } else { Connections::Keep };
+            let (exclude, in_use) = (&running.exclude_cidrs, running.iptables.variant);
+            kube_proxy_ipvs::remove(family, exclude, in_use, connections)
+        }
     },
 };
 
@@ -87,8 +97,8 @@ static NFTABLES: ModeEntry = ModeEntry {
         Ok(Created { backend, running })
     },
     remove: |family, running| match running.mode {
-        Some(Mode::Nftables) => Ok(false),
-        _ => kube_proxy_nftables::remove(family),
+        Some(Mode::Nftables) => Ok(Removed::Nothing),
+        _ => kube_proxy_nftables::remove(family).map(Removed::at_once),
     },
 };
 
@@ -100,17 +110,17 @@ static USERSPACE: ModeEntry = ModeEntry {
         Ok(Created { backend: Box::new(backend), running })
     },
     remove: |family, running| match running.mode {
-        Some(Mode::Userspace) => Ok(false),
-        _ => kube_proxy_userspace::remove(family),
+        Some(Mode::Userspace) => Ok(Removed::Nothing),
+        _ => kube_proxy_userspace::remove(family).map(Removed::at_once),
     },
 };
 
 impl ModeEntry {
-    /// Removes what this mode left in one family, but for what is in use; whether there was anything.
+    /// Removes what this mode left in one family, but for what is in use, and, while a mode runs, what connections need.
     ///
     /// # Errors
     /// What could not be removed, and why.
-    pub fn remove(&self, family: IpFamily, running: &Running) -> Result<bool, SyncError> {
+    pub fn remove(&self, family: IpFamily, running: &Running) -> Result<Removed, SyncError> {
         (self.remove)(family, running)
     }
 }
@@ -132,12 +142,20 @@ pub struct Running {
     pub iptables: InUse,
     /// `ipvs.excludeCIDRs`: what is in them stays.
     pub exclude_cidrs: Arc<[IpNet]>,
+    /// When connections that another mode left are cut; `None` is never.
+    pub cut_at: Option<Instant>,
 }
 
 impl Running {
     /// Nothing runs; what the configuration says about removing.
     pub fn of(config: &Effective) -> Self {
-        Self { exclude_cidrs: config.ipvs.exclude_cidrs.clone().into(), ..Self::default() }
+        let ipvs = &config.ipvs;
+        let patience = Some(ipvs.drain_timeout).filter(|timeout| !timeout.is_zero());
+        Self {
+            exclude_cidrs: ipvs.exclude_cidrs.clone().into(),
+            cut_at: patience.and_then(|patience| Instant::now().checked_add(patience)),
+            ..Self::default()
+        }
     }
 }
 

@@ -7,13 +7,15 @@ use futures::executor::block_on;
 use kube_proxy_core::LocalTrafficDetector;
 use kube_proxy_core::tracker::TrackerOptions;
 use kube_proxy_core::{
-    EndpointSlice, Event, IpFamily, Kind, NodePortAddresses, ObjectName, Port, Protocol, Service,
-    SliceEndpoint, SlicePort, Tracker, TrafficPolicy,
+    EndpointSlice, Event, IpFamily, Kind, NodePortAddresses, ObjectName, Port, Protocol, Removed,
+    Service, SliceEndpoint, SlicePort, Tracker, TrafficPolicy,
 };
 use kube_proxy_netlink::ipvs::Server;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cleanup::Connections;
+use crate::connections::Connection;
 use crate::fake::{Fake, Held, Sent};
 use crate::layout::SETS;
 use crate::sync::MAX_ENTRIES;
@@ -249,6 +251,74 @@ fn what_others_have_is_left_alone() {
     assert_eq!(held.servers.keys().copied().collect::<Vec<_>>(), [excluded, elsewhere]);
     assert_eq!(held.device.unwrap().len(), 1);
     assert!(held.sets.is_empty());
+}
+
+/// Removes all, as another mode does that has begun to serve.
+fn leave(world: &mut World, connections: Connections) -> Removed {
+    world.fake.lock().0.rules.clear();
+    let exclude = &world.backend.config.exclude_cidrs;
+    cleanup::cleanup(IpFamily::V4, exclude, connections, &mut *world.backend.kernel).unwrap()
+}
+
+#[test]
+fn what_connections_need_stays_until_they_end() {
+    let mut world = many(3, 2);
+    world.full();
+    let key = ServerKey { protocol: 6, address: SocketAddr::new(address(96, 1), 80) };
+    let weights = |held: &Held| -> Vec<u32> {
+        held.servers[&key].1.values().map(|(weight, _)| *weight).collect()
+    };
+    assert_eq!(weights(&world.fake.held()), [1, 1]);
+    let connection = Connection { server: key, ended: false };
+    world.fake.lock().0.connections = vec![connection; 2];
+
+    assert_eq!(leave(&mut world, Connections::Keep), Removed::Waiting { connections: 2 });
+    let held = world.fake.held();
+    assert_eq!(held.servers.keys().copied().collect::<Vec<_>>(), [key]);
+    assert_eq!(weights(&held), [0, 0]);
+    assert_eq!(held.device.clone().unwrap(), [address(96, 1)].into());
+    let kept: Vec<_> = held.sets.iter().filter(|(_, (.., entries))| !entries.is_empty()).collect();
+    assert_eq!(
+        kept.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        ["KUBE-CLUSTER-IP", "KUBE-IPVS-IPS"]
+    );
+    assert!(kept.iter().all(|(_, (.., entries))| entries.len() == 1), "{kept:?}");
+
+    world.fake.take_sent();
+    assert_eq!(leave(&mut world, Connections::Keep), Removed::Waiting { connections: 2 });
+    assert_eq!(world.fake.held(), held, "another look changes nothing");
+    assert_eq!(Sent { lists: 0, ..world.fake.take_sent() }, Sent::default());
+
+    world.fake.lock().0.connections = vec![Connection { ended: true, ..connection }];
+    assert_eq!(leave(&mut world, Connections::Keep), Removed::All);
+    let held = world.fake.held();
+    assert!(held.servers.is_empty() && held.sets.is_empty() && held.device.is_none());
+    assert_eq!(leave(&mut world, Connections::Keep), Removed::Nothing);
+}
+
+#[test]
+fn connections_are_cut_when_asked_for() {
+    let mut world = many(3, 2);
+    world.full();
+    let key = ServerKey { protocol: 6, address: SocketAddr::new(address(96, 1), 80) };
+    world.fake.lock().0.connections = vec![Connection { server: key, ended: false }];
+    assert!(matches!(leave(&mut world, Connections::Keep), Removed::Waiting { .. }));
+    assert_eq!(leave(&mut world, Connections::Cut), Removed::All);
+    let held = world.fake.held();
+    assert!(held.servers.is_empty() && held.sets.is_empty() && held.device.is_none());
+}
+
+#[test]
+fn a_start_takes_back_what_connections_had_kept() {
+    let mut world = many(3, 2);
+    world.full();
+    let before = settled(&world.fake);
+    let key = ServerKey { protocol: 6, address: SocketAddr::new(address(96, 1), 80) };
+    world.fake.lock().0.connections = vec![Connection { server: key, ended: false }];
+    assert_eq!(leave(&mut world, Connections::Keep), Removed::Waiting { connections: 1 });
+    world.fake.lock().0.connections.clear();
+    world.full();
+    assert_eq!(settled(&world.fake), before);
 }
 
 #[test]
