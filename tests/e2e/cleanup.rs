@@ -58,7 +58,7 @@ fn all_modes() -> anyhow::Result<()> {
     }
     for family in IpFamily::BOTH {
         for mode in [Mode::IptablesLegacy, Mode::IptablesNft] {
-            // Tables and the kernel's own chains come into being when somebody looks.
+            // Tables and the kernel's own chains come into being when a program lists them.
             // The chain that is the kubelet's as well stays.
             for rule in [
                 "-t mangle -S",
@@ -116,7 +116,7 @@ fn cleanup(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the ipvs mode left goes on a kernel that has no IPVS any more: sets, rules that use them, the interface.
+/// What the ipvs mode left is removed on a kernel that has no IPVS any more: sets, rules that use them, the interface.
 fn ipvs_mode() -> anyhow::Result<()> {
     let world = World::without_proxy(Mode::Nftables, &[])?;
     for command in [

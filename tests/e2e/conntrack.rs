@@ -1,14 +1,14 @@
-//! UDP flows: a client that goes on sending from one port must not be stuck with a decision of long ago.
+//! UDP flows: a client that continues sending from one port must not be stuck with a decision of long ago.
 
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::IpFamily;
-use kube_proxy_testkit::eventually::eventually;
-use kube_proxy_testkit::probe::{Probe, UdpFlow};
+use kube_proxy_testkit::eventually::{Patience, eventually};
+use kube_proxy_testkit::probe::{DEFAULT_TIMEOUT, Probe, UdpFlow};
 
 use crate::PerMode;
-use crate::objects::{Svc, external_ip, node_port, vip};
+use crate::objects::{Svc, cluster_ip, external_ip, node_port, vip};
 use crate::traffic::SILENCE;
 use crate::world::{From, GUARD, Mode, TARGET, World, cluster_address};
 
@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[PerMode] = &[
     ("conntrack/unready-and-ready", unready),
     ("conntrack/service-deleted", service_deleted),
     ("conntrack/frontends-removed", frontends_removed),
+    ("conntrack/removed-while-down", removed_while_down),
     ("conntrack/sent-before-the-service", before_service),
     ("conntrack/right-flows-stay", right_flows_stay),
     ("conntrack/same-port-elsewhere-stays", elsewhere),
@@ -35,28 +36,32 @@ fn begin(mode: Mode, pods: &[&str]) -> anyhow::Result<(World, Svc)> {
     Ok((world, service))
 }
 
-/// Flows to each kind of frontend, in both families.
-fn flows(world: &World) -> anyhow::Result<Vec<(String, UdpFlow)>> {
+/// Flows to each kind of frontend of a Service, in both families.
+pub(crate) fn flows(world: &World, service: u8) -> anyhow::Result<Vec<(String, UdpFlow)>> {
     let mut flows = Vec::new();
     for family in IpFamily::BOTH {
         let (pod, outside) = (world.probe(CLIENT), world.probe(From::Outside));
         let node = world.probe(From::Node);
-        flows.push(flow("cluster IP from a pod", pod, cluster_address(1, family))?);
-        flows.push(flow("cluster IP from the node", node, cluster_address(1, family))?);
-        flows.push(flow("node port", outside, world.node_port(1, family))?);
-        flows.push(flow("VIP", outside, SocketAddr::new(vip(1, family), 80))?);
-        flows.push(flow("external IP", outside, SocketAddr::new(external_ip(1, family), 80))?);
+        flows.push(flow("cluster IP from a pod", pod, cluster_address(service, family))?);
+        flows.push(flow("cluster IP from the node", node, cluster_address(service, family))?);
+        flows.push(flow("node port", outside, world.node_port(service, family))?);
+        flows.push(flow("VIP", outside, SocketAddr::new(vip(service, family), 80))?);
+        flows.push(flow(
+            "external IP",
+            outside,
+            SocketAddr::new(external_ip(service, family), 80),
+        )?);
     }
     Ok(flows)
 }
 
 fn flow(what: &str, probe: Probe<'_>, to: SocketAddr) -> anyhow::Result<(String, UdpFlow)> {
-    let flow = probe.timeout(SILENCE).udp_flow(to)?;
+    let flow = probe.udp_flow(to)?;
     Ok((format!("flow to {what} {to}"), flow))
 }
 
 /// Checks that each flow is answered by this pod now.
-fn are_at(flows: &mut [(String, UdpFlow)], pod: &str) -> anyhow::Result<()> {
+pub(crate) fn are_at(flows: &mut [(String, UdpFlow)], pod: &str) -> anyhow::Result<()> {
     for (what, flow) in flows {
         let answer = flow.ping().answer().with_context(|| what.clone())?;
         ensure!(answer.pod == pod, "{what}: {} answered, not {pod}", answer.pod);
@@ -67,7 +72,9 @@ fn are_at(flows: &mut [(String, UdpFlow)], pod: &str) -> anyhow::Result<()> {
 /// Sends on until each flow is answered by this pod.
 fn move_to(flows: &mut [(String, UdpFlow)], pod: &str) {
     for (what, flow) in flows {
+        let mut patience = Patience::default();
         eventually(GUARD, || {
+            flow.set_timeout(patience.grow())?;
             let answer = flow.ping().answer().with_context(|| what.clone())?;
             ensure!(answer.pod == pod, "{what}: {} answered, not {pod}", answer.pod);
             Ok(())
@@ -75,20 +82,25 @@ fn move_to(flows: &mut [(String, UdpFlow)], pod: &str) {
     }
 }
 
-/// Sends on until no flow is answered any more.
-fn fall_silent(flows: &mut [(String, UdpFlow)]) {
+/// Sends on until no flow is answered any more, several times in a row.
+pub(crate) fn fall_silent(flows: &mut [(String, UdpFlow)]) -> anyhow::Result<()> {
     for (what, flow) in flows {
+        flow.set_timeout(SILENCE)?;
         eventually(GUARD, || {
-            let outcome = flow.ping();
-            ensure!(!outcome.is_answer(), "{what}: {outcome}");
+            for _ in 0..3 {
+                let outcome = flow.ping();
+                ensure!(!outcome.is_answer(), "{what}: {outcome}");
+            }
             Ok(())
         });
+        flow.set_timeout(DEFAULT_TIMEOUT)?;
     }
+    Ok(())
 }
 
 fn pod_replaced(mode: Mode) -> anyhow::Result<()> {
     let (world, service) = begin(mode, &["local-1"])?;
-    let mut flows = flows(&world)?;
+    let mut flows = flows(&world, 1)?;
     are_at(&mut flows, "local-1")?;
     world.serve(&service, &["remote-1"])?;
     move_to(&mut flows, "remote-1");
@@ -99,10 +111,10 @@ fn pod_replaced(mode: Mode) -> anyhow::Result<()> {
 
 fn scaled_to_zero(mode: Mode) -> anyhow::Result<()> {
     let (world, service) = begin(mode, &["local-1"])?;
-    let mut flows = flows(&world)?;
+    let mut flows = flows(&world, 1)?;
     are_at(&mut flows, "local-1")?;
     world.serve(&service, &[])?;
-    fall_silent(&mut flows);
+    fall_silent(&mut flows)?;
     world.serve(&service, &["local-1"])?;
     move_to(&mut flows, "local-1");
     Ok(())
@@ -110,10 +122,10 @@ fn scaled_to_zero(mode: Mode) -> anyhow::Result<()> {
 
 fn unready(mode: Mode) -> anyhow::Result<()> {
     let (world, service) = begin(mode, &["local-1"])?;
-    let mut flows = flows(&world)?;
+    let mut flows = flows(&world, 1)?;
     are_at(&mut flows, "local-1")?;
     world.apply(service.slices(TARGET, &[world.endpoint("local-1").unready()]))?;
-    fall_silent(&mut flows);
+    fall_silent(&mut flows)?;
     world.serve(&service, &["local-1"])?;
     move_to(&mut flows, "local-1");
     Ok(())
@@ -121,10 +133,10 @@ fn unready(mode: Mode) -> anyhow::Result<()> {
 
 fn service_deleted(mode: Mode) -> anyhow::Result<()> {
     let (world, service) = begin(mode, &["local-1"])?;
-    let mut flows = flows(&world)?;
+    let mut flows = flows(&world, 1)?;
     are_at(&mut flows, "local-1")?;
     world.delete("Service", &service.name)?;
-    fall_silent(&mut flows);
+    fall_silent(&mut flows)?;
     world.serve(&service, &["local-2"])?;
     move_to(&mut flows, "local-2");
     Ok(())
@@ -134,20 +146,109 @@ fn service_deleted(mode: Mode) -> anyhow::Result<()> {
 fn frontends_removed(mode: Mode) -> anyhow::Result<()> {
     let (world, _) = begin(mode, &["local-1"])?;
     let (mut kept, mut removed): (Vec<_>, Vec<_>) =
-        flows(&world)?.into_iter().partition(|(what, _)| what.contains("cluster IP"));
+        flows(&world, 1)?.into_iter().partition(|(what, _)| what.contains("cluster IP"));
     are_at(&mut kept, "local-1")?;
     are_at(&mut removed, "local-1")?;
     world.apply([Svc::new("dns", 1).udp().object()])?;
-    fall_silent(&mut removed);
+    fall_silent(&mut removed)?;
     are_at(&mut kept, "local-1")
 }
 
-/// Datagrams that nobody wanted leave entries behind that lead nowhere.
+/// What is removed while no proxy runs takes its flows along once one runs again; what is right stays, and so does what is not ours.
+fn removed_while_down(mode: Mode) -> anyhow::Result<()> {
+    let mut world = World::new(mode)?;
+    let all = |name, number| Svc::new(name, number).udp().load_balancer().external_ips();
+    let (gone, fewer, moved, right) =
+        (all("gone", 1), all("fewer", 2), all("moved", 3), all("right", 4));
+    for service in [&gone, &fewer, &moved, &right] {
+        world.serve(service, &["local-1"])?;
+    }
+    world.settle()?;
+    let mut removed = flows(&world, 1)?;
+    let (mut kept, external): (Vec<_>, Vec<_>) =
+        flows(&world, 2)?.into_iter().partition(|(what, _)| what.contains("cluster IP"));
+    removed.extend(external);
+    kept.extend(flows(&world, 4)?);
+    let mut moving = flows(&world, 3)?;
+    are_at(&mut removed, "local-1")?;
+    are_at(&mut kept, "local-1")?;
+    are_at(&mut moving, "local-1")?;
+    let mut foreign = host_port(&world, mode)?;
+    are_at(&mut foreign, "local-2")?;
+    let before = entries(&world)?;
+
+    world.stop()?;
+    world.delete("Service", &gone.name)?;
+    world.apply([Svc::new("fewer", 2).udp().object()])?;
+    world.serve(&moved, &["remote-1"])?;
+    if mode == Mode::Nftables {
+        // In one family what is left is a table of the Go kube-proxy.
+        world.on_node("nft", &[&go_table()])?;
+    }
+    world.start()?;
+    fall_silent(&mut removed)?;
+    move_to(&mut moving, "remote-1");
+    are_at(&mut kept, "local-1")?;
+    are_at(&mut foreign, "local-2")?;
+    if mode != Mode::Userspace {
+        let ids: Vec<_> = kept.iter().chain(&foreign).map(|(what, _)| what.clone()).collect();
+        let after = entries(&world)?;
+        let stayed = before.iter().filter(|entry| after.contains(entry)).count();
+        ensure!(
+            stayed >= ids.len(),
+            "{stayed} of {before:#?} stayed, not those of {ids:#?}: {after:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// The IPv4 table of the Go kube-proxy, in place of ours, as far as it names the frontends of Services 1 and 2.
+fn go_table() -> String {
+    let family = IpFamily::V4;
+    let addresses = [1, 2].iter().flat_map(|number| {
+        [cluster_ip(*number, family), external_ip(*number, family), vip(*number, family)]
+    });
+    let ips: Vec<_> = addresses.map(|ip| format!("{ip} . udp . 80 : drop")).collect();
+    let ports: Vec<_> = [1, 2].map(|number| format!("udp . {} : drop", node_port(number))).into();
+    format!(
+        "delete table ip kube-proxy; table ip kube-proxy {{ \
+         map service-ips {{ type ipv4_addr . inet_proto . inet_service : verdict; elements = {{ {} }}; }}; \
+         map service-nodeports {{ type inet_proto . inet_service : verdict; elements = {{ {} }}; }}; }}",
+        ips.join(", "),
+        ports.join(", ")
+    )
+}
+
+/// A flow through a DNAT rule of another program, at a port of the node.
+fn host_port(world: &World, mode: Mode) -> anyhow::Result<Vec<(String, UdpFlow)>> {
+    const PORT: u16 = 5_353;
+    let node = world.cluster.node(0).ip(IpFamily::V4);
+    let to = world.pod("local-2").address(IpFamily::V4, TARGET);
+    if mode == Mode::Ipvs {
+        // Where it is tested, the kernel has no nf_tables.
+        let rule = format!(
+            "-t nat -A PREROUTING -p udp -d {node} --dport {PORT} -j DNAT --to-destination {to}"
+        );
+        let words: Vec<&str> = rule.split(' ').collect();
+        world.on_node(&mode.program(IpFamily::V4, ""), &words)?;
+    } else {
+        let rules = format!(
+            "table ip host-port {{ chain prerouting {{ type nat hook prerouting priority dstnat + 10; \
+             ip daddr {node} udp dport {PORT} dnat to {to}; }}; }}"
+        );
+        world.on_node("nft", &[&rules])?;
+    }
+    let probe = world.probe(From::Outside);
+    Ok(vec![flow("a port of the host", probe, SocketAddr::new(node, PORT))?])
+}
+
+/// Datagrams that nothing wanted leave entries behind that lead nowhere.
 fn before_service(mode: Mode) -> anyhow::Result<()> {
     let world = World::new(mode)?;
     world.settle()?;
-    let mut flows = flows(&world)?;
+    let mut flows = flows(&world, 1)?;
     for (what, flow) in &mut flows {
+        flow.set_timeout(SILENCE)?;
         let outcome = flow.ping();
         ensure!(!outcome.is_answer(), "{what}: {outcome}");
     }
@@ -160,7 +261,7 @@ fn before_service(mode: Mode) -> anyhow::Result<()> {
 /// A restart, another Service or one more endpoint are no reason to delete a flow that is right.
 fn right_flows_stay(mode: Mode) -> anyhow::Result<()> {
     let (mut world, service) = begin(mode, &["local-1"])?;
-    let mut flows = flows(&world)?;
+    let mut flows = flows(&world, 1)?;
     are_at(&mut flows, "local-1")?;
     let before = entries(&world)?;
     ensure!(before.len() == flows.len(), "entries: {before:#?}");
@@ -193,7 +294,7 @@ fn entries(world: &World) -> anyhow::Result<Vec<String>> {
     Ok(entries)
 }
 
-/// The number of a node port at an address that is not the node's is somebody else's business.
+/// The number of a node port at an address that is not the node's is the business of others.
 fn elsewhere(mode: Mode) -> anyhow::Result<()> {
     let (world, service) = begin(mode, &["local-1"])?;
     world.pod("local-2").serve_udp(node_port(1))?;
@@ -220,7 +321,7 @@ fn elsewhere(mode: Mode) -> anyhow::Result<()> {
 fn target_port_changed(mode: Mode) -> anyhow::Result<()> {
     const NEW: u16 = 9_090;
     let (world, service) = begin(mode, &["local-1"])?;
-    let mut flows = flows(&world)?;
+    let mut flows = flows(&world, 1)?;
     are_at(&mut flows, "local-1")?;
     world.pod("local-1").serve_udp(NEW)?;
     world.apply(service.slices(NEW, &world.endpoints(&["local-1"])))?;

@@ -277,7 +277,7 @@ fn config_file_changes() -> anyhow::Result<()> {
     command.args(&world.source).arg(format!("--config={}", path.display()));
     command.arg(format!("--hostname-override={NODE}"));
     world.start_without_waiting(command)?;
-    world.proxy().wait_for_line(GUARD, |line| line.contains("full sync took"))?;
+    world.wait_until_synced()?;
     fs::write(&path, format!("{head}mode: x\n"))?;
     world.proxy().wait_for_line(GUARD, |line| line.contains("new configuration is not used"))?;
     ensure!(world.proxy_mut().is_running(), "it goes on with what it has");

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use crate::Once;
 use crate::objects::{Ep, NAMESPACE, Svc, external_ip};
-use crate::traffic::{SILENCE, Traffic, ends, works};
+use crate::traffic::{Traffic, ends, works};
 use crate::world::{From, Mode, TARGET, World, cluster_address};
 
 mod cases;
@@ -86,7 +86,7 @@ fn bad_objects() -> anyhow::Result<()> {
     counted(&world, &cases)
 }
 
-/// The metric has so many objects of each kind.
+/// The metric has this many objects of each kind.
 fn counted(world: &World, cases: &[Case]) -> anyhow::Result<()> {
     let text =
         world.cluster.node(0).probe().http_get(([127, 0, 0, 1], 10_249).into(), "/metrics")?.body;
@@ -212,7 +212,7 @@ fn same_frontend() -> anyhow::Result<()> {
         world.check_pods(CLIENT, cluster_address(1, family), &["local-1"])?;
         world.check_pods(CLIENT, cluster_address(2, family), &["local-2"])?;
         for to in contested {
-            let owner = world.probe(From::Outside).timeout(SILENCE).tcp(to).answer()?.pod;
+            let owner = world.probe(From::Outside).tcp(to).answer()?.pod;
             world.check_pods(From::Outside, to, &[&owner])?;
         }
     }
@@ -220,7 +220,7 @@ fn same_frontend() -> anyhow::Result<()> {
     let said = lines.iter().filter(|l| {
         l.contains(" WARN ") && l.contains("default/first") && l.contains("default/second")
     });
-    // Two frontends in two families; the node port has no address that tells the families apart.
+    // Two frontends in two families; the node port has no address that distinguishes the families.
     let said = said.count();
     ensure!((2..=4).contains(&said), "{said} lines:\n{}", lines.join("\n"));
     // The owner goes: the other one takes over.

@@ -1,6 +1,6 @@
 //! What only the ipvs mode has: virtual servers, draining, schedulers.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -15,6 +15,8 @@ use crate::packets::cluster_cidr;
 use crate::traffic::works;
 use crate::world::{From, GUARD, Mode, TARGET, World, cluster_address};
 
+mod source_ports;
+
 pub(crate) const TESTS: &[PerMode] = &[
     ("servers/graceful-termination", graceful_termination),
     ("servers/termination-timeout", termination_timeout),
@@ -26,6 +28,10 @@ pub(crate) const TESTS: &[PerMode] = &[
     ("servers/node-address-added", node_address_added),
     ("servers/local-fallback", local_fallback),
     ("servers/foreign-interface", foreign_interface),
+    ("servers/address-of-another-node", address_of_another_node),
+    ("servers/source-ports-that-are-node-ports", source_ports::are_node_ports),
+    ("servers/reserved-source-ports", source_ports::reserved),
+    ("servers/handed-to-the-go-kube-proxy", handed_to_go),
 ];
 
 const CLIENT: From = From::Pod("client");
@@ -105,6 +111,8 @@ fn termination_timeout(mode: Mode) -> anyhow::Result<()> {
     let mut long = world.probe(CLIENT).connect(to)?;
     ensure!(long.ping().answer()?.pod == "local-1", "the only endpoint");
     world.serve(&service, &["remote-1"])?;
+    // The one before has the same weight: first the change, then its end.
+    world.settle()?;
     expect_weights(&world, &[1]);
     ensure!(long.ping().answer().is_err(), "the connection was not cut");
     Ok(())
@@ -116,7 +124,7 @@ fn find(world: &World, family: IpFamily) -> anyhow::Result<String> {
     Ok(list.lines().filter(|line| line.starts_with(marker)).collect::<Vec<_>>().join("\n"))
 }
 
-/// While nobody looks: an endpoint goes, a Service goes, weights become 0. A new start puts all of it right.
+/// While nothing runs: an endpoint goes, a Service goes, weights become 0. A new start puts all of it right.
 fn found_at_start(mode: Mode) -> anyhow::Result<()> {
     let (mut world, service) = begin(mode, &[], &BOTH)?;
     world.serve(&Svc::new("gone", 2).node_port(), &BOTH)?;
@@ -307,7 +315,7 @@ fn local_fallback(mode: Mode) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An interface with our name that is no dummy is somebody else's: said, and left alone.
+/// An interface with our name that is no dummy is another program's: said, and left alone.
 fn foreign_interface(mode: Mode) -> anyhow::Result<()> {
     let mut world = World::without_proxy(mode, &[])?;
     world.on_node("ip", &["link", "add", "kube-ipvs0", "type", "bridge"])?;
@@ -317,6 +325,138 @@ fn foreign_interface(mode: Mode) -> anyhow::Result<()> {
         .proxy()
         .wait_for_line(GUARD, |line| line.contains("kube-ipvs0") && line.contains("bridge"))?;
     world.on_node("ip", &["link", "delete", "kube-ipvs0"])?;
-    world.proxy().wait_for_line(GUARD, |line| line.contains("full sync took"))?;
+    world.wait_until_synced()?;
     Ok(())
+}
+
+/// An external IP that is the address of another node: the node reaches it all the same, other frontends of the Service work, and it is served
+/// once it is no next hop any more.
+fn address_of_another_node(mode: Mode) -> anyhow::Result<()> {
+    let (world, _) = begin(mode, &[], &["local-1"])?;
+    let other = world.cluster.node(1);
+    let spare = |family| SocketAddr::new(crate::objects::external_ip(2, family), 80);
+    let ips = IpFamily::BOTH.map(|family| other.ip(family).to_string());
+    let spares = IpFamily::BOTH.map(|family| spare(family).ip().to_string());
+    let external = ips.iter().chain(&spares).cloned().collect::<Vec<_>>();
+    world.serve(
+        &Svc::new("greedy", 2).node_port().with("/spec/externalIPs", external),
+        &["local-1"],
+    )?;
+    world.settle()?;
+    for family in IpFamily::BOTH {
+        let ip = other.ip(family).to_string();
+        world.proxy().wait_for_line(GUARD, |line| {
+            line.contains("next hop") && line.contains(&ip) && line.contains("default/greedy:p")
+        })?;
+        let listener = SocketAddr::new(other.ip(family), 7_000);
+        let _listener = other.netns().run(|| TcpListener::bind(listener))?;
+        let stream = world.cluster.node(0).netns().run(|| TcpStream::connect(listener));
+        stream.with_context(|| format!("the node cannot reach {listener}"))?;
+        world.check_pods(CLIENT, cluster_address(2, family), &["local-1"])?;
+        world.check_pods(From::Outside, world.node_port(2, family), &["local-1"])?;
+        world.check_pods(From::Outside, spare(family), &["local-1"])?;
+        // What goes through the other node goes there.
+        world.check_pods(
+            From::Node,
+            world.pod("remote-1").address(family, TARGET),
+            &["remote-1"],
+        )?;
+    }
+    let lines = world.proxy().lines();
+    let said = lines.iter().filter(|line| line.contains("next hop")).count();
+    ensure!(said == 2, "said {said} times");
+    let net = plan::pod_net(1).v4.to_string();
+    world.on_node("ip", &["route", "delete", &net])?;
+    let to = SocketAddr::new(other.ip(IpFamily::V4), 80);
+    works(world.probe(CLIENT), to);
+    world.proxy().wait_for_line(GUARD, |line| line.contains("not refused any more"))?;
+    Ok(())
+}
+
+/// Sets of the Go kube-proxy: name, type, and what else its `ipset create -exist` says.
+const GO_SETS: [(&str, &str); 16] = [
+    ("LOOP-BACK", "hash:ip,port,ip"),
+    ("CLUSTER-IP", "hash:ip,port"),
+    ("EXTERNAL-IP", "hash:ip,port"),
+    ("EXTERNAL-IP-LOCAL", "hash:ip,port"),
+    ("LOAD-BALANCER", "hash:ip,port"),
+    ("LOAD-BALANCER-LOCAL", "hash:ip,port"),
+    ("LOAD-BALANCER-FW", "hash:ip,port"),
+    ("LOAD-BALANCER-SOURCE-IP", "hash:ip,port,ip"),
+    ("LOAD-BALANCER-SOURCE-CIDR", "hash:ip,port,net"),
+    ("NODE-PORT-TCP", "bitmap:port"),
+    ("NODE-PORT-LOCAL-TCP", "bitmap:port"),
+    ("NODE-PORT-UDP", "bitmap:port"),
+    ("NODE-PORT-LOCAL-UDP", "bitmap:port"),
+    ("NODE-PORT-SCTP-HASH", "hash:ip,port"),
+    ("NODE-PORT-LOCAL-SCTP-HASH", "hash:ip,port"),
+    ("HEALTH-CHECK-NODE-PORT", "bitmap:port"),
+];
+
+/// An older image comes back: each of its sets, its chains, its virtual servers over ours, and packets pass all the while.
+fn handed_to_go(mode: Mode) -> anyhow::Result<()> {
+    let (mut world, _) = begin(mode, &[], &BOTH)?;
+    world.stop()?;
+    for family in IpFamily::BOTH {
+        let (prefix, name) = match family {
+            IpFamily::V4 => ("KUBE-", "inet"),
+            IpFamily::V6 => ("KUBE-6-", "inet6"),
+        };
+        for (set, kind) in GO_SETS {
+            let mut set = format!("{prefix}{set}");
+            set.truncate(31);
+            let mut words = vec!["create", set.as_str(), kind];
+            if kind == "bitmap:port" {
+                words.extend(["range", "0-65535"]);
+            } else {
+                words.extend(["family", name, "hashsize", "1024", "maxelem", "65536"]);
+            }
+            words.push("-exist");
+            world.on_node("ipset", &words).with_context(|| format!("{set}, {kind}"))?;
+        }
+        world.on_node(
+            "ipset",
+            &["create", &format!("{prefix}IPVS-IPS"), "hash:ip", "family", name, "-exist"],
+        )?;
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), go_chains(prefix))?;
+        let path = file.path().to_str().context("a path of text")?;
+        world.on_node(&mode.program(family, "-restore"), &["--noflush", path])?;
+        let server = cluster_address(1, family).to_string();
+        world.on_node("ipvsadm", &["-E", "-t", &server, "-s", "rr"])?;
+        world.check_pods(CLIENT, cluster_address(1, family), &BOTH)?;
+        world.check_pods(From::Node, cluster_address(1, family), &BOTH)?;
+        world.check_pods(From::Outside, world.node_port(1, family), &BOTH)?;
+    }
+    Ok(())
+}
+
+/// What the Go kube-proxy writes over chains that are there, as far as these packets meet it.
+fn go_chains(prefix: &str) -> String {
+    let set = |name: &str, flags: &str| format!("-m set --match-set {prefix}{name} {flags}");
+    let (cluster_ip, node_port) = (set("CLUSTER-IP", "dst,dst"), set("NODE-PORT-TCP", "dst"));
+    let (loop_back, health) =
+        (set("LOOP-BACK", "dst,dst,src"), set("HEALTH-CHECK-NODE-PORT", "dst"));
+    let (all, pods) = (set("IPVS-IPS", "dst"), plan::cluster_net());
+    let pods = if prefix == "KUBE-" { pods.v4.to_string() } else { pods.v6.to_string() };
+    format!(
+        "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-POSTROUTING - [0:0]\n:KUBE-NODE-PORT - [0:0]\n:KUBE-LOAD-BALANCER - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n\
+         -A KUBE-POSTROUTING {loop_back} -j MASQUERADE\n\
+         -A KUBE-SERVICES ! -s {pods} {cluster_ip} -j KUBE-MARK-MASQ\n\
+         -A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT\n\
+         -A KUBE-SERVICES {cluster_ip} -j ACCEPT\n\
+         -A KUBE-NODE-PORT -p tcp {node_port} -j KUBE-MARK-MASQ\n\
+         -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN\n\
+         -A KUBE-POSTROUTING -j MARK --xor-mark 0x4000\n\
+         -A KUBE-POSTROUTING -j MASQUERADE\n\
+         -A KUBE-MARK-MASQ -j MARK --or-mark 0x4000\nCOMMIT\n\
+         *filter\n:KUBE-FORWARD - [0:0]\n:KUBE-NODE-PORT - [0:0]\n:KUBE-PROXY-FIREWALL - [0:0]\n:KUBE-SOURCE-RANGES-FIREWALL - [0:0]\n:KUBE-IPVS-FILTER - [0:0]\n:KUBE-IPVS-OUT-FILTER - [0:0]\n\
+         -A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT\n\
+         -A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+         -A KUBE-NODE-PORT {health} -j ACCEPT\n\
+         -A KUBE-SOURCE-RANGES-FIREWALL -j DROP\n\
+         -A KUBE-IPVS-FILTER {cluster_ip} -j RETURN\n\
+         -A KUBE-IPVS-FILTER -m conntrack --ctstate NEW {all} -j REJECT\n\
+         -A KUBE-IPVS-OUT-FILTER -m conntrack --ctstate NEW {all} -j REJECT\nCOMMIT\n"
+    )
 }

@@ -1,29 +1,47 @@
 //! End-to-end tests. The packet cases (`packets/cases.rs`) are one table that every mode has to pass; the other modules look at one property each.
 
+mod attack;
+mod check;
 mod cleanup;
+mod clock;
 mod conntrack;
 mod counted_packets;
+mod docker;
 mod docs;
+mod dump;
+mod explain;
 mod flags;
+mod flows;
 mod input;
 mod ipvs;
 mod life;
+mod localhost;
 mod manifests;
+mod mode;
+mod neighbours;
 mod objects;
+mod old_kernel;
 mod packets;
+mod panics;
+mod repairs;
 mod safety;
 mod servers;
 mod service_metrics;
 mod soak;
 mod switch;
 mod takeover;
+mod times;
+mod trace;
 mod traffic;
+mod unlisted;
 mod userspace;
 mod watch;
 mod world;
 
-use libtest_mimic::{Failed, Trial};
+use kube_proxy_testkit::harness;
+use libtest_mimic::Trial;
 
+pub use crate::times::report_slowest;
 use crate::world::Mode;
 
 /// All tests. `rootless` says that they run without root on the host, where everything has to work all the same.
@@ -41,6 +59,8 @@ pub fn trials(rootless: bool) -> Vec<Trial> {
     }
     trials.extend(switch::trials(rootless));
     trials.push(counted_packets::beside_ipvs(rootless));
+    trials.extend(clock::trials());
+    trials.extend(old_kernel::trials());
     for (name, test) in once() {
         trials.push(trial(name, test));
     }
@@ -58,20 +78,37 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     if mode == Mode::Ipvs {
         return ipvs_tests();
     }
-    let mut tests = [life::TESTS, conntrack::TESTS, safety::PER_MODE].concat();
+    let mut tests = [
+        life::TESTS,
+        conntrack::TESTS,
+        safety::PER_MODE,
+        docker::TESTS,
+        neighbours::TESTS,
+        attack::TESTS,
+        explain::TESTS,
+        check::TESTS,
+        flows::TESTS,
+        trace::TESTS,
+        dump::TESTS,
+    ]
+    .concat();
     if mode.counts_traffic() {
         tests.extend_from_slice(service_metrics::TESTS);
+    }
+    // Rootless, iptables-nft has too small a buffer for that many rules, see docs/iptables.md.
+    let small = rootless && matches!(mode, Mode::IptablesNft | Mode::Userspace);
+    if small {
+        tests.retain(|(name, _)| !attack::LARGE.contains(name));
     }
     if mode == Mode::Userspace {
         tests.retain(|(name, _)| !userspace::NOT_HERE.contains(name));
         tests.extend_from_slice(userspace::TESTS);
         return tests;
     }
-    // Rootless, its program has too small a buffer for that many rules, see docs/iptables.md.
-    if mode != Mode::IptablesNft || !rootless {
+    tests.extend_from_slice(explain::TRANSLATED);
+    if !small {
         tests.extend_from_slice(soak::TESTS);
     }
-    tests.extend_from_slice(life::PRIMARY_ADDRESS_TESTS);
     if mode.is_iptables() {
         tests.extend_from_slice(life::IPTABLES_TESTS);
         tests.extend_from_slice(takeover::TESTS);
@@ -85,17 +122,22 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
 
 /// Fewer than for other modes, as user-mode Linux is slow.
 fn ipvs_tests() -> Vec<PerMode> {
-    const SHARED: [&str; 6] = [
+    const SHARED: [&str; 8] = [
         "life/restart-after-sigkill",
         "life/endpoint-removed",
         "life/service-ports-changed",
         "life/affinity-sticks",
+        "life/node-address-changes",
         "conntrack/pod-replaced",
         "conntrack/scaled-to-zero-and-back",
+        "conntrack/removed-while-down",
     ];
     let shared = [life::TESTS, conntrack::TESTS].concat().into_iter();
-    let own = [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS].concat();
-    shared.filter(|(name, _)| SHARED.contains(name)).chain(own).collect()
+    let own =
+        [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS, attack::TESTS, explain::TESTS]
+            .concat();
+    let asked = [check::TESTS, flows::TESTS, trace::TESTS, dump::TESTS].concat();
+    shared.filter(|(name, _)| SHARED.contains(name)).chain(own).chain(asked).collect()
 }
 
 fn once() -> Vec<Once> {
@@ -107,14 +149,24 @@ fn once() -> Vec<Once> {
         servers::TESTS,
         switch::TESTS,
         cleanup::TESTS,
+        repairs::TESTS,
+        unlisted::TESTS,
         safety::TESTS,
         docs::TESTS,
+        explain::ONCE,
+        panics::TESTS,
+        mode::TESTS,
+        localhost::ONCE,
         userspace::ONCE,
     ]
     .concat()
 }
 
-/// A test whose error is printed with its causes.
-fn trial(name: &str, test: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
-    Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
+/// A test whose time is noted.
+fn trial(name: &str, test: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static) -> Trial {
+    let own_name = name.to_owned();
+    harness::trial(name, move || {
+        let _took = times::Watch::start(own_name.clone());
+        test()
+    })
 }

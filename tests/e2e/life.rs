@@ -3,7 +3,7 @@
 mod affinity;
 mod cleanup;
 mod endpoints;
-mod node;
+pub(crate) mod node;
 mod partial;
 mod policy;
 mod repair;
@@ -29,11 +29,8 @@ pub(crate) const TESTS: &[PerMode] = &[
     ("life/affinity-expires", affinity::expires),
     ("life/affinity-endpoint-removed", affinity::endpoint_removed),
     ("life/affinity-switched-off", affinity::switched_off),
+    ("life/node-address-changes", node::address_changes),
 ];
-
-/// Those of modes whose node ports follow the address of the node.
-pub(crate) const PRIMARY_ADDRESS_TESTS: &[PerMode] =
-    &[("life/node-address-changes", node::address_changes)];
 
 /// Those that look at the table of nftables.
 pub(crate) const NFTABLES_TESTS: &[PerMode] =

@@ -4,11 +4,22 @@
 
 use std::process::ExitCode;
 
-use kube_proxy_testkit::sandbox;
+use kube_proxy_testkit::{harness, sandbox};
 use libtest_mimic::Arguments;
+
+/// Most tests wait most of the time, so processors have several; a single one, such as that of user-mode Linux, is busy with one.
+fn threads() -> usize {
+    match std::thread::available_parallelism().map_or(1, usize::from) {
+        1 => 1,
+        processors => 3 * processors,
+    }
+}
 
 fn main() -> ExitCode {
     let sandbox = sandbox::enter_or_reexec();
-    let arguments = Arguments::from_args();
-    libtest_mimic::run(&arguments, kube_proxy_tests::trials(sandbox.rootless)).exit_code()
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(threads());
+    let code = harness::run(&arguments, kube_proxy_tests::trials(sandbox.rootless));
+    kube_proxy_tests::report_slowest();
+    code
 }

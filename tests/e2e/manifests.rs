@@ -29,6 +29,7 @@ pub(crate) const TESTS: &[Once] = &[
     ("manifests/duplicate", duplicate),
     ("manifests/file-away-for-a-while", away_for_a_while),
     ("manifests/missing-path", missing_path),
+    ("manifests/without-a-node", without_a_node),
 ];
 
 const CLIENT: From = From::Pod("client");
@@ -265,4 +266,27 @@ fn away_for_a_while() -> anyhow::Result<()> {
 fn missing_path() -> anyhow::Result<()> {
     let run = crate::flags::run(&["--manifests=/nowhere/at-all"], &[])?;
     run.fails_with("manifests /nowhere/at-all: No such file or directory")
+}
+
+/// In a mode that asks for the Node's address: manifests are complete once they are read, so nothing is waited for.
+fn without_a_node() -> anyhow::Result<()> {
+    let mut world = World::without_proxy(Mode::Nftables, &[])?;
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("all.yaml");
+    let service = Svc::new("web", 1).node_port();
+    fs::write(&path, documents(&world, &service, &["local-1"]))?;
+    start(&mut world, &path)?;
+    answers(&world, 1, "local-1");
+    let lines = world.proxy().lines();
+    let unknown = lines.iter().filter(|line| line.contains("the manifests have no Node"));
+    ensure!(unknown.count() == 1, "not one line about the Node:\n{}", lines.join("\n"));
+    let waited = lines.iter().any(|line| line.contains("within 30 s"));
+    ensure!(!waited, "waited for a Node:\n{}", lines.join("\n"));
+    // Node ports follow once the address is known.
+    let node = document(&node(NODE, 0, "zone-a"));
+    fs::write(&path, format!("{}{node}", documents(&world, &service, &["local-1"])))?;
+    for family in IpFamily::BOTH {
+        becomes(world.probe(From::Outside), world.node_port(1, family), "local-1");
+    }
+    Ok(())
 }

@@ -105,7 +105,7 @@ impl Svc {
         IpFamily::BOTH.iter().map(|f| self.slice(*f, "", target, endpoints)).collect()
     }
 
-    /// A slice of one family; `suffix` tells several of one Service apart.
+    /// A slice of one family; `suffix` distinguishes several of one Service.
     pub(crate) fn slice(
         &self,
         family: IpFamily,

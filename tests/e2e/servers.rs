@@ -18,7 +18,10 @@ use crate::traffic::becomes;
 use crate::world::{From, GUARD, Mode, NODE, TARGET, World, cluster_address};
 
 mod events;
+
+pub(crate) use events::event;
 mod health_ports;
+mod start;
 
 pub(crate) const TESTS: &[Once] = &[
     ("servers/health", health),
@@ -27,8 +30,12 @@ pub(crate) const TESTS: &[Once] = &[
     ("servers/metrics", metrics),
     ("servers/proxy-mode-and-configz", proxy_mode_and_configz),
     ("servers/addresses", addresses),
+    ("servers/wildcard-is-both-families", wildcards),
+    ("servers/wildcard-without-ipv6", wildcard_without_ipv6),
     ("servers/address-in-use", address_in_use),
     ("servers/address-in-use-hard-fail", events::hard_fail),
+    ("servers/open-while-the-api-server-is-away", start::api_server_away),
+    ("servers/node-state-counts-from-the-start", start::tainted_node),
     ("servers/methods", methods),
     ("servers/slow-clients", slow_clients),
     ("servers/health-ports-follow-endpoints", health_ports::follow_endpoints),
@@ -39,7 +46,7 @@ pub(crate) const TESTS: &[Once] = &[
 ];
 
 const HEALTH: u16 = 10_256;
-const METRICS: u16 = 10_249;
+pub(crate) const METRICS: u16 = 10_249;
 
 fn world(flags: &[&str]) -> anyhow::Result<World> {
     World::with_flags(Mode::IptablesNft, flags)
@@ -50,7 +57,7 @@ fn loopback(port: u16) -> SocketAddr {
 }
 
 /// Asks from the node itself.
-fn get(world: &World, port: u16, path: &str) -> anyhow::Result<HttpResponse> {
+pub(crate) fn get(world: &World, port: u16, path: &str) -> anyhow::Result<HttpResponse> {
     world.cluster.node(0).probe().http_get(loopback(port), path)
 }
 
@@ -105,7 +112,7 @@ impl Programs {
 }
 
 /// Where a program is.
-fn found(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn found(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("PATH").context("a search path")?;
     let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     let mut found = places.map(|place| place.join(name)).filter(|program| program.exists());
@@ -123,15 +130,18 @@ fn unhealthy() -> anyhow::Result<()> {
     world.settle()?;
     programs.take_away()?;
     world.serve(&Svc::new("web", 1), &["local-2"])?;
-    for path in ["/healthz", "/livez"] {
-        let answer = eventually(GUARD, || {
+    // The first family that is late makes the answer 503; the other follows.
+    for path in ["/healthz", "/livez", "/readyz"] {
+        eventually(GUARD, || {
             let answer = get(&world, HEALTH, path)?;
-            ensure!(answer.status == 503, "{path}: {}", answer.status);
-            Ok(answer)
+            let body: Value = serde_json::from_str(&answer.body)?;
+            ensure!(answer.status == 503, "{path}: {body}");
+            ensure!(body["healthy"] == json!(false), "{path}: {body}");
+            for family in ["IPv4", "IPv6"] {
+                ensure!(body["status"][family]["healthy"] == json!(false), "{path}: {body}");
+            }
+            Ok(())
         });
-        let body: Value = serde_json::from_str(&answer.body)?;
-        ensure!(body["healthy"] == json!(false), "{path}: {body}");
-        ensure!(body["status"]["IPv4"]["healthy"] == json!(false), "{path}: {body}");
     }
     becomes(world.probe(From::Pod("client")), cluster_address(1, IpFamily::V4), "local-1");
     let failures = sample(
@@ -139,17 +149,26 @@ fn unhealthy() -> anyhow::Result<()> {
         "kubeproxy_sync_proxy_rules_iptables_restore_failures_total{ip_family=\"IPv4\"}",
     )?;
     ensure!(failures.is_some_and(|count| count >= 1.0), "failures are counted: {failures:?}");
+    let failing = "kubeproxy_sync_failing{ip_family=\"IPv4\",reason=\"";
+    let reasons = |value: f64| -> anyhow::Result<usize> {
+        let reasons = ["unsupported", "busy", "refused", "io"].into_iter();
+        let values = reasons.map(|reason| sample(&world, &format!("{failing}{reason}\"}}")));
+        let values = values.collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(values.into_iter().filter(|known| *known == Some(value)).count())
+    };
+    ensure!(reasons(1.0)? == 1, "one reason is given");
     programs.put()?;
     for family in IpFamily::BOTH {
         becomes(world.probe(From::Pod("client")), cluster_address(1, family), "local-2");
     }
-    for path in ["/healthz", "/livez"] {
+    for path in ["/healthz", "/livez", "/readyz"] {
         eventually(GUARD, || {
             let status = get(&world, HEALTH, path)?.status;
             ensure!(status == 200, "{path}: {status}");
             Ok(())
         });
     }
+    ensure!(reasons(0.0)? == 4, "no reason is left");
     Ok(())
 }
 
@@ -238,6 +257,7 @@ fn metrics() -> anyhow::Result<()> {
         "kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy=\"internal\",ip_family=\"IPv6\"}".to_owned(),
         "kubeproxy_proxy_healthz_total{code=\"200\"}".to_owned(),
         "kubeproxy_invalid_objects{kind=\"Service\"}".to_owned(),
+        "kubeproxy_conntrack_entries_limit".to_owned(),
     ] {
         let value = sample(&world, &name)?;
         ensure!(value.is_some_and(|value| value > 0.0), "{name}: {value:?} in:\n{}", answer.body);
@@ -344,11 +364,46 @@ fn addresses() -> anyhow::Result<()> {
     off.settle()
 }
 
-/// Somebody else has the port: services work, and the server comes once the port is free.
+/// A wildcard of either family stands for both, in both servers.
+fn wildcards() -> anyhow::Result<()> {
+    for wildcard in ["0.0.0.0", "[::]"] {
+        let flags = [
+            format!("--healthz-bind-address={wildcard}:{HEALTH}"),
+            format!("--metrics-bind-address={wildcard}:{METRICS}"),
+        ];
+        let world = world(&flags.each_ref().map(String::as_str))?;
+        let outside = world.cluster.client().probe();
+        for (port, family) in
+            [HEALTH, METRICS].into_iter().flat_map(|port| IpFamily::BOTH.map(|f| (port, f)))
+        {
+            let to = SocketAddr::new(world.cluster.node(0).ip(family), port);
+            let answer = outside.http_get(to, "/healthz")?;
+            ensure!(answer.status == 200, "{wildcard}, {to}: {answer:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The usual address works on a node whose IPv6 is turned off.
+fn wildcard_without_ipv6() -> anyhow::Result<()> {
+    let mut world = World::without_proxy(Mode::IptablesNft, &[])?;
+    let off = ["ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"];
+    world.cluster.node(0).netns().sysctl(&off.map(|name| (name, "1")))?;
+    world.start_without_waiting(world.command()?)?;
+    let node = SocketAddr::new(world.cluster.node(0).ip(IpFamily::V4), HEALTH);
+    eventually(GUARD, || {
+        let answer = world.cluster.client().probe().http_get(node, "/healthz")?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Another program has the port: services work, and the server comes once the port is free.
 fn address_in_use() -> anyhow::Result<()> {
     let mut world = World::without_proxy(Mode::IptablesNft, &[])?;
     let holder = world.cluster.node(0).netns().run(|| TcpListener::bind(loopback(METRICS)))?;
-    world.start()?;
+    world.start_without_waiting(world.command()?)?;
     world.proxy().wait_for_line(GUARD, |line| {
         line.contains("ERROR") && line.contains("127.0.0.1:10249") && line.contains("in use")
     })?;
@@ -381,10 +436,14 @@ fn methods() -> anyhow::Result<()> {
     for (port, path) in [(HEALTH, "/healthz"), (METRICS, "/metrics")] {
         let head = raw(&world, port, &request("HEAD", path, ""))?;
         ensure!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
-        for method in ["POST", "PUT", "DELETE", "BREW"] {
+        for method in ["OPTIONS", "POST", "PUT", "DELETE", "BREW"] {
             let answer = raw(&world, port, &request(method, path, "Content-Length: 0\r\n"))?;
-            ensure!(answer.starts_with("HTTP/1.1 405 "), "{method}: {answer}");
+            ensure!(answer.starts_with("HTTP/1.1 200 "), "{method}: {answer}");
+            let answer = raw(&world, port, &request(method, "/", "Content-Length: 0\r\n"))?;
+            ensure!(answer.starts_with("HTTP/1.1 404 "), "{method}: {answer}");
         }
+        let old = raw(&world, port, &format!("OPTIONS {path} HTTP/1.0\r\n\r\n"))?;
+        ensure!(old.starts_with("HTTP/1.0 200 "), "{old}");
         let long = format!("X-Long: {}\r\n", "x".repeat(100_000));
         // The server may close before it has read all of that.
         if let Ok(answer) = raw(&world, port, &request("GET", path, &long)) {
@@ -402,7 +461,7 @@ fn slow_clients() -> anyhow::Result<()> {
     let world = world(&[])?;
     let mut slow = Vec::new();
     for port in [HEALTH, METRICS] {
-        for _ in 0..40 {
+        for _ in 0..100 {
             let mut stream =
                 world.cluster.node(0).netns().run(|| TcpStream::connect(loopback(port)))?;
             stream.write_all(b"GET /healthz HTTP/1.1\r\nHost:")?;
@@ -415,8 +474,8 @@ fn slow_clients() -> anyhow::Result<()> {
         }
     }
     world.settle()?;
-    // Even more of them are got rid of after a while.
-    for _ in 0..100 {
+    // Even more of them make room one after the other.
+    for _ in 0..300 {
         let stream = world.cluster.node(0).netns().run(|| TcpStream::connect(loopback(HEALTH)))?;
         slow.push(stream);
     }

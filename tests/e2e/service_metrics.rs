@@ -96,7 +96,7 @@ fn connections(mode: Mode) -> anyhow::Result<()> {
     connect(&world, CLIENT, 1, 5)?;
     connect(&world, From::Outside, 1, 3)?;
     ensure_counted(&world, mode, 8)?;
-    // These are read by nobody before the service looks different.
+    // These are read by nothing before the service looks different.
     connect(&world, CLIENT, 1, 2)?;
     world.serve(&service, &["local-1", "remote-1"])?;
     world.settle()?;
@@ -112,7 +112,7 @@ fn connections(mode: Mode) -> anyhow::Result<()> {
     ensure_counted(&world, mode, 12)?;
     // Counters of processes start at zero, whatever the kernel counted before.
     world.stop()?;
-    // Without the process there is nobody who could answer.
+    // Without the process nothing answers.
     if mode != Mode::Userspace {
         connect(&world, CLIENT, 1, 1)?;
         summed_up(&world, mode);

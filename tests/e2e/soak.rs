@@ -17,11 +17,11 @@ use crate::world::{Mode, World};
 
 pub(crate) const TESTS: &[PerMode] = &[("soak/random-changes", random_changes)];
 
-/// How long it takes when nobody says.
+/// How long it takes by default.
 const SECONDS: u64 = 5;
 /// Longest pause between two changes: some meet in one sync, others do not.
 const MAX_PAUSE_MS: u64 = 20;
-/// One in so many changes is followed by a restart.
+/// One in this many changes is followed by a restart.
 const RESTART_EVERY: u64 = 150;
 
 fn variable(name: &str) -> anyhow::Result<Option<u64>> {

@@ -1,4 +1,4 @@
-//! From one mode to another, under traffic: what the old mode left is removed, and nobody notices.
+//! From one mode to another, under traffic: what the old mode left is removed, and no client notices.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -14,6 +14,7 @@ use kube_proxy_testkit::eventually::eventually;
 use kube_proxy_testkit::probe::{Connection, UdpFlow};
 use libtest_mimic::Trial;
 
+use crate::conntrack::{are_at, fall_silent, flows};
 use crate::objects::{Svc, cluster_ip};
 use crate::takeover;
 use crate::traffic::Traffic;
@@ -23,6 +24,15 @@ use crate::{Once, trial};
 pub(crate) const TESTS: &[Once] = &[
     ("switch/from-go-iptables-to-nftables", from_go_iptables),
     ("switch/from-go-nftables-to-iptables", from_go_nftables),
+    ("switch/udp-of-what-went/iptables-legacy-to-nftables", || {
+        udp_of_what_went(Mode::IptablesLegacy, Mode::Nftables)
+    }),
+    ("switch/udp-of-what-went/iptables-nft-to-nftables", || {
+        udp_of_what_went(Mode::IptablesNft, Mode::Nftables)
+    }),
+    ("switch/udp-of-what-went/nftables-to-iptables-legacy", || {
+        udp_of_what_went(Mode::Nftables, Mode::IptablesLegacy)
+    }),
 ];
 
 /// Pause between two messages on a connection that lasts.
@@ -57,7 +67,7 @@ fn pair(from: Mode, to: Mode) -> anyhow::Result<()> {
     ensure!(!left_beside(&world, from, to)?.is_empty(), "{from} has something on the node");
     // What the userspace mode copies ends with its process, and so do its ports before the rules of the next mode are there.
     let ends = from == Mode::Userspace;
-    // It has no way to take over UDP flows; they start anew.
+    // It has no way to take over UDP flows; they start again.
     let lasting = if ends { None } else { Some(Lasting::start(&world, to != Mode::Userspace)?) };
     let traffic = Traffic::to_service(&world, 1)?;
     world.stop()?;
@@ -89,6 +99,32 @@ fn pair(from: Mode, to: Mode) -> anyhow::Result<()> {
         report.check_no_failure().with_context(|| format!("connections to {address}"))?;
     }
     serves(&world)
+}
+
+/// UDP flows to what is removed between the end of the old mode and the start of the new one end as well; others continue.
+fn udp_of_what_went(from: Mode, to: Mode) -> anyhow::Result<()> {
+    let mut world = World::new(from)?;
+    let all = |name, number| Svc::new(name, number).udp().load_balancer().external_ips();
+    for service in [all("gone", 1), all("fewer", 2), all("right", 3)] {
+        world.serve(&service, &["local-1"])?;
+    }
+    world.settle()?;
+    let mut removed = flows(&world, 1)?;
+    let (mut kept, external): (Vec<_>, Vec<_>) =
+        flows(&world, 2)?.into_iter().partition(|(what, _)| what.contains("cluster IP"));
+    removed.extend(external);
+    kept.extend(flows(&world, 3)?);
+    are_at(&mut removed, "local-1")?;
+    are_at(&mut kept, "local-1")?;
+    world.stop()?;
+    world.delete("Service", "gone")?;
+    world.apply([Svc::new("fewer", 2).udp().object()])?;
+    // What was removed is still reached: no proxy has run since.
+    are_at(&mut removed, "local-1")?;
+    world.use_mode(to);
+    world.start()?;
+    fall_silent(&mut removed)?;
+    are_at(&mut kept, "local-1")
 }
 
 /// The new mode serves, by all frontends.

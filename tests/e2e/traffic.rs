@@ -1,11 +1,11 @@
-//! Traffic that goes on while something happens, and ways to look at what becomes of it.
+//! Traffic that continues while something happens, and ways to look at what becomes of it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::IpFamily;
-use kube_proxy_testkit::eventually::eventually;
+use kube_proxy_testkit::eventually::{Patience, eventually};
 use kube_proxy_testkit::probe::{Outcome, Probe};
 use kube_proxy_testkit::prober::{Prober, Report};
 
@@ -66,7 +66,7 @@ impl Traffic {
         Ok(reports)
     }
 
-    /// Ends it, and tells what became of the connections to each address.
+    /// Ends it, and reports what became of the connections to each address.
     pub(crate) fn end(self) -> Vec<(String, Report)> {
         self.go_on();
         self.0.into_iter().map(|(to, prober)| (to, prober.stop())).collect()
@@ -75,9 +75,11 @@ impl Traffic {
 
 /// Waits until exactly this pod answers, several times in a row.
 pub(crate) fn becomes(probe: Probe<'_>, to: SocketAddr, pod: &str) {
+    let mut patience = Patience::default();
     eventually(GUARD, || {
+        let probe = probe.timeout(patience.grow());
         for _ in 0..5 {
-            let answer = probe.timeout(SILENCE).tcp(to).answer()?;
+            let answer = probe.tcp(to).answer()?;
             ensure!(answer.pod == pod, "{to}: {} answers, not {pod}", answer.pod);
         }
         Ok(())
@@ -86,7 +88,10 @@ pub(crate) fn becomes(probe: Probe<'_>, to: SocketAddr, pod: &str) {
 
 /// Waits until something answers.
 pub(crate) fn works(probe: Probe<'_>, to: SocketAddr) {
-    eventually(GUARD, || probe.timeout(SILENCE).tcp(to).answer().with_context(|| to.to_string()));
+    let mut patience = Patience::default();
+    eventually(GUARD, || {
+        probe.timeout(patience.grow()).tcp(to).answer().with_context(|| to.to_string())
+    });
 }
 
 /// Waits until a connection ends like this, several times in a row.

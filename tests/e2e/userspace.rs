@@ -1,4 +1,4 @@
-//! What only the userspace mode has, and the NodePorts on localhost that nftables mode borrows from it.
+//! What only the userspace mode has.
 
 use std::net::SocketAddr;
 
@@ -7,9 +7,9 @@ use kube_proxy_core::IpFamily;
 use kube_proxy_testkit::eventually::eventually;
 use serde_json::json;
 
-use crate::objects::{Svc, node_port, vip};
+use crate::objects::{Svc, vip};
 use crate::traffic::{SILENCE, becomes, works};
-use crate::world::{From, GUARD, Mode, TARGET, World, cluster_address};
+use crate::world::{From, GUARD, Mode, World, cluster_address};
 use crate::{Once, PerMode};
 
 pub(crate) const TESTS: &[PerMode] = &[
@@ -23,7 +23,6 @@ pub(crate) const TESTS: &[PerMode] = &[
 ];
 
 pub(crate) const ONCE: &[Once] = &[
-    ("nftables/localhost-node-ports", localhost_node_ports),
     ("userspace/refuses-loopback", refuses_loopback),
     ("userspace/to-and-from-iptables", to_and_from_iptables),
 ];
@@ -216,14 +215,14 @@ fn metrics(mode: Mode) -> anyhow::Result<()> {
     let world = World::new(mode)?;
     world.serve(&Svc::new("web", 1), &["local-1"])?;
     world.settle()?;
-    // Nobody listens there.
+    // Nothing listens there.
     let service = Svc::new("dead", 2);
     world.apply([service.object()])?;
     world.apply(service.slices(9, &world.endpoints(&["local-1"])))?;
     world.settle()?;
     let _open = world.probe(CLIENT).connect(cluster_address(1, IpFamily::V4))?;
     let outcome = world.probe(CLIENT).tcp(cluster_address(2, IpFamily::V4));
-    ensure!(outcome.is_closed(), "{outcome}");
+    ensure!(outcome.to_string().contains("reset"), "{outcome}");
     eventually(GUARD, || {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 10_249));
         let text = world.cluster.node(0).probe().http_get(loopback, "/metrics")?.body;
@@ -235,38 +234,6 @@ fn metrics(mode: Mode) -> anyhow::Result<()> {
         }
         Ok(())
     });
-    Ok(())
-}
-
-/// TCP and UDP at loopback, in both families; without the flag nobody is there.
-fn localhost_node_ports() -> anyhow::Result<()> {
-    let mut world = World::without_proxy(Mode::Nftables, &["--nftables-localhost-nodeports"])?;
-    world.start()?;
-    let web = Svc::new("web", 1).node_port().external_local();
-    world.serve(&web, &["local-1", "remote-1"])?;
-    world.serve(&Svc::new("dns", 2).udp().node_port(), &["local-1"])?;
-    world.settle()?;
-    let loopback = |family, number| match family {
-        IpFamily::V4 => SocketAddr::from(([127, 0, 0, 1], node_port(number))),
-        IpFamily::V6 => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], node_port(number))),
-    };
-    for family in IpFamily::BOTH {
-        world.check_pods(From::Node, loopback(family, 1), &["local-1", "remote-1"])?;
-        let answer = world.probe(From::Node).udp(loopback(family, 2)).answer()?;
-        ensure!(answer.pod == "local-1", "{answer:?}");
-        // The rules go on serving the node's other addresses.
-        becomes(world.probe(From::Outside), world.node_port(1, family), "local-1");
-    }
-    world.apply(web.slices(TARGET, &world.endpoints(&["local-2"])))?;
-    world.delete("Service", "dns")?;
-    for family in IpFamily::BOTH {
-        becomes(world.probe(From::Node), loopback(family, 1), "local-2");
-        eventually(GUARD, || {
-            let outcome = world.probe(From::Node).udp(loopback(family, 2));
-            ensure!(outcome.is_refused(), "{outcome} of a service that is gone");
-            Ok(())
-        });
-    }
     Ok(())
 }
 
@@ -312,7 +279,7 @@ fn to_and_from_iptables() -> anyhow::Result<()> {
             ensure!(outcome.is_timed_out(), "{mode}, {to}: {outcome}");
         }
         let repaired =
-            world.proxy().lines().into_iter().find(|line| line.contains("writing them anew"));
+            world.proxy().lines().into_iter().find(|line| line.contains("writing them again"));
         ensure!(repaired.is_none(), "{mode}: {repaired:?}");
     }
     Ok(())

@@ -1,11 +1,12 @@
 //! An API server that misbehaves or is away: traffic keeps its last good state, and changes arrive as soon as they can.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use fake_apiserver::{ApiServer, Failure, Options, StreamingLists, Verb};
 use kube_proxy_core::IpFamily;
-use kube_proxy_testkit::api::{ApiServer, Failure, Options, StreamingLists, Verb};
 use kube_proxy_testkit::eventually::eventually;
 use kube_proxy_testkit::probe::Outcome;
 
@@ -15,6 +16,9 @@ use crate::traffic::{Traffic, becomes, ends};
 use crate::world::{From, GUARD, Mode, NODE, OTHER_NODE, World, cluster_address};
 
 pub(crate) const TESTS: &[Once] = &[
+    ("watch/protobuf-by-default", protobuf),
+    ("watch/json-if-configured", json),
+    ("watch/server-without-protobuf", json_only),
     ("watch/dropped", dropped),
     ("watch/silent", silent),
     ("watch/expired", expired),
@@ -27,6 +31,7 @@ pub(crate) const TESTS: &[Once] = &[
     ("watch/malformed-lines", malformed_lines),
     ("watch/bookmarks", bookmarks),
     ("watch/no-request-storm", no_request_storm),
+    ("watch/nothing-to-do", nothing_to_do),
     ("watch/starts-without-server", starts_without_server),
     ("watch/no-certificates-on-the-machine", no_certificates),
 ];
@@ -76,6 +81,43 @@ fn unchanged(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn protobuf() -> anyhow::Result<()> {
+    format(&[], false, "application/vnd.kubernetes.protobuf;stream=watch")
+}
+
+fn json() -> anyhow::Result<()> {
+    format(&["--kube-api-content-type=application/json"], false, "application/json")
+}
+
+fn json_only() -> anyhow::Result<()> {
+    format(&[], true, "application/json")
+}
+
+/// All watches are of one content type, and changes arrive by them, also after a list by pages.
+fn format(flags: &[&str], json_only: bool, expected: &str) -> anyhow::Result<()> {
+    let mut world = World::without_proxy(MODE, flags)?;
+    world.api.faults().json_only(json_only);
+    world.start()?;
+    begin(&world)?;
+    let traffic = Traffic::to_service(&world, 1)?;
+    world.api.faults().streaming_lists(StreamingLists::Refused);
+    world.api.stop();
+    change(&world)?;
+    world.api.faults().compact_history();
+    resume(&world)?;
+    changed(&world)?;
+    traffic.stop()?;
+    for resource in ["services", "endpointslices"] {
+        let log = world.api.requests();
+        let watches = log.stats(Verb::Watch, resource).content_types;
+        ensure!(watches.keys().eq([expected]), "{resource}: {watches:?}");
+        let lists = log.stats(Verb::List, resource).content_types;
+        let whole = expected.trim_end_matches(";stream=watch");
+        ensure!(lists.keys().eq([whole]), "{resource}: {lists:?}");
+    }
+    Ok(())
+}
+
 fn dropped() -> anyhow::Result<()> {
     let world = world()?;
     let traffic = Traffic::to_service(&world, 1)?;
@@ -104,7 +146,7 @@ fn silent() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The server has forgotten the version at which a watch is to go on (410): what was deleted meanwhile must go too.
+/// The server has forgotten the version at which a watch is to continue (410): what was deleted meanwhile must go too.
 fn expired() -> anyhow::Result<()> {
     let world = world()?;
     let traffic = Traffic::to_service(&world, 1)?;
@@ -207,7 +249,7 @@ fn without_streaming(mode: StreamingLists) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lines that are no JSON, as from a proxy in between that cuts them.
+/// Events that cannot be read, as from a proxy in between that cuts them.
 fn malformed_lines() -> anyhow::Result<()> {
     let world = world()?;
     let traffic = Traffic::to_service(&world, 1)?;
@@ -219,7 +261,7 @@ fn malformed_lines() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A watch on which nothing happens goes on where the last bookmark was, not where the last object was.
+/// A watch on which nothing happens continues where the last bookmark was, not where the last object was.
 fn bookmarks() -> anyhow::Result<()> {
     let mut world = World::without_proxy(MODE, &[])?;
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -257,6 +299,40 @@ fn bookmarks() -> anyhow::Result<()> {
     changed(&world)
 }
 
+/// A proxy without anything to do sleeps: nothing in it looks every second whether something has happened.
+fn nothing_to_do() -> anyhow::Result<()> {
+    const WINDOW: Duration = Duration::from_secs(10);
+    let world = World::with_flags(Mode::Nftables, &["--iptables-sync-period=1h"])?;
+    begin(&world)?;
+    let begin = Instant::now();
+    loop {
+        let before = wake_ups(world.proxy().pid())?;
+        std::thread::sleep(WINDOW);
+        let after = wake_ups(world.proxy().pid())?;
+        let rise = |(thread, count): (&String, &u64)| count - before.get(thread).unwrap_or(count);
+        // The rules are checked now and then, and a connection may be closed.
+        let sum: u64 = after.iter().map(rise).sum();
+        if sum <= 5 {
+            return Ok(());
+        }
+        ensure!(begin.elapsed() < GUARD.max(WINDOW * 6), "{sum} wake-ups in {WINDOW:?}");
+    }
+}
+
+/// How often each thread went to sleep.
+fn wake_ups(pid: u32) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut counts = BTreeMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One may end meanwhile.
+        let thread = thread?;
+        let Ok(status) = std::fs::read_to_string(thread.path().join("status")) else { continue };
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let count = count.context("no such line")?.trim().parse()?;
+        counts.insert(thread.file_name().to_string_lossy().into_owned(), count);
+    }
+    Ok(counts)
+}
+
 /// However long the server fails, it is asked now and then only.
 fn no_request_storm() -> anyhow::Result<()> {
     let world = world()?;
@@ -265,10 +341,11 @@ fn no_request_storm() -> anyhow::Result<()> {
     world.api.faults().fail(Failure::new(500).times(100_000));
     world.api.faults().drop_watches();
     let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(4) {
+    let asked = || world.api.requests().iter().map(|(_, _, stats)| stats.count).sum::<u64>();
+    while begin.elapsed() < Duration::from_secs(4) || (asked() < 4 && begin.elapsed() < GUARD) {
         traffic.go_on();
     }
-    let asked: u64 = world.api.requests().iter().map(|(_, _, stats)| stats.count).sum();
+    let asked = asked();
     // Four kinds, and pauses that double from at least 0.2 s: 1 + 4 requests each in the first 4 s, and a few more on a slow machine.
     ensure!((4..=40).contains(&asked), "{asked} requests in {:?}", begin.elapsed());
     let complaints: Vec<String> = world

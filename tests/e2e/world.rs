@@ -6,18 +6,18 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use fake_apiserver::ApiServer;
 use kube_proxy_core::IpFamily;
-use kube_proxy_testkit::api::ApiServer;
 use kube_proxy_testkit::cluster::{Cluster, plan};
-use kube_proxy_testkit::eventually::eventually;
-use kube_proxy_testkit::kube_proxy::KubeProxy;
+use kube_proxy_testkit::eventually::{Patience, eventually};
+use kube_proxy_testkit::kube_proxy::{KubeProxy, METRICS};
 use kube_proxy_testkit::pod::Pod;
 use kube_proxy_testkit::probe::Probe;
 use serde_json::Value;
@@ -25,7 +25,7 @@ use serde_json::Value;
 use crate::objects::{Ep, NAMESPACE, Svc, cluster_ip, node, node_port};
 
 /// Keeps a test from hanging; far beyond what anything takes.
-pub(crate) const GUARD: Duration = Duration::from_mins(1);
+pub(crate) const GUARD: Duration = Duration::from_mins(5);
 /// Name of the node under test.
 pub(crate) const NODE: &str = "node-a";
 /// Name of the other node.
@@ -54,7 +54,7 @@ impl Mode {
         matches!(self, Self::IptablesLegacy | Self::IptablesNft)
     }
 
-    /// Whether the kernel has it. Most have, as a module that somebody has to load, what ipvs needs; development machines may not.
+    /// Whether the kernel has it. Most have, as a module that has to be loaded, what ipvs needs; development machines may not.
     pub(crate) fn is_here(self, rootless: bool) -> bool {
         self != Self::Ipvs || (!rootless && std::path::Path::new("/proc/self/net/ip_vs").exists())
     }
@@ -150,12 +150,31 @@ impl World {
     /// Starts the proxy, or a new one with the same flags, and waits for its first sync.
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         self.start_without_waiting(self.command()?)?;
-        for family in IpFamily::BOTH {
-            self.proxy().wait_for_line(GUARD, |line| {
-                line.contains("full sync took") && line.contains(&family.to_string())
-            })?;
+        let mut given =
+            self.flags.iter().filter_map(|flag| flag.strip_prefix("--metrics-bind-address="));
+        let mut metrics = match given.next_back() {
+            // Without metrics, a Service that works shows it.
+            Some("") => return self.settle(),
+            Some(address) => address.parse().with_context(|| address.to_owned())?,
+            None => METRICS,
+        };
+        if metrics.ip().is_unspecified() {
+            metrics.set_ip(match metrics.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
         }
-        Ok(())
+        self.synced_at(metrics)
+    }
+
+    /// Waits for the first sync of a proxy with its metrics where they are by default.
+    pub(crate) fn wait_until_synced(&self) -> anyhow::Result<()> {
+        self.synced_at(METRICS)
+    }
+
+    fn synced_at(&self, metrics: SocketAddr) -> anyhow::Result<()> {
+        let netns = self.cluster.node(0).netns();
+        self.proxy().wait_until_synced(netns, metrics, &IpFamily::BOTH, GUARD)
     }
 
     /// Starts a proxy, in place of the one before.
@@ -236,8 +255,8 @@ impl World {
         self.serve(&marker, &["local-1"])?;
         for family in IpFamily::BOTH {
             let to = SocketAddr::new(cluster_ip(200 + number, family), 80);
-            let probe = self.pod("client").probe().timeout(Duration::from_millis(200));
-            eventually(GUARD, || probe.tcp(to).answer());
+            let (probe, mut patience) = (self.pod("client").probe(), Patience::default());
+            eventually(GUARD, || probe.timeout(patience.grow()).tcp(to).answer());
         }
         Ok(())
     }
@@ -349,7 +368,12 @@ pub(crate) fn cluster() -> anyhow::Result<(Cluster, Vec<Pod>)> {
 
 /// An API server that knows the two nodes, in the namespace of node 0.
 pub(crate) fn api(cluster: &Cluster) -> anyhow::Result<ApiServer> {
-    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    api_at(cluster, IpAddr::from([127, 0, 0, 1]))
+}
+
+/// One that listens on this address of node 0.
+pub(crate) fn api_at(cluster: &Cluster, ip: IpAddr) -> anyhow::Result<ApiServer> {
+    let address = SocketAddr::new(ip, 0);
     let api = cluster.node(0).netns().run(|| ApiServer::start(address))?;
     api.apply_many([node(NODE, 0, "zone-a"), node(OTHER_NODE, 1, "zone-b")])
         .map_err(|error| anyhow::anyhow!("{error:?}"))?;

@@ -6,14 +6,18 @@ mod requests;
 mod rules;
 mod scene;
 
+use std::str::FromStr as _;
+
 use anyhow::bail;
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use kube_proxy_testkit::sandbox::{self, Entry, Sandbox};
 
 use self::scene::Scene;
-use crate::output::say;
-use crate::variant::Variant;
-use crate::{binary, host, kernel};
+use crate::{binary, host};
+use kube_proxy_testkit::iptables;
+use kube_proxy_testkit::iptables::Variant;
+use kube_proxy_testkit::say;
 
 /// Requests made to show how they spread.
 const REQUESTS: usize = 100;
@@ -28,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MODE", default_value = "iptables")]
     mode: String,
     /// Which iptables kube-proxy uses [default: what it chooses itself]
-    #[arg(long, value_enum, value_name = "VARIANT")]
+    #[arg(long, value_name = "VARIANT", value_parser = PossibleValuesParser::new(Variant::ALL.map(Variant::name)).try_map(|name| Variant::from_str(&name)))]
     variant: Option<Variant>,
 }
 
@@ -50,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn show(arguments: &Arguments, sandbox: Sandbox) -> anyhow::Result<()> {
     if uses_iptables(&arguments.mode) {
         // On a node without rules kube-proxy chooses nft itself.
-        kernel::check_iptables(arguments.variant.unwrap_or(Variant::Nft))?;
+        iptables::check(arguments.variant.unwrap_or(Variant::Nft))?;
     }
     let form = if sandbox.rootless { "rootless" } else { "as root" };
     say!("\n1. A node, two nginx-like pods and a client, each in a network namespace ({form})");
@@ -72,7 +76,7 @@ fn acts(arguments: &Arguments, scene: &mut Scene) -> anyhow::Result<()> {
     scene.wait_until_served()?;
 
     say!("\n3. The client asks for http://{}/ {REQUESTS} times", scene.service);
-    let spread = requests::show(scene, REQUESTS)?;
+    let spread = requests::show(&scene.client, scene.service, &scene.web, REQUESTS)?;
 
     say!("\n4. What the node now has for the cluster IP");
     let seen = rules::show(scene, &arguments.mode)?;

@@ -11,8 +11,8 @@ use anyhow::bail;
 use clap::Args;
 use kube_proxy_testkit::sandbox::{self, Entry};
 
-use crate::output::say;
 use crate::{binary, host};
+use kube_proxy_testkit::say;
 
 /// Where and what to check.
 #[derive(Debug, Args)]
@@ -20,12 +20,27 @@ pub(crate) struct Arguments {
     /// On a cluster of namespaces on this machine, without kind
     #[arg(long)]
     local: bool,
-    /// Only this mode; may be repeated
+    /// Only this mode; may be repeated. The default on kind: all that the kernel has; with --local: iptables and nftables
     #[arg(long, value_name = "MODE")]
     mode: Vec<String>,
     /// An image that is there already, instead of building one (kind only)
     #[arg(long, value_name = "NAME")]
     image: Option<String>,
+    /// The image with Rust on Debian that the image is built in, where it cannot be pulled under its usual name (kind only)
+    #[arg(long, value_name = "NAME", conflicts_with = "image")]
+    base: Option<String>,
+    /// The image of the nodes, instead of kind's default (kind only)
+    #[arg(long, value_name = "NAME")]
+    node_image: Option<String>,
+    /// An image of the pods that is there already and is loaded into the nodes, instead of one that they pull (kind only)
+    #[arg(long, value_name = "NAME")]
+    pod_image: Option<String>,
+    /// Sets a feature gate for all components of the cluster; may be repeated (kind only)
+    #[arg(long = "feature-gate", value_name = "NAME=BOOL", value_parser = kind::gate)]
+    feature_gates: Vec<(String, bool)>,
+    /// At the end, puts the cluster's own kube-proxy back and runs the checks with it (kind only)
+    #[arg(long)]
+    rollback: bool,
     /// Leaves the cluster (kind only)
     #[arg(long)]
     keep: bool,
@@ -34,18 +49,17 @@ pub(crate) struct Arguments {
     logs: PathBuf,
 }
 
-/// Modes that are checked unless told otherwise.
+/// Modes that are checked on namespaces unless told otherwise.
 const MODES: [&str; 2] = ["iptables", "nftables"];
 
 /// Runs the checks in each mode.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let modes: Vec<&str> = if arguments.mode.is_empty() {
-        MODES.to_vec()
-    } else {
-        arguments.mode.iter().map(String::as_str).collect()
-    };
+    let mut modes: Vec<&str> = arguments.mode.iter().map(String::as_str).collect();
     if !arguments.local {
         return kind::run(arguments, &modes);
+    }
+    if modes.is_empty() {
+        modes = MODES.to_vec();
     }
     if !sandbox::is_inside() {
         host::install_missing()?;

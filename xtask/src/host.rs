@@ -6,12 +6,17 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use kube_proxy_testkit::sandbox::{self, Entry};
 
-use crate::kernel;
-use crate::output::say;
-use crate::variant::Variant;
+use kube_proxy_testkit::iptables;
+use kube_proxy_testkit::iptables::Variant;
+use kube_proxy_testkit::say;
+
+use crate::tools;
+
+/// The program that is a kernel.
+pub(crate) const USER_MODE_LINUX: &str = "linux.uml";
 
 /// Programs that demo, tests and benchmarks start, and the Debian packages that hold them.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -34,11 +39,15 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("modprobe", "kmod"),
     ("ipvsadm", "ipvsadm"),
     ("ipset", "ipset"),
-    (crate::uml::PROGRAM, "user-mode-linux"),
+    ("unzip", "unzip"),
+    (USER_MODE_LINUX, "user-mode-linux"),
 ];
 
+/// How many files a test program has open at most, with some more.
+const OPEN_FILES: u64 = 1024;
+
 /// Programs that boot kernels under emulation.
-pub(crate) const EMULATION: [(&str, &str); 9] = [
+pub(crate) const EMULATION: [(&str, &str); 13] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
@@ -46,8 +55,12 @@ pub(crate) const EMULATION: [(&str, &str); 9] = [
     ("strip", "binutils"),
     ("conntrack", "conntrack"),
     ("ip", "iproute2"),
+    ("ipset", "ipset"),
+    ("ipvsadm", "ipvsadm"),
     ("nft", "nftables"),
     ("unshare", "util-linux"),
+    ("xtables-legacy-multi", "iptables"),
+    ("xtables-nft-multi", "iptables"),
 ];
 
 /// Where system programs are; ordinary users on Debian do not have these on their path.
@@ -78,13 +91,19 @@ pub(crate) fn find_system_programs() -> anyhow::Result<()> {
 pub(crate) fn check() -> anyhow::Result<()> {
     if !sandbox::is_inside() {
         install_missing()?;
+        tools::complete()?;
     }
     match sandbox::enter()? {
         Entry::Finished(0) => Ok(()),
         Entry::Finished(_) => bail!("this host cannot run the tests"),
         Entry::Inside(sandbox) => {
-            for variant in [Variant::Legacy, Variant::Nft] {
-                kernel::check_iptables(variant)?;
+            let files = sandbox::raise_open_files();
+            ensure!(
+                files >= OPEN_FILES,
+                "a process may have {files} files open, and the tests need {OPEN_FILES}: raise the hard limit (ulimit -Hn)"
+            );
+            for variant in Variant::ALL {
+                iptables::check(variant)?;
             }
             let form = if sandbox.rootless { "rootless" } else { "as root" };
             say!("all programs are there; namespaces ({form}), iptables-legacy and -nft work");
@@ -111,7 +130,9 @@ pub(crate) fn install(wanted: &[(&'static str, &'static str)]) -> anyhow::Result
         return Ok(());
     }
     let what = programs.join(", ");
-    let install = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));
+    let words =
+        [&["apt-get", "install", "--yes", "--no-install-recommends"], &packages[..]].concat();
+    let install = words.join(" ");
     if !is_debian() {
         bail!("install {what} with this system's package manager (on Debian: {install})");
     }
@@ -119,8 +140,8 @@ pub(crate) fn install(wanted: &[(&'static str, &'static str)]) -> anyhow::Result
         bail!("missing {what}; install with: sudo apt-get update && sudo {install}");
     }
     say!("Installing {} (for {what}) ...", packages.join(", "));
-    quietly("apt-get update --quiet")?;
-    quietly(&install)?;
+    quietly(&["apt-get", "update", "--quiet"])?;
+    quietly(&words)?;
     let (programs, _) = missing(wanted);
     if programs.is_empty() {
         Ok(())
@@ -160,10 +181,11 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// Runs a command whose output matters only when it fails.
-fn quietly(words: &str) -> anyhow::Result<()> {
-    let mut parts = words.split(' ');
-    let output = Command::new(parts.next().unwrap_or_default())
-        .args(parts)
+fn quietly(words: &[&str]) -> anyhow::Result<()> {
+    let (program, arguments) = words.split_first().context("no command")?;
+    let words = words.join(" ");
+    let output = Command::new(program)
+        .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())
         .output()

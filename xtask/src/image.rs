@@ -12,8 +12,10 @@ use std::process::Command;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
-use crate::output::say;
 use crate::{host, workspace};
+use kube_proxy_testkit::say;
+
+mod symbols;
 
 /// What to make.
 #[derive(Debug, Args)]
@@ -21,7 +23,11 @@ pub(crate) struct Arguments {
     /// Name of the image
     #[arg(long, value_name = "NAME", default_value = "kube-proxy:latest")]
     tag: String,
-    /// Assembles the image's file system in this new directory instead, without a container program
+    /// The image with Rust on Debian to build in, where it cannot be pulled under its usual name
+    #[arg(long, value_name = "NAME")]
+    base: Option<String>,
+    /// Assembles the image's file system in this new directory instead, without a container program; the symbols of the binary go
+    /// into DIRECTORY.symbols
     #[arg(long, value_name = "DIRECTORY")]
     context: Option<PathBuf>,
     /// Profile of the binary
@@ -36,7 +42,7 @@ const BUILDERS: [&str; 3] = ["docker", "podman", "buildah"];
 const PROGRAMS: [&str; 3] = ["xtables-legacy-multi", "xtables-nft-multi", "kmod"];
 
 /// Names under which the programs are started.
-const LINKS: [(&str, &[&str]); 3] = [
+pub(crate) const LINKS: [(&str, &[&str]); 3] = [
     (
         "xtables-legacy-multi",
         &[
@@ -64,7 +70,7 @@ const LINKS: [(&str, &[&str]); 3] = [
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Some(directory) = &arguments.context else {
-        let image = build(&arguments.tag)?;
+        let image = build(&arguments.tag, arguments.base.as_deref())?;
         say!("built {image}");
         return Ok(());
     };
@@ -78,13 +84,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         &arguments.profile,
     ]))?;
     let binary = workspace::programs(&arguments.profile)?.join("kube-proxy");
-    assemble(directory, &binary)?;
-    say!("assembled {}", directory.display());
+    let symbols = directory.with_added_extension("symbols").join("kube-proxy.debug");
+    assemble(directory, &binary, &symbols)?;
+    say!("assembled {}; symbols in {}", directory.display(), symbols.display());
     Ok(())
 }
 
 /// Builds the image; its name.
-pub(crate) fn build(tag: &str) -> anyhow::Result<String> {
+pub(crate) fn build(tag: &str, base: Option<&str>) -> anyhow::Result<String> {
     let Some(builder) = BUILDERS.into_iter().find(|builder| host::is_on_path(builder)) else {
         bail!(
             "none of {} is installed; `cargo xtask image --context DIRECTORY` makes the file system of the image without them",
@@ -93,13 +100,17 @@ pub(crate) fn build(tag: &str) -> anyhow::Result<String> {
     };
     let dockerfile = workspace::root().join("deploy/Dockerfile");
     let mut command = Command::new(builder);
-    command.args(["build", "--tag", tag, "--file"]).arg(dockerfile).arg(workspace::root());
+    command.args(["build", "--tag", tag]);
+    if let Some(base) = base {
+        command.arg("--build-arg").arg(format!("BASE={base}"));
+    }
+    command.arg("--file").arg(dockerfile).arg(workspace::root());
     workspace::run(&mut command)?;
     Ok(tag.to_owned())
 }
 
 /// Puts everything that the image holds into a directory that is not there yet.
-fn assemble(root: &Path, binary: &Path) -> anyhow::Result<()> {
+fn assemble(root: &Path, binary: &Path, symbols: &Path) -> anyhow::Result<()> {
     ensure!(!root.exists(), "{} exists already", root.display());
     let mut libraries = BTreeSet::new();
     for directory in
@@ -110,7 +121,7 @@ fn assemble(root: &Path, binary: &Path) -> anyhow::Result<()> {
     // Users and name look-up, as far as a program asks.
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/sbin/nologin\n")?;
     fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n")?;
-    put(binary, &root.join("usr/local/bin/kube-proxy"))?;
+    symbols::split(binary, &root.join("usr/local/bin/kube-proxy"), symbols)?;
     libraries.extend(libraries_of(binary)?);
     for program in PROGRAMS {
         let path = find(program)?;
@@ -155,7 +166,7 @@ fn find(program: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// The extensions of iptables: one library for each match and target.
-fn extensions() -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn extensions() -> anyhow::Result<Vec<PathBuf>> {
     let library = find("xtables-nft-multi")?;
     let linked = libraries_of(&library)?;
     let beside = linked.iter().find(|path| path.to_string_lossy().contains("libxtables"));
@@ -170,7 +181,7 @@ fn extensions() -> anyhow::Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// The libraries that a program or a library loads, and the dynamic linker, as `ldd` tells them.
+/// The libraries that a program or a library loads, and the dynamic linker, as `ldd` lists them.
 fn libraries_of(path: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
     let output = Command::new("ldd").arg(path).output().context("cannot start `ldd`")?;
     Ok(parse_libraries(&String::from_utf8_lossy(&output.stdout)))

@@ -1,4 +1,4 @@
-//! `cargo xtask kernels`: the nftables mode on older kernels of Debian, booted under emulation.
+//! `cargo xtask kernels`: the nftables and ipvs modes on kernels of Debian, booted under emulation with any model of processor.
 //!
 //! Kernels come from Debian's package archive, by way of apt, and the tests are the programs that cargo builds.
 //! An initramfs holds the modules, the tests and the few programs they start.
@@ -13,8 +13,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::output::say;
 use crate::{host, workspace};
+use kube_proxy_testkit::say;
 
 /// A kernel to test on.
 struct Kernel {
@@ -36,14 +36,17 @@ const KERNELS: [Kernel; 3] = [
 /// A test program, and which of its tests are run.
 struct Suite {
     name: &'static str,
-    package: &'static str,
+    /// Where its package is.
+    manifest: &'static str,
     test: &'static str,
     arguments: &'static str,
 }
 
-const SUITES: [Suite; 2] = [
-    Suite { name: "kernel", package: "kube-proxy-nftables", test: "kernel", arguments: "" },
-    Suite { name: "e2e", package: "kube-proxy-tests", test: "e2e", arguments: "nftables/" },
+const SUITES: [Suite; 3] = [
+    Suite { name: "kernel", manifest: "crates/nftables/Cargo.toml", test: "kernel", arguments: "" },
+    Suite { name: "e2e", manifest: "/tests/Cargo.toml", test: "e2e", arguments: "nftables/" },
+    // These kernels have ip_vs: where cargo xtask test takes user-mode Linux, this is another way.
+    Suite { name: "ipvs", manifest: "/tests/Cargo.toml", test: "e2e", arguments: "ipvs/" },
 ];
 
 /// What to boot.
@@ -52,12 +55,16 @@ pub(crate) struct Arguments {
     /// Only this kernel, such as 6.1; may be repeated
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<String>,
-    /// What is run: kernel (the backend against the kernel) or e2e, which emulation may be too slow for; may be repeated
+    /// What is run: kernel (the nftables backend against the kernel), e2e (the end-to-end tests of that mode) or ipvs (those of that
+    /// mode); emulation may be too slow for the latter two; may be repeated
     #[arg(long = "suite", value_name = "NAME", default_value = "kernel")]
     suites: Vec<String>,
     /// Only tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
+    /// The processor that is emulated; `qemu-system-x86_64 -cpu help` lists the models
+    #[arg(long, value_name = "MODEL", default_value = "max")]
+    cpu: String,
     /// Longest time for all tests on one kernel, in minutes
     #[arg(long, value_name = "N", default_value_t = 40)]
     minutes: u64,
@@ -77,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let tests: Vec<_> = suites.iter().map(|suite| suite_command(suite, arguments)).collect();
         let initramfs = image::build(&files, &programs, &tests)?;
         let guard = Duration::from_mins(arguments.minutes);
-        let outcome = boot::run(&files.image, &initramfs, guard)?;
+        let outcome = boot::run(&files.image, &initramfs, &arguments.cpu, guard)?;
         results.push((kernel.name, files.release, outcome));
     }
     report(&results)
@@ -105,7 +112,8 @@ fn suite_command(suite: &Suite, arguments: &Arguments) -> String {
 /// Builds the test programs and the binary: where they are, and their names inside.
 fn programs(suites: &[&Suite]) -> anyhow::Result<Vec<(PathBuf, String)>> {
     say!("Building kube-proxy and its tests ...");
-    workspace::run(&mut workspace::cargo(&["build", "--package", "kube-proxy"]))?;
+    // Of the whole workspace, also here: cargo then enables the same features as elsewhere and compiles nothing twice.
+    workspace::run(&mut workspace::cargo(&["build", "--workspace", "--bins"]))?;
     let mut programs = vec![(workspace::programs("dev")?.join("kube-proxy"), "kube-proxy".into())];
     for suite in suites {
         programs.push((test_program(suite)?, suite.name.to_owned()));
@@ -114,13 +122,17 @@ fn programs(suites: &[&Suite]) -> anyhow::Result<Vec<(PathBuf, String)>> {
 }
 
 fn test_program(suite: &Suite) -> anyhow::Result<PathBuf> {
-    let arguments = ["test", "--no-run", "--message-format=json", "--package", suite.package];
-    let mut command = workspace::cargo(&[&arguments[..], &["--test", suite.test]].concat());
+    let arguments = ["test", "--workspace", "--no-run", "--message-format=json", "--test"];
+    let mut command = workspace::cargo(&[&arguments[..], &[suite.test]].concat());
     let output = command.stderr(std::process::Stdio::inherit()).output()?;
     let text = String::from_utf8(output.stdout).context("cargo's messages")?;
     let messages = text.lines().filter_map(|line| {
         serde_json::from_str::<serde_json::Value>(line).ok().filter(|message| {
-            message["reason"] == "compiler-artifact" && message["target"]["name"] == suite.test
+            message["reason"] == "compiler-artifact"
+                && message["target"]["name"] == suite.test
+                && message["manifest_path"]
+                    .as_str()
+                    .is_some_and(|path| path.ends_with(suite.manifest))
         })
     });
     let mut program =

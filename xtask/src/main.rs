@@ -1,7 +1,7 @@
-//! All automation of this workspace: `cargo xtask demo`, `test`, `e2e`, `image`, `bench`, `soak`, `kernels`.
+//! All automation of this workspace: `cargo xtask demo`, `test`, `e2e`, `image`, `bench`, `soak`, `kernels`, `picture`.
 //!
-//! `demo` and `bench` build with cargo outside and then run themselves again inside the sandbox of
-//! the testkit, where namespaces, links and rules are made; nothing of it outlives the program.
+//! `demo` builds with cargo outside and then runs itself again inside the sandbox of the testkit,
+//! where namespaces, links and rules are made; nothing of it outlives the program.
 
 mod bench;
 mod binary;
@@ -9,20 +9,20 @@ mod demo;
 mod e2e;
 mod host;
 mod image;
-mod kernel;
 mod kernels;
-mod output;
+mod picture;
+mod public;
 mod soak;
 mod test;
+mod tools;
 mod uml;
-mod variant;
 mod workspace;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::output::complain;
+use kube_proxy_testkit::output::complain;
 
 /// Automation of the kube-proxy workspace.
 #[derive(Debug, Parser)]
@@ -48,6 +48,8 @@ enum Task {
     Soak(soak::Arguments),
     /// Tests the nftables mode on older kernels of Debian, under emulation; takes some minutes for each
     Kernels(kernels::Arguments),
+    /// Draws how a change travels, docs/change.svg
+    Picture,
     /// Installs what the host lacks and checks what the kernel can do
     CheckHost,
     /// Runs a command in user-mode Linux, whose kernel has IPVS
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Kernels(arguments) => kernels::run(&arguments),
+        Task::Picture => picture::run(),
         Task::CheckHost => host::check(),
         Task::Uml(arguments) => uml::run(&arguments),
         Task::UmlInside { exchange, .. } => uml::run_inside(&exchange),

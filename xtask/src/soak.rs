@@ -2,8 +2,9 @@
 
 use clap::Args;
 
-use crate::output::say;
 use crate::{binary, host, workspace};
+use kube_proxy_testkit::kube_proxy;
+use kube_proxy_testkit::say;
 
 /// How long, where and what.
 #[derive(Debug, Args)]
@@ -31,8 +32,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .args(["--", filter.as_str()])
         .env("SOAK_SECONDS", arguments.seconds.to_string())
         .env("SOAK_SEED", seed.to_string());
-    if std::env::var_os(binary::VARIABLE).is_none() {
-        command.env(binary::VARIABLE, workspace::programs("dev")?.join("kube-proxy"));
+    if std::env::var_os(kube_proxy::VARIABLE).is_none() {
+        command.env(kube_proxy::VARIABLE, workspace::programs("dev")?.join("kube-proxy"));
     }
     workspace::run(&mut command)
 }

@@ -1,5 +1,9 @@
 //! `cargo xtask test`: every check of this workspace, step by step.
 
+mod beside;
+mod built;
+mod ipvs;
+mod report;
 mod steps;
 
 use std::time::{Duration, Instant};
@@ -7,9 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use self::steps::{Needs, Step};
+use self::beside::Beside;
+use self::steps::{Needs, Run, Step};
 use crate::host;
-use crate::output::{complain, say};
+use crate::uml::Way;
+use kube_proxy_testkit::output::complain;
+use kube_proxy_testkit::say;
 
 /// What to check.
 #[derive(Debug, Args)]
@@ -38,12 +45,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let chosen = choose(&arguments.only)?;
+    say!("the ipvs tests run {}", Way::of_this_host());
+    report::begin()?;
     let mut endings: Vec<(&str, Ending)> = Vec::new();
+    let mut beside = Beside::default();
     for step in &chosen {
-        let ending = attempt(step, &endings);
+        let ending = attempt(step, &endings, &mut beside);
         endings.push((step.name, ending));
+        if step.name == steps::BUILD {
+            beside.start(chosen.iter().filter(|step| reason_to_skip(step, &endings).is_none()))?;
+        }
     }
-    summarise(&endings)
+    let result = summarise(&endings);
+    report::show()?;
+    result
 }
 
 /// The steps to run, in their order, with the build where one needs it.
@@ -65,15 +80,19 @@ fn choose(only: &[String]) -> anyhow::Result<Vec<Step>> {
     Ok(steps)
 }
 
-fn attempt(step: &Step, before: &[(&str, Ending)]) -> Ending {
+fn attempt(step: &Step, before: &[(&str, Ending)], beside: &mut Beside) -> Ending {
     say!("\n=== {}: {}", step.name, step.what);
     if let Some(reason) = reason_to_skip(step, before) {
         say!("--- {}: skipped, {reason}", step.name);
         return Ending::Skipped(reason);
     }
-    let start = Instant::now();
-    let result = (step.run)();
-    let took = start.elapsed();
+    let (result, took) = match step.run {
+        Run::InTurn(run) => {
+            let start = Instant::now();
+            (run(), start.elapsed())
+        }
+        Run::Beside(_) => beside.finish(step.name),
+    };
     match result {
         Ok(()) => {
             say!("--- {}: passed after {:.1} s", step.name, took.as_secs_f64());
@@ -95,9 +114,15 @@ fn reason_to_skip(step: &Step, before: &[(&str, Ending)]) -> Option<&'static str
     step.needs.iter().find_map(|need| match need {
         Needs::Host if failed(steps::HOST) => Some("the host lacks something"),
         Needs::Build if failed(steps::BUILD) => Some("the build failed"),
+        Needs::IpVs if !is_ci() && !ipvs::has_kernel() => Some(ipvs::MISSING),
         Needs::Root if !host::is_root() => Some("all tests ran without root already"),
         _ => None,
     })
+}
+
+/// Whether this is a run that has to run everything.
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true")
 }
 
 fn summarise(endings: &[(&str, Ending)]) -> anyhow::Result<()> {

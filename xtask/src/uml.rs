@@ -4,8 +4,11 @@
 //! its first process, which mounts what has to be fresh, loads modules, runs the command and says how it ended.
 
 mod inside;
+mod way;
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -13,19 +16,27 @@ use std::{env, fs, thread};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde_json::json;
+use tempfile::TempDir;
 
 pub(crate) use self::inside::run as run_inside;
+pub(crate) use self::way::Way;
+use crate::host::USER_MODE_LINUX;
+use crate::workspace;
 
-/// The program, of the Debian package `user-mode-linux`.
-pub(crate) const PROGRAM: &str = "linux.uml";
 /// Keeps a kernel that hangs from hanging us; far beyond what anything takes.
-const GUARD: Duration = Duration::from_mins(20);
+const GUARD: Duration = Duration::from_mins(40);
 /// Memory of the kernel; it is only taken as it is used.
 const MEMORY: &str = "3G";
+/// A link to this program.
+const INIT: &str = "init";
 /// What is to be run, as JSON.
 const TASK: &str = "task.json";
 /// The exit code.
 const STATUS: &str = "status";
+/// The kernel's own words at its start and end.
+const WORDS: &str = "kernel.log";
+/// The package of the library that completes registers.
+const LIBRARY: &str = "uml-xstate";
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -46,27 +57,35 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// # Errors
 /// When there is no user-mode Linux, or when it ends without telling how the command ended.
 fn execute(command: &[String], directory: &Path) -> anyhow::Result<i32> {
-    let exchange = tempfile::tempdir().context("cannot make a directory")?;
-    let environment: Vec<(String, String)> = env::vars().collect();
+    let exchange = exchange(&env::temp_dir())?;
+    // A variable that is no text has no place in JSON, and no use in tests.
+    let environment: Vec<(String, String)> = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     let task = json!({ "command": command, "directory": directory, "environment": environment });
     fs::write(exchange.path().join(TASK), task.to_string()).context("cannot write the task")?;
     let own = env::current_exe().context("cannot find the path of this program")?;
-    let mut kernel = Command::new(PROGRAM);
+    let init = exchange.path().join(INIT);
+    std::os::unix::fs::symlink(own, &init).context("cannot make a link to this program")?;
+    let mut kernel = Command::new(USER_MODE_LINUX);
     kernel
         .args(["rootfstype=hostfs", "rw", "quiet", "loglevel=1", "selinux=0"])
         .args(["con0=null,fd:1", "con=null"])
         .arg(format!("mem={MEMORY}"))
         .arg(format!("uml_dir={}/", exchange.path().display()))
         .arg("umid=xtask")
-        .arg(format!("init={}", own.display()))
+        .arg(format!("init={}", init.display()))
         .args(["--", "uml-inside"])
         .arg(exchange.path())
         .stdin(Stdio::null())
-        // The kernel's own words at its start and end.
-        .stderr(Stdio::null());
-    let mut child = kernel
-        .spawn()
-        .with_context(|| format!("cannot start `{PROGRAM}` (Debian package user-mode-linux)"))?;
+        .stderr(File::create(exchange.path().join(WORDS)).context("cannot make a file")?);
+    if way::is_library_needed() {
+        kernel.env("LD_LIBRARY_PATH", library_path(&library()?)?);
+        kernel.env("LD_PRELOAD", library_file());
+    }
+    let mut child = kernel.spawn().with_context(|| {
+        format!("cannot start `{USER_MODE_LINUX}` (Debian package user-mode-linux)")
+    })?;
     let start = Instant::now();
     while child.try_wait().context("cannot wait for user-mode Linux")?.is_none() {
         if start.elapsed() > GUARD {
@@ -77,6 +96,51 @@ fn execute(command: &[String], directory: &Path) -> anyhow::Result<i32> {
         thread::sleep(Duration::from_millis(50));
     }
     let status = fs::read_to_string(exchange.path().join(STATUS)).unwrap_or_default();
-    ensure!(!status.is_empty(), "user-mode Linux ended before the command did");
+    let words = fs::read_to_string(exchange.path().join(WORDS)).unwrap_or_default();
+    ensure!(!status.is_empty(), "user-mode Linux ended before the command did\n{}", words.trim());
     status.trim().parse().context("the exit code is no number")
 }
+
+/// A directory for what goes in and out.
+///
+/// Its path is on the command line of the kernel, which splits it at blanks, and inside there is another /run.
+/// This program is started by a link from there, for its own path may be of any kind.
+fn exchange(preferred: &Path) -> anyhow::Result<TempDir> {
+    let places = [preferred, Path::new("/tmp"), Path::new("/var/tmp"), Path::new("/dev/shm")];
+    let made = places
+        .into_iter()
+        .filter(|place| is_plain(place))
+        .find_map(|place| tempfile::tempdir_in(place).ok());
+    made.with_context(|| {
+        format!("no directory for temporary files is fit for a kernel's command line: {places:?}")
+    })
+}
+
+/// Whether a kernel's command line and user-mode Linux take this path.
+fn is_plain(path: &Path) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    path.is_absolute()
+        && !path.starts_with("/run")
+        && path.to_str().is_some_and(|path| path.chars().all(plain))
+}
+
+/// Builds the library; the directory with it.
+fn library() -> anyhow::Result<PathBuf> {
+    workspace::run(&mut workspace::cargo(&["build", "--quiet", "--package", LIBRARY]))?;
+    workspace::programs("dev")
+}
+
+/// Name of the library's file.
+fn library_file() -> String {
+    format!("lib{}.so", LIBRARY.replace('-', "_"))
+}
+
+/// The path of libraries with this directory first. The linker splits the names of libraries to load first at blanks, this path not.
+fn library_path(directory: &Path) -> anyhow::Result<OsString> {
+    let known = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let known = env::split_paths(&known).filter(|path| !path.as_os_str().is_empty());
+    env::join_paths([directory.to_path_buf()].into_iter().chain(known)).context("LD_LIBRARY_PATH")
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// Directory of the workspace's `Cargo.toml`.
 pub(crate) fn root() -> PathBuf {
-    // `cargo run` sets the variable anew, so a workspace that was moved is still found.
+    // `cargo run` sets the variable again, so a workspace that was moved is still found.
     let package = std::env::var_os("CARGO_MANIFEST_DIR")
         .unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
     Path::new(&package).parent().map_or_else(PathBuf::new, Path::to_path_buf)
@@ -41,12 +41,16 @@ fn describes_package(variable: &str) -> bool {
     NAMES.contains(&variable) || variable.starts_with("CARGO_PKG_")
 }
 
+/// Where cargo puts what it makes.
+pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
+    let metadata = metadata()?;
+    let target = metadata["target_directory"].as_str();
+    target.map(PathBuf::from).context("cargo names no target directory")
+}
+
 /// Where cargo puts the programs of a profile.
 pub(crate) fn programs(profile: &str) -> anyhow::Result<PathBuf> {
-    let metadata = metadata()?;
-    let target =
-        metadata["target_directory"].as_str().context("cargo names no target directory")?;
-    Ok(Path::new(target).join(directory_of(profile)))
+    Ok(target_directory()?.join(directory_of(profile)))
 }
 
 /// Name of the directory of a profile; those that cargo always had share two.

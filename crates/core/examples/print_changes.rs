@@ -26,7 +26,7 @@ impl ProxyBackend for Printer {
         scope: Scope<'_>,
     ) -> Result<SyncReport, SyncError> {
         let names: Vec<_> = match scope {
-            Scope::Full => snapshot.services.keys().collect(),
+            Scope::Full | Scope::Repair(_) => snapshot.services.keys().collect(),
             Scope::Partial(changes) => changes.services.iter().collect(),
         };
         for name in names {
@@ -49,10 +49,6 @@ impl ProxyBackend for Printer {
 
     async fn intact(&mut self) -> Result<bool, SyncError> {
         Ok(true)
-    }
-
-    async fn cleanup(&mut self) -> Result<(), SyncError> {
-        Ok(())
     }
 }
 
@@ -82,6 +78,7 @@ fn main() {
         node_name: "this-node".into(),
         node_ip: None,
         allow_external_ips: true,
+        no_local_endpoints: kube_proxy_core::NoLocalEndpoints::Drop,
     };
     let intervals = Intervals { min: Duration::ZERO, retry: Duration::from_secs(30), max: None };
     let mut proxy = Proxy::new(options, intervals, Box::new(Printer));
@@ -93,7 +90,7 @@ fn main() {
         Event::ListDone(Kind::Service),
         Event::ListDone(Kind::EndpointSlice),
         Event::EndpointSliceApplied(slice(port, &[[10, 0, 0, 1], [10, 0, 0, 2]])),
-        // The same again: nobody is woken.
+        // The same again: no backend is woken.
         Event::EndpointSliceApplied(slice(port, &[[10, 0, 0, 1], [10, 0, 0, 2]])),
         Event::EndpointSliceApplied(slice(port, &[[10, 0, 0, 2]])),
         Event::ServiceDeleted(ObjectName::new("default", "web")),

@@ -1,7 +1,7 @@
 //! Which tracked UDP flows lead to the wrong place after a change.
 //!
-//! UDP has no end of connection: a client that goes on sending keeps its conntrack entry alive, and with it the DNAT decision of long ago.
-//! So after the rules changed, entries that contradict them have to go. Nothing else may: a flow that is right is somebody's session.
+//! UDP has no end of connection: a client that continues sending keeps its conntrack entry alive, and with it the DNAT decision of long ago.
+//! So after the rules changed, entries that contradict them have to go. Nothing else may: a flow that is right is a client's session.
 //! TCP and SCTP are never touched; an ended connection announces itself there.
 
 use std::collections::BTreeSet;
@@ -9,96 +9,56 @@ use std::net::{IpAddr, SocketAddr};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::{Protocol, ServicePort, ServicePortName, Snapshot};
+use crate::owners::Owners;
+use crate::{Frontend, Protocol, ServicePort, Snapshot};
 
-/// A UDP destination that a service port offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Frontend {
-    /// A cluster IP, external IP or load-balancer VIP with its port.
-    Address(SocketAddr),
-    /// A node port, on whichever addresses this node has.
-    NodePort(u16),
-}
-
-/// What a frontend is to a service port that wants it. The first in this order has it, among equals the first by name:
-/// no external IP takes the traffic of a cluster IP (CVE-2020-8554).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Role {
-    ClusterIp,
-    Other,
-}
-
-/// Who has which UDP frontend, and for which of them that changed since the last check.
+/// UDP frontends that changed since the last check.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UdpFrontends {
-    claims: FxHashMap<Frontend, BTreeSet<(Role, ServicePortName)>>,
     touched: BTreeSet<Frontend>,
 }
 
 impl UdpFrontends {
-    /// A service port that had these frontends is gone or different.
-    pub(crate) fn forget(&mut self, name: &ServicePortName, port: &ServicePort) {
-        for (frontend, role) in frontends(port) {
-            if let Some(claims) = self.claims.get_mut(&frontend) {
-                claims.remove(&(role, name.clone()));
-                if claims.is_empty() {
-                    self.claims.remove(&frontend);
-                }
-            }
-            self.touched.insert(frontend);
-        }
+    /// A service port has, or had until now, these frontends.
+    pub(crate) fn touch_port(&mut self, port: &ServicePort) {
+        self.touch(port.frontends.iter().map(|(frontend, _)| *frontend));
     }
 
-    /// A service port has these frontends now.
-    pub(crate) fn keep(&mut self, name: &ServicePortName, port: &ServicePort) {
-        for (frontend, role) in frontends(port) {
-            self.claims.entry(frontend).or_default().insert((role, name.clone()));
-            self.touched.insert(frontend);
-        }
+    /// The entries of those of these that are of UDP have to be checked.
+    pub(crate) fn touch(&mut self, frontends: impl IntoIterator<Item = Frontend>) {
+        let udp = |frontend: &Frontend| frontend.protocol() == Protocol::Udp;
+        self.touched.extend(frontends.into_iter().filter(udp));
     }
 
     /// Puts a failed check back.
     pub(crate) fn take_back(&mut self, check: &UdpCheck) {
-        self.touched.extend(check.addresses.keys().copied().map(Frontend::Address));
-        self.touched.extend(check.node_ports.keys().copied().map(Frontend::NodePort));
+        let address = |to| Frontend::Address(Protocol::Udp, to);
+        self.touched.extend(check.addresses.keys().copied().map(address));
+        let node_port = |port| Frontend::NodePort(Protocol::Udp, port);
+        self.touched.extend(check.node_ports.keys().copied().map(node_port));
     }
 
     /// Looks up where each touched frontend leads now; `None` if none was touched.
-    pub(crate) fn take_check(&mut self, snapshot: &Snapshot) -> Option<UdpCheck> {
+    pub(crate) fn take_check(&mut self, snapshot: &Snapshot, owners: &Owners) -> Option<UdpCheck> {
         let touched = std::mem::take(&mut self.touched);
         if touched.is_empty() {
             return None;
         }
         let mut check = UdpCheck::default();
         for frontend in touched {
-            let owner = self.claims.get(&frontend).and_then(BTreeSet::first);
-            let entry = owner.and_then(|(_, name)| snapshot.services.get(name));
+            let owner = owners.owner(frontend);
+            let entry = owner.and_then(|name| snapshot.services.get(name));
             let expected = Expected(entry.map(|entry| {
                 let serving = entry.endpoints.iter().filter(|e| e.conditions.serving);
                 serving.map(crate::Endpoint::socket_address).collect()
             }));
             match frontend {
-                Frontend::Address(address) => check.addresses.insert(address, expected),
-                Frontend::NodePort(port) => check.node_ports.insert(port, expected),
+                Frontend::Address(_, address) => check.addresses.insert(address, expected),
+                Frontend::NodePort(_, port) => check.node_ports.insert(port, expected),
             };
         }
         Some(check)
     }
-}
-
-/// The UDP frontends of a service port; none if it is not UDP.
-fn frontends(port: &ServicePort) -> impl Iterator<Item = (Frontend, Role)> + '_ {
-    let address =
-        |ip: &IpAddr, role| (Frontend::Address(SocketAddr::new(*ip, port.port.get())), role);
-    let external = port.external_ips.iter().map(move |ip| address(ip, Role::Other));
-    let vips = port.load_balancer_vips.iter().map(move |ip| address(ip, Role::Other));
-    let node_port = port.node_port.map(|p| (Frontend::NodePort(p.get()), Role::Other));
-    let udp = port.protocol == Protocol::Udp;
-    std::iter::once(address(&port.cluster_ip, Role::ClusterIp))
-        .chain(external)
-        .chain(vips)
-        .chain(node_port)
-        .filter(move |_| udp)
 }
 
 /// Where flows to one frontend have to lead: the serving endpoints of its service port; `None` if no service port has it any more.
@@ -109,7 +69,7 @@ impl Expected {
     fn allows(&self, flow: &UdpFlow) -> bool {
         match &self.0 {
             Some(endpoints) => endpoints.contains(&flow.reply_source),
-            // Nobody claims the destination: a flow that was never redirected is none of our business.
+            // Nothing claims the destination: a flow that was never redirected is none of our business.
             None => flow.reply_source == flow.original_destination,
         }
     }
@@ -124,7 +84,7 @@ pub struct UdpFlow {
     pub reply_source: SocketAddr,
 }
 
-/// Tells stale UDP flows from right ones, for the frontends that changed.
+/// Distinguishes stale UDP flows from right ones, for the frontends that changed.
 ///
 /// A serving endpoint of the service port is right, whatever policy or topology now prefers: a flow that works is left alone.
 #[derive(Clone, Debug, Default)]
@@ -145,6 +105,12 @@ impl UdpCheck {
             Some(expected) => is_node_address(&to.ip()) && !expected.allows(flow),
             None => false,
         }
+    }
+
+    /// Keeps the frontends that no service port has any more: for a mode that looks after the flows to all others itself.
+    pub fn retain_unowned(&mut self) {
+        self.addresses.retain(|_, expected| expected.0.is_none());
+        self.node_ports.retain(|_, expected| expected.0.is_none());
     }
 
     /// The one destination address and port that all flows in question share, if there is just one: lets the kernel do the filtering.

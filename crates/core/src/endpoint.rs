@@ -102,14 +102,24 @@ pub struct Endpoint {
     pub port: NonZeroU16,
     /// The state it is in.
     pub conditions: Conditions,
-    /// It runs on this node.
-    pub local: bool,
-    /// Its slice says on which node it runs.
-    pub node_known: bool,
+    /// Where it runs, seen from this node.
+    pub place: Place,
     /// What its node hints say, seen from this node.
     pub node_hint: NodeHint,
     /// Zones that ask for it; `None` is no hint. Shared between the endpoints of one pattern.
-    pub zone_hints: Option<Arc<[Arc<str>]>>,
+    pub zone_hints: Option<Arc<Vec<Arc<str>>>>,
+}
+
+/// Where an endpoint runs, seen from this node. The later in this order, the more is known and the nearer it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Its slice names no node.
+    #[default]
+    Unknown,
+    /// On another node.
+    OtherNode,
+    /// On this node.
+    ThisNode,
 }
 
 /// The node hints of an endpoint, seen from this node.
@@ -130,9 +140,14 @@ impl Endpoint {
         SocketAddr::new(self.ip, self.port.get())
     }
 
-    /// Whether it runs on this node, as far as can be told: hairpin traffic is possible then.
+    /// Whether it is known to run on this node.
+    pub fn is_local(&self) -> bool {
+        self.place == Place::ThisNode
+    }
+
+    /// Whether it may run on this node: hairpin traffic is possible then.
     pub fn may_be_local(&self) -> bool {
-        self.local || !self.node_known
+        self.place != Place::OtherNode
     }
 
     /// Whether it takes new connections.

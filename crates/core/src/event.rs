@@ -1,4 +1,4 @@
-//! What a source tells the trackers.
+//! What a source reports to the trackers.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::{EndpointSlice, Node, ObjectName, Service};
 /// so that traffic keeps its last good state while a list is under way.
 /// Between lists, `…Applied` and `…Deleted` follow each other freely; applying an object twice and deleting an unknown one are no errors.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// A complete list of one kind begins.
     ListStarted(Kind),

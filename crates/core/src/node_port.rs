@@ -1,5 +1,7 @@
 //! Which of the node's addresses take NodePort traffic (`nodePortAddresses`).
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::IpFamily;
@@ -25,10 +27,25 @@ impl NodePortAddresses {
         }
     }
 
-    /// What `primary` means: the primary address of the node, and nothing while that is not known.
-    pub fn primary(node_ip: Option<std::net::IpAddr>) -> Self {
-        let usable = node_ip.filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
-        Self::Within(usable.map(IpNet::from).into_iter().collect())
+    /// What a list of networks with the keyword `primary` means for one family: those of that family and the primary address of the node.
+    ///
+    /// While that is not known, or not usable, the networks alone: an address that is missing opens nothing.
+    pub fn with_primary(family: IpFamily, cidrs: &[IpNet], node_ip: Option<IpAddr>) -> Self {
+        let usable = node_ip
+            .filter(|ip| IpFamily::of(ip) == family && !ip.is_loopback() && !ip.is_unspecified());
+        let listed = cidrs.iter().copied().filter(|net| IpFamily::of_net(net) == family);
+        let mut own: Vec<_> = listed.chain(usable.map(IpNet::from)).collect();
+        if own.iter().any(|net| net.prefix_len() == 0) {
+            return Self::All;
+        }
+        let mut known = Vec::new();
+        own.retain(|net| {
+            !known.contains(net) && {
+                known.push(*net);
+                true
+            }
+        });
+        Self::Within(own)
     }
 
     /// Whether NodePorts may be used on loopback addresses: the whole family is allowed, or a network that touches loopback is listed.
@@ -45,7 +62,7 @@ impl NodePortAddresses {
     }
 
     /// Whether NodePorts are reachable on this (local) address.
-    pub fn contains(&self, ip: &std::net::IpAddr) -> bool {
+    pub fn contains(&self, ip: &IpAddr) -> bool {
         match self {
             Self::All => true,
             Self::Within(nets) => nets.iter().any(|net| net.contains(ip)),

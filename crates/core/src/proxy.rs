@@ -5,9 +5,14 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::conntrack::UdpCheck;
 use crate::tracker::{ChangeCounts, TrackerOptions};
 use crate::{
-    Changes, Event, Intervals, ProxyBackend, Scheduler, Scope, Snapshot, SyncError, SyncReport,
-    Tracker, Traffic, Waker,
+    Changes, CheckWaker, Conflict, Difference, Event, Frontend, Intervals, NodePortAddresses,
+    ProxyBackend, Scheduler, Scope, Snapshot, SyncError, SyncReport, Tracker, Traffic,
 };
+
+mod repair;
+
+use repair::Escalation;
+pub use repair::RepairLevel;
 
 /// Keeps one family of one node in sync. It does nothing by itself: its owner hands in events and the time, and calls
 /// [`sync`](Self::sync) when [`due`](Self::due) says so.
@@ -27,6 +32,8 @@ pub struct Proxy {
     unsynced: Changes,
     /// Nothing on the node may be taken for granted: at the start, after a failure, and when damage was found.
     need_full: bool,
+    /// What was refused since the last success.
+    escalation: Escalation,
     /// When the last full sync succeeded.
     last_full: Option<Instant>,
     /// Longest time between full syncs, unless the cluster is large.
@@ -40,6 +47,8 @@ pub struct Outcome {
     pub result: Result<SyncReport, SyncError>,
     /// Whether it was a full sync.
     pub full: bool,
+    /// How deep it went, if the sync before was refused.
+    pub repair: Option<RepairLevel>,
     /// What differed from the last successful sync.
     pub changes: Changes,
     /// When the endpoint changes happened that are now on the node. Empty after a failure; they are kept for the next success.
@@ -53,12 +62,15 @@ impl Proxy {
         intervals: Intervals,
         backend: Box<dyn ProxyBackend>,
     ) -> Self {
+        let mut tracker = Tracker::new(options);
+        tracker.carry_annotations(backend.annotations());
         Self {
-            tracker: Tracker::new(options),
+            tracker,
             scheduler: Scheduler::new(intervals),
             backend,
             unsynced: Changes::default(),
             need_full: true,
+            escalation: Escalation::default(),
             last_full: None,
             max_interval: intervals.max,
         }
@@ -89,7 +101,7 @@ impl Proxy {
         Some(last_full + self.max_interval?)
     }
 
-    /// Since when a change waits to be put on the node. Its age tells whether the proxy is healthy.
+    /// Since when a change waits to be put on the node. Its age shows whether the proxy is healthy.
     pub fn waiting_since(&self) -> Option<Instant> {
         self.scheduler.waiting_since()
     }
@@ -104,23 +116,49 @@ impl Proxy {
         self.tracker.change_counts()
     }
 
+    /// The frontends that more than one service port asks for, as of the last sync.
+    pub fn contested_frontends(&self) -> usize {
+        self.tracker.contested_frontends()
+    }
+
+    /// What keeps the objects, to look things up that the snapshot does not say.
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// Takes the conflicts about frontends that arose since this was last called; each is reported once for as long as it lasts.
+    pub fn take_new_conflicts(&mut self) -> Vec<Conflict> {
+        self.tracker.take_new_conflicts()
+    }
+
     /// Asks for a full sync.
     pub fn require_full(&mut self, now: Instant) {
         self.need_full = true;
         self.scheduler.request(now);
     }
 
-    /// Goes on with another backend of the same family, for a node that has changed. It takes over what is on the node in a full sync, as after a restart.
+    /// Continues with another backend of the same family, for a node that has changed. It takes over what is on the node in a full sync, as after a restart.
     pub fn replace_backend(&mut self, backend: Box<dyn ProxyBackend>, now: Instant) {
+        self.tracker.carry_annotations(backend.annotations());
         self.backend = backend;
+        self.escalation = Escalation::default();
         // Nothing is written before the first lists are complete, which ask for the first sync themselves.
         if self.tracker.is_synced() {
             self.require_full(now);
         }
     }
 
+    /// Node ports are on other addresses of the node now. `false` if that needs another backend, see [`Self::replace_backend`].
+    pub fn set_node_ports(&mut self, addresses: &NodePortAddresses, now: Instant) -> bool {
+        let done = self.backend.set_node_ports(addresses);
+        if done && self.tracker.is_synced() {
+            self.require_full(now);
+        }
+        done
+    }
+
     /// Makes the node match the snapshot; `None` if the changes cancelled each other out and there was nothing to do.
-    /// `clock` tells the time when the sync ended.
+    /// `clock` gives the time when the sync ended.
     pub async fn sync(&mut self, clock: impl Fn() -> Instant) -> Option<Outcome> {
         let changes = self.tracker.fold();
         self.unsynced.merge(changes);
@@ -130,8 +168,17 @@ impl Proxy {
             self.scheduler.finished(clock(), true);
             return None;
         }
-        let scope = if full { Scope::Full } else { Scope::Partial(&self.unsynced) };
+        let repair = self.escalation.level();
+        let scope = match self.escalation.scope() {
+            Some(scope) => scope,
+            None if full => Scope::Full,
+            None => Scope::Partial(&self.unsynced),
+        };
         let result = self.backend.sync(self.tracker.snapshot(), scope).await;
+        self.escalation.ended(&result);
+        if let Ok(report) = &result {
+            self.tracker.touch_udp(report.removed_udp.iter().copied());
+        }
         let end = clock();
         self.scheduler.finished(end, result.is_ok());
         if full && result.is_ok() {
@@ -140,14 +187,14 @@ impl Proxy {
         self.need_full = result.is_err();
         if result.is_err() {
             let changes = self.unsynced.clone();
-            return Some(Outcome { result, full, changes, trigger_times: Vec::new() });
+            return Some(Outcome { result, full, repair, changes, trigger_times: Vec::new() });
         }
         let changes = std::mem::take(&mut self.unsynced);
         let trigger_times = self.tracker.take_trigger_times();
-        Some(Outcome { result, full, changes, trigger_times })
+        Some(Outcome { result, full, repair, changes, trigger_times })
     }
 
-    /// Looks whether the node still has what was written, and asks for a full sync if not. Nothing is looked at before the first success.
+    /// Checks whether the node still has what was written, and asks for a full sync if not. Nothing is looked at before the first success.
     pub async fn check(&mut self, now: Instant) -> Result<bool, SyncError> {
         if self.need_full {
             return Ok(true);
@@ -159,8 +206,17 @@ impl Proxy {
         Ok(intact)
     }
 
+    /// What on the node differs from what the last sync wrote, object by object, see [`ProxyBackend::compare`]; nothing is changed.
+    /// `None` before the first full sync worked: there is nothing to compare with yet.
+    pub async fn compare(&mut self) -> Result<Option<Vec<Difference>>, SyncError> {
+        if self.last_full.is_none() {
+            return Ok(None);
+        }
+        self.backend.compare(self.tracker.snapshot()).await.map(Some)
+    }
+
     /// Hands the backend what it calls when [`check`](Self::check) should come before its turn.
-    pub fn set_waker(&mut self, waker: Waker) {
+    pub fn set_waker(&mut self, waker: CheckWaker) {
         self.backend.set_waker(waker);
     }
 
@@ -172,7 +228,13 @@ impl Proxy {
         self.backend.traffic().await.map(Some)
     }
 
-    /// Takes what has to be checked about UDP flows; `None` while a sync is missing, as old rules would create the deleted flows anew.
+    /// UDP frontends that were removed from the node without being in the snapshot, such as those of another mode: their flows are part of
+    /// the next check.
+    pub fn removed_udp(&mut self, frontends: impl IntoIterator<Item = Frontend>) {
+        self.tracker.touch_udp(frontends);
+    }
+
+    /// Takes what has to be checked about UDP flows; `None` while a sync is missing, as old rules would create the deleted flows again.
     pub fn take_udp_check(&mut self) -> Option<UdpCheck> {
         if self.need_full { None } else { self.tracker.take_udp_check() }
     }

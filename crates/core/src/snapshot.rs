@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::{Endpoint, EndpointChoice, IpFamily, ObjectName, ServicePort, ServicePortName};
+use crate::{
+    Endpoint, EndpointChoice, FrontendKind, IpFamily, ObjectName, Selection, ServicePort,
+    ServicePortName, TrafficPolicy, Treatment,
+};
 
 /// Everything a backend needs to know of one family, at one moment.
 ///
@@ -15,10 +18,12 @@ use crate::{Endpoint, EndpointChoice, IpFamily, ObjectName, ServicePort, Service
 pub struct Snapshot {
     /// The family.
     pub family: IpFamily,
-    /// All service ports of the family, sorted by name.
-    pub services: BTreeMap<ServicePortName, ServiceEntry>,
+    /// All service ports of the family, sorted by name. A backend may keep an entry to know later what it wrote.
+    pub services: BTreeMap<ServicePortName, Arc<ServiceEntry>>,
     /// The primary address of this node in this family, once it is known.
     pub node_ip: Option<IpAddr>,
+    /// The zone of this node, once it is known: whose hints count.
+    pub zone: Option<Arc<str>>,
     /// The ranges of this family that cluster IPs are taken from, sorted; empty when unknown.
     pub service_cidrs: Vec<IpNet>,
     /// Endpoints over all service ports.
@@ -32,6 +37,7 @@ impl Snapshot {
             family,
             services: BTreeMap::new(),
             node_ip: None,
+            zone: None,
             service_cidrs: Vec::new(),
             endpoint_count: 0,
         }
@@ -45,11 +51,21 @@ impl Snapshot {
         self.endpoint_count > Self::LARGE
     }
 
+    /// A service port.
+    pub fn entry(&self, name: &ServicePortName) -> Option<&ServiceEntry> {
+        self.services.get(name).map(|entry| &**entry)
+    }
+
+    /// How a policy selects from the endpoints of a service port: what made its [`EndpointChoice`].
+    pub fn selection(&self, entry: &ServiceEntry, policy: TrafficPolicy) -> Selection<'_> {
+        Selection::of(policy, &entry.endpoints, self.zone.as_deref())
+    }
+
     /// All ports of one Service.
     pub fn ports_of<'a>(
         &'a self,
         service: &'a ObjectName,
-    ) -> impl Iterator<Item = (&'a ServicePortName, &'a ServiceEntry)> {
+    ) -> impl Iterator<Item = (&'a ServicePortName, &'a Arc<ServiceEntry>)> {
         let first = ServicePortName {
             service: service.clone(),
             port: Arc::from(""),
@@ -68,6 +84,14 @@ pub struct ServiceEntry {
     pub endpoints: Arc<[Endpoint]>,
     /// Which of them each kind of frontend uses: the decision is made once, here, and not again by backends.
     pub choice: EndpointChoice,
+}
+
+impl ServiceEntry {
+    /// What becomes of packets for its frontends of this kind.
+    pub fn treatment(&self, kind: FrontendKind) -> Treatment<'_> {
+        let has_endpoint = |policy| !self.choice.of(policy).is_empty();
+        self.port.treatment(kind, has_endpoint, self.choice.has_any)
+    }
 }
 
 /// What a fold changed in a [`Snapshot`].

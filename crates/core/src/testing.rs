@@ -1,35 +1,46 @@
-//! Short-hand for the tests of this crate.
+//! Fixtures for tests: Services, slices and trackers in few words, and a driver for repairs.
+//!
+//! Other crates get them by the feature `test-support`, in their development dependencies.
+
+#![expect(clippy::missing_panics_doc, reason = "fixtures panic where a test is wrong")]
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use crate::tracker::TrackerOptions;
 use crate::{
-    Conditions, EndpointSlice, Event, IpFamily, Kind, ObjectName, Port, Protocol, Service,
-    ServicePortName, SliceEndpoint, SlicePort, Tracker,
+    Conditions, EndpointSlice, Event, Intervals, IpFamily, Kind, ObjectName, Outcome, Port,
+    Protocol, Proxy, ProxyBackend, RepairLevel, Service, ServicePortName, SliceEndpoint, SlicePort,
+    Tracker,
 };
 
-pub(crate) fn ip(text: &str) -> IpAddr {
+/// An address.
+pub fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-pub(crate) fn port(number: u16) -> NonZeroU16 {
+/// A port.
+pub fn port(number: u16) -> NonZeroU16 {
     NonZeroU16::new(number).expect("not zero")
 }
 
-pub(crate) fn name(text: &str) -> ObjectName {
+/// The object `namespace/name`.
+pub fn name(text: &str) -> ObjectName {
     let (namespace, name) = text.split_once('/').expect("namespace/name");
     ObjectName::new(namespace, name)
 }
 
 /// `web` of service `ns/name`, TCP.
-pub(crate) fn port_name(service: &str, port: &str) -> ServicePortName {
+pub fn port_name(service: &str, port: &str) -> ServicePortName {
     ServicePortName { service: name(service), port: port.into(), protocol: Protocol::Tcp }
 }
 
 /// A Service with one unnamed TCP port 80.
-pub(crate) fn service(text: &str, cluster_ip: &str) -> Service {
+pub fn service(text: &str, cluster_ip: &str) -> Service {
     let mut service = Service::new(name(text));
     let cluster_ip = ip(cluster_ip);
     *service.cluster_ips.get_mut(IpFamily::of(&cluster_ip)) = Some(cluster_ip);
@@ -39,7 +50,7 @@ pub(crate) fn service(text: &str, cluster_ip: &str) -> Service {
 }
 
 /// A slice with one unnamed TCP port 8080.
-pub(crate) fn slice(text: &str, service: &str, endpoints: Vec<SliceEndpoint>) -> EndpointSlice {
+pub fn slice(text: &str, service: &str, endpoints: Vec<SliceEndpoint>) -> EndpointSlice {
     EndpointSlice {
         name: name(text),
         service: service.into(),
@@ -50,25 +61,35 @@ pub(crate) fn slice(text: &str, service: &str, endpoints: Vec<SliceEndpoint>) ->
     }
 }
 
-pub(crate) fn ready(address: &str) -> SliceEndpoint {
+/// A ready endpoint.
+pub fn ready(address: &str) -> SliceEndpoint {
     SliceEndpoint::ready(ip(address))
 }
 
-pub(crate) fn terminating(address: &str) -> SliceEndpoint {
+/// An endpoint that serves while it terminates.
+pub fn terminating(address: &str) -> SliceEndpoint {
     let conditions = Conditions { ready: false, serving: true, terminating: true };
     SliceEndpoint { conditions, ..ready(address) }
 }
 
-pub(crate) fn on_node(node: &str, endpoint: SliceEndpoint) -> SliceEndpoint {
+/// The endpoint on a node.
+pub fn on_node(node: &str, endpoint: SliceEndpoint) -> SliceEndpoint {
     SliceEndpoint { node: Some(node.into()), ..endpoint }
 }
 
-pub(crate) fn options(family: IpFamily) -> TrackerOptions {
-    TrackerOptions { family, node_name: "here".into(), node_ip: None, allow_external_ips: true }
+/// A tracker on node `here`.
+pub fn options(family: IpFamily) -> TrackerOptions {
+    TrackerOptions {
+        family,
+        node_name: "here".into(),
+        node_ip: None,
+        allow_external_ips: true,
+        no_local_endpoints: crate::NoLocalEndpoints::Drop,
+    }
 }
 
 /// An IPv4 tracker on node `here` whose first lists were empty.
-pub(crate) fn tracker() -> Tracker {
+pub fn tracker() -> Tracker {
     let mut tracker = Tracker::new(options(IpFamily::V4));
     for kind in [Kind::Service, Kind::EndpointSlice] {
         tracker.apply(Event::ListStarted(kind));
@@ -77,6 +98,65 @@ pub(crate) fn tracker() -> Tracker {
     tracker
 }
 
-pub(crate) fn applied(service: Service) -> Event {
+/// The event of a Service.
+pub fn applied(service: Service) -> Event {
     Event::ServiceApplied(Arc::new(service))
+}
+
+/// The event of a slice.
+pub fn applied_slice(slice: EndpointSlice) -> Event {
+    Event::EndpointSliceApplied(slice)
+}
+
+/// An IPv4 proxy that has synced what `first` announces, with a second between syncs.
+pub fn synced(backend: Box<dyn ProxyBackend>, first: Vec<Event>, now: Instant) -> Proxy {
+    let second = Duration::from_secs(1);
+    let intervals = Intervals { min: second, retry: 30 * second, max: None };
+    let mut proxy = Proxy::new(options(IpFamily::V4), intervals, backend);
+    let lists = [Kind::Service, Kind::EndpointSlice];
+    let begin = lists.map(Event::ListStarted).into_iter();
+    let end = lists.map(Event::ListDone);
+    begin.chain(first).chain(end).for_each(|event| proxy.apply(event, now));
+    sync(&mut proxy, now).result.expect("nothing refuses the first sync");
+    proxy
+}
+
+/// The next sync, at the time when it is due.
+///
+/// # Panics
+/// When none is due, or the backend waits for anything.
+pub fn sync(proxy: &mut Proxy, now: Instant) -> Outcome {
+    let now = now.max(proxy.due().expect("a sync is due"));
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(proxy.sync(|| now)).poll(&mut context) {
+        Poll::Ready(outcome) => outcome.expect("there is something to sync"),
+        Poll::Pending => panic!("a backend on a model waits for nothing"),
+    }
+}
+
+/// Checks how deep each sync goes while a change is refused: none to five times, and then accepted.
+///
+/// `begin` makes a proxy with a change that is due, and lets what it writes into refuse that many times; `accepted` looks at the result.
+pub fn check_repair_levels<M>(
+    begin: impl Fn(usize, Instant) -> (Proxy, M),
+    accepted: impl Fn(&M, usize),
+) {
+    let deepest = [RepairLevel::Table; 3].map(Some);
+    let mut levels = vec![None, Some(RepairLevel::Full), Some(RepairLevel::Object)];
+    levels.extend(deepest);
+    for times in 0..levels.len() {
+        let now = Instant::now();
+        let (mut proxy, model) = begin(times, now);
+        let mut seen = Vec::new();
+        loop {
+            let outcome = sync(&mut proxy, now);
+            seen.push(outcome.repair);
+            if outcome.result.is_ok() {
+                break;
+            }
+        }
+        assert_eq!(seen, levels[..=times], "refused {times} times");
+        assert_eq!(proxy.due(), None, "nothing is left to do");
+        accepted(&model, times);
+    }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::endpoint::NodeHint;
-use crate::{Endpoint, ServicePort};
+use crate::{Conditions, Endpoint, ServicePort, TrafficPolicy};
 
 /// The endpoints of a service port, by what a frontend may use.
 ///
@@ -33,6 +33,16 @@ impl EndpointChoice {
     }
 }
 
+impl EndpointChoice {
+    /// The endpoints that a policy allows.
+    pub fn of(&self, policy: TrafficPolicy) -> &Arc<[Endpoint]> {
+        match policy {
+            TrafficPolicy::Cluster => &self.cluster,
+            TrafficPolicy::Local => &self.local,
+        }
+    }
+}
+
 /// Whether the (sorted) list holds an endpoint with this address and port.
 fn contains(sorted: &[Endpoint], endpoint: &Endpoint) -> bool {
     let key = sort_key(endpoint);
@@ -46,24 +56,84 @@ pub(crate) fn sort_key(endpoint: &Endpoint) -> (std::net::IpAddr, u16) {
 
 /// Decides which endpoints each kind of frontend of `port` uses, on a node in `zone`.
 pub fn choose(port: &ServicePort, all: &Arc<[Endpoint]>, zone: Option<&str>) -> EndpointChoice {
-    let none: Arc<[Endpoint]> = Arc::from([]);
-    let mut choice = EndpointChoice { cluster: none.clone(), local: none, has_any: false };
+    let mut choice =
+        EndpointChoice { cluster: Arc::default(), local: Arc::default(), has_any: false };
+    let chosen = |policy| {
+        let selection = Selection::of(policy, all, zone);
+        select(all, |endpoint| selection.reason_against(endpoint).is_none())
+    };
     if port.uses_cluster_endpoints() {
-        let mode = TopologyMode::of(all, zone);
-        choice.cluster = select(all, |e| e.is_ready() && mode.allows(e, zone));
-        if choice.cluster.is_empty() {
-            choice.cluster = select(all, Endpoint::is_serving_terminating);
-        }
+        choice.cluster = chosen(TrafficPolicy::Cluster);
         choice.has_any = !choice.cluster.is_empty();
     }
     if port.uses_local_endpoints() {
         choice.has_any |= all.iter().any(|e| e.is_ready() || e.is_serving_terminating());
-        choice.local = select(all, |e| e.local && e.is_ready());
-        if choice.local.is_empty() {
-            choice.local = select(all, |e| e.local && e.is_serving_terminating());
-        }
+        choice.local = chosen(TrafficPolicy::Local);
     }
     choice
+}
+
+/// How a policy selects from the endpoints of a service port: what [`choose`] applies to each of them, and what explains its choice.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection<'a> {
+    policy: TrafficPolicy,
+    hints: TopologyMode,
+    zone: Option<&'a str>,
+    /// No ready endpoint is left: terminating ones that still answer take their place.
+    fallback: bool,
+}
+
+/// Why a policy does not use an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unused {
+    /// The policy allows endpoints of this node only, and it runs on another one.
+    NotLocal,
+    /// It is not ready, and not about to go.
+    NotReady,
+    /// It is about to go; it still answers, but there are ready endpoints.
+    Terminating,
+    /// It is about to go and no longer answers.
+    NotServing,
+    /// Its hints name other nodes, and those of some endpoint this one.
+    HintsOtherNode,
+    /// Its hints name other zones, and those of some endpoint the zone of this node.
+    HintsOtherZone,
+}
+
+impl<'a> Selection<'a> {
+    /// How `policy` selects from these endpoints, on a node in `zone`.
+    pub fn of(policy: TrafficPolicy, all: &[Endpoint], zone: Option<&'a str>) -> Self {
+        let hints = match policy {
+            TrafficPolicy::Cluster => TopologyMode::of(all, zone),
+            TrafficPolicy::Local => TopologyMode::Everywhere,
+        };
+        let mut selection = Self { policy, hints, zone, fallback: false };
+        selection.fallback = !all.iter().any(|e| selection.reason_against(e).is_none());
+        selection
+    }
+
+    /// Why it does not use this endpoint; `None` if it does.
+    pub fn reason_against(&self, endpoint: &Endpoint) -> Option<Unused> {
+        if self.policy == TrafficPolicy::Local && !endpoint.is_local() {
+            return Some(Unused::NotLocal);
+        }
+        if self.fallback && endpoint.is_serving_terminating() {
+            return None;
+        }
+        if !endpoint.is_ready() || self.fallback {
+            return Some(match endpoint.conditions {
+                Conditions { terminating: false, .. } => Unused::NotReady,
+                Conditions { serving: true, .. } => Unused::Terminating,
+                Conditions { serving: false, .. } => Unused::NotServing,
+            });
+        }
+        self.hints.reason_against(endpoint, self.zone)
+    }
+
+    /// Whether terminating endpoints take the place of ready ones, of which there are none.
+    pub fn is_fallback(&self) -> bool {
+        self.fallback
+    }
 }
 
 /// The endpoints that pass; the very same list if all do.
@@ -100,11 +170,13 @@ impl TopologyMode {
         }
     }
 
-    fn allows(self, endpoint: &Endpoint, zone: Option<&str>) -> bool {
+    fn reason_against(self, endpoint: &Endpoint, zone: Option<&str>) -> Option<Unused> {
         match self {
-            Self::Everywhere => true,
-            Self::SameNode => endpoint.node_hint == NodeHint::ThisNode,
-            Self::SameZone => hints_zone(endpoint, zone),
+            Self::Everywhere => None,
+            Self::SameNode => {
+                Some(Unused::HintsOtherNode).filter(|_| endpoint.node_hint != NodeHint::ThisNode)
+            }
+            Self::SameZone => Some(Unused::HintsOtherZone).filter(|_| !hints_zone(endpoint, zone)),
         }
     }
 }

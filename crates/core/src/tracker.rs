@@ -1,9 +1,9 @@
 //! From events to the snapshot of one family.
 //!
 //! The tracker keeps every object in normalised form and compares before it believes in a change: a new label, a managed field
-//! or another node's name in a slice wakes nobody.
+//! or another node's name in a slice wakes no backend.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,10 +12,12 @@ use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
 use crate::conntrack::{UdpCheck, UdpFrontends};
+use crate::frontend::Frontend;
+use crate::owners::{Conflict, Owners};
 use crate::topology::choose;
 use crate::{
-    Changes, EndpointSlice, Event, IpFamily, Kind, Node, ObjectName, Service, ServiceEntry,
-    ServicePort, ServicePortName, Snapshot,
+    Changes, EndpointSlice, Event, IpFamily, Kind, NoLocalEndpoints, Node, ObjectName, Service,
+    ServiceEntry, ServicePolicy, ServicePort, ServicePortName, Snapshot,
 };
 
 mod slices;
@@ -36,6 +38,8 @@ pub struct TrackerOptions {
     pub node_ip: Option<IpAddr>,
     /// Whether `spec.externalIPs` count (feature gate `AllowServiceExternalIPs`, KEP-5707).
     pub allow_external_ips: bool,
+    /// What happens under the external `Local` policy without local endpoints, for Services that do not say.
+    pub no_local_endpoints: NoLocalEndpoints,
 }
 
 /// Numbers for metrics.
@@ -56,6 +60,7 @@ pub struct ChangeCounts {
 pub struct Tracker {
     options: TrackerOptions,
     snapshot: Snapshot,
+    /// Those with a cluster IP of the family.
     services: FxHashMap<ObjectName, Seen<Arc<Service>>>,
     slices: Slices,
     service_cidrs: FxHashMap<ObjectName, Seen<Vec<IpNet>>>,
@@ -66,9 +71,14 @@ pub struct Tracker {
     dirty: BTreeSet<ObjectName>,
     /// All services have to be looked at: the zone of this node changed.
     all_dirty: bool,
+    owners: Owners,
+    /// The ports of Services that lost a frontend, as the Services ask for them.
+    asked: FxHashMap<ServicePortName, ServicePort>,
     udp_frontends: UdpFrontends,
     trigger_times: Vec<SystemTime>,
     counts: ChangeCounts,
+    /// Annotations that the snapshot carries.
+    annotations: Vec<&'static str>,
 }
 
 /// An object and the list that last contained it.
@@ -105,11 +115,20 @@ impl Tracker {
             lists: Lists::default(),
             dirty: BTreeSet::new(),
             all_dirty: false,
+            owners: Owners::default(),
+            asked: FxHashMap::default(),
             udp_frontends: UdpFrontends::default(),
             trigger_times: Vec::new(),
             counts: ChangeCounts::default(),
+            annotations: Vec::new(),
             options,
         }
+    }
+
+    /// Says which annotations of Services the snapshot carries; a change of any other wakes no backend.
+    pub fn carry_annotations(&mut self, names: Vec<&'static str>) {
+        self.all_dirty |= self.annotations != names;
+        self.annotations = names;
     }
 
     /// The result of the last [`fold`](Self::fold).
@@ -191,13 +210,19 @@ impl Tracker {
 
     fn apply_service(&mut self, service: Arc<Service>) -> bool {
         let name = service.name.clone();
+        if service.cluster_ips.get(self.options.family).is_none() {
+            // One of the other family alone has no ports in this one.
+            return self.delete_service(&name);
+        }
         let seen = Seen { list: self.lists.service, value: service };
         match self.services.get_mut(&name) {
-            Some(known) if known.value == seen.value => {
-                known.list = seen.list;
-                return false;
+            Some(known) => {
+                let same = same_for(&self.annotations, &known.value, &seen.value);
+                *known = seen;
+                if same {
+                    return false;
+                }
             }
-            Some(known) => *known = seen,
             None => {
                 self.services.insert(name.clone(), seen);
             }
@@ -284,14 +309,61 @@ impl Tracker {
             ..Changes::default()
         };
         self.snapshot.node_ip = self.node_ip;
+        self.snapshot.zone.clone_from(&self.zone);
         let mut dirty = std::mem::take(&mut self.dirty);
         if std::mem::take(&mut self.all_dirty) {
             dirty.extend(self.services.keys().cloned());
         }
+        let asked: BTreeMap<_, _> = dirty.iter().flat_map(|name| self.asked_ports(name)).collect();
+        let affected = self.fold_claims(&dirty, &asked);
+        for (name, port) in affected {
+            // It asks for what it asked for before, and may get something else.
+            self.fold_port(name, Some(port), &mut changes.services);
+        }
         for name in &dirty {
-            self.fold_service(name, &mut changes.services);
+            let known: Vec<_> =
+                self.snapshot.ports_of(name).map(|(name, _)| name.clone()).collect();
+            for gone in known.into_iter().filter(|known| !asked.contains_key(known)) {
+                self.fold_port(gone, None, &mut changes.services);
+            }
+        }
+        for (name, port) in asked {
+            self.fold_port(name, Some(port), &mut changes.services);
+        }
+        if changes.services.len() > self.snapshot.services.len() / 2 {
+            // Inserting in order leaves the nodes of the map half empty; a map from a list has full ones.
+            let services = std::mem::take(&mut self.snapshot.services);
+            self.snapshot.services = services.into_iter().collect();
         }
         changes
+    }
+
+    /// Settles which frontends the ports of changed Services own. Returns the ports of other Services whose frontends that changes.
+    fn fold_claims(
+        &mut self,
+        dirty: &BTreeSet<ObjectName>,
+        asked: &BTreeMap<ServicePortName, ServicePort>,
+    ) -> Vec<(ServicePortName, ServicePort)> {
+        let mut affected = BTreeSet::new();
+        let mut same = BTreeSet::new();
+        for (name, entry) in dirty.iter().flat_map(|name| self.snapshot.ports_of(name)) {
+            let old = self.asked.get(name).unwrap_or(&entry.port);
+            if asked.get(name).is_some_and(|new| new.frontends == old.frontends) {
+                same.insert(name);
+            } else {
+                self.owners.release(name, old, &mut affected);
+            }
+        }
+        for (name, port) in asked.iter().filter(|(name, _)| !same.contains(name)) {
+            self.owners.claim(name, port, &mut affected);
+        }
+        let others = affected.into_iter().filter(|name| !dirty.contains(&name.service));
+        let asks = |name: ServicePortName| {
+            let entry = self.snapshot.services.get(&name)?;
+            let port = self.asked.get(&name).unwrap_or(&entry.port).clone();
+            Some((name, port))
+        };
+        others.filter_map(asks).collect()
     }
 
     fn fold_service_cidrs(&mut self) -> bool {
@@ -303,60 +375,94 @@ impl Tracker {
         differs
     }
 
-    fn fold_service(&mut self, name: &ObjectName, changed: &mut BTreeSet<ServicePortName>) {
-        let ports = match self.services.get(name) {
-            Some(service) => self.allowed_ports(&service.value),
-            None => Vec::new(),
-        };
-        let gone: Vec<_> = self
-            .snapshot
-            .ports_of(name)
-            .map(|(known, _)| known.clone())
-            .filter(|known| !ports.iter().any(|(kept, _)| kept == known))
-            .collect();
-        for name in gone {
+    /// Brings one service port up to date, which asks for these frontends; `None` if it is gone.
+    fn fold_port(
+        &mut self,
+        name: ServicePortName,
+        asked: Option<ServicePort>,
+        changed: &mut BTreeSet<ServicePortName>,
+    ) {
+        self.asked.remove(&name);
+        let Some(asked) = asked else {
             if let Some(old) = self.snapshot.services.remove(&name) {
                 self.snapshot.endpoint_count -= old.endpoints.len();
-                self.udp_frontends.forget(&name, &old.port);
-            }
-            changed.insert(name);
-        }
-        for (name, port) in ports {
-            let endpoints = self.slices.endpoints(&name);
-            let choice = choose(&port, &endpoints, self.zone.as_deref());
-            let entry = ServiceEntry { port, endpoints, choice };
-            if self.replace(&name, entry) {
+                self.udp_frontends.touch_port(&old.port);
                 changed.insert(name);
             }
+            return;
+        };
+        let owns = |frontend| self.owners.owner(frontend) == Some(&name);
+        let mut port = asked;
+        if !port.frontends.iter().all(|(frontend, _)| owns(*frontend)) {
+            let asked = port.clone();
+            port.remove_lost(owns);
+            self.asked.insert(name.clone(), asked);
+        }
+        let endpoints = self.slices.endpoints(&name);
+        let choice = choose(&port, &endpoints, self.zone.as_deref());
+        if self.replace(&name, ServiceEntry { port, endpoints, choice }) {
+            changed.insert(name);
         }
     }
 
-    fn allowed_ports(&self, service: &Service) -> Vec<(ServicePortName, ServicePort)> {
-        let mut ports = service.service_ports(self.options.family);
-        if !self.options.allow_external_ips {
-            for (_, port) in &mut ports {
+    /// The ports of a Service, with all the frontends that it asks for.
+    fn asked_ports(&self, name: &ObjectName) -> Vec<(ServicePortName, ServicePort)> {
+        let Some(service) = self.services.get(name) else {
+            return Vec::new();
+        };
+        let mut ports = service.value.service_ports(self.options.family);
+        let Some((_, first)) = ports.first() else {
+            return ports;
+        };
+        let policy = self.settled(&service.value, &first.policy);
+        for (_, port) in &mut ports {
+            if !self.options.allow_external_ips {
                 port.forbid_external_ips();
+            }
+            if let Some(policy) = &policy {
+                port.set_policy(policy.clone());
             }
         }
         ports
     }
 
+    /// The policy of a Service with the defaults of this proxy, and without annotations that nothing here reads; `None` if that is the same.
+    fn settled(
+        &self,
+        service: &Service,
+        policy: &Arc<ServicePolicy>,
+    ) -> Option<Arc<ServicePolicy>> {
+        let default = self.options.no_local_endpoints;
+        let defaults =
+            service.policy.no_local_endpoints.is_none() && default != NoLocalEndpoints::default();
+        let is_read = |name: &Arc<str>| self.annotations.contains(&&**name);
+        if !defaults && policy.annotations.keys().all(is_read) {
+            return None;
+        }
+        let mut settled = (**policy).clone();
+        if defaults {
+            settled.no_local_endpoints = Some(default);
+        }
+        settled.annotations.retain(|name, _| is_read(name));
+        Some(settled.shared())
+    }
+
     /// Puts an entry into the snapshot; `false` if it was there already.
     fn replace(&mut self, name: &ServicePortName, entry: ServiceEntry) -> bool {
         let old = self.snapshot.services.get_mut(name);
-        if old.as_deref() == Some(&entry) {
+        if old.as_ref().is_some_and(|old| ***old == entry) {
             return false;
         }
         self.snapshot.endpoint_count += entry.endpoints.len();
         if let Some(old) = &old {
             self.snapshot.endpoint_count -= old.endpoints.len();
-            self.udp_frontends.forget(name, &old.port);
+            self.udp_frontends.touch_port(&old.port);
         }
-        self.udp_frontends.keep(name, &entry.port);
+        self.udp_frontends.touch_port(&entry.port);
         match old {
-            Some(old) => *old = entry,
+            Some(old) => *old = Arc::new(entry),
             None => {
-                self.snapshot.services.insert(name.clone(), entry);
+                self.snapshot.services.insert(name.clone(), Arc::new(entry));
             }
         }
         true
@@ -367,9 +473,35 @@ impl Tracker {
         std::mem::take(&mut self.trigger_times)
     }
 
+    /// UDP frontends that were on the node without being in the snapshot; their entries have to be checked.
+    pub(crate) fn touch_udp(&mut self, frontends: impl IntoIterator<Item = Frontend>) {
+        self.udp_frontends.touch(frontends);
+    }
+
+    /// The frontends that more than one service port asks for, as of the last fold.
+    pub fn contested_frontends(&self) -> usize {
+        self.owners.contested()
+    }
+
+    /// Every frontend that more than one service port asks for, as of the last fold: one conflict for each that does without.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        self.owners.conflicts()
+    }
+
+    /// A service port of the snapshot with all the frontends that its Service asks for, also those that another one has.
+    pub fn requested(&self, name: &ServicePortName) -> Option<&ServicePort> {
+        let entry = self.snapshot.services.get(name)?;
+        Some(self.asked.get(name).unwrap_or(&entry.port))
+    }
+
+    /// Takes the conflicts about frontends that arose since this was last called; each is reported once for as long as it lasts.
+    pub fn take_new_conflicts(&mut self) -> Vec<Conflict> {
+        self.owners.take_new_conflicts()
+    }
+
     /// Takes what has to be checked about UDP flows after the folds since this was last called; `None` if nothing.
     pub fn take_udp_check(&mut self) -> Option<UdpCheck> {
-        self.udp_frontends.take_check(&self.snapshot)
+        self.udp_frontends.take_check(&self.snapshot, &self.owners)
     }
 
     /// Gives back a check that could not be carried out, to be part of the next one.
@@ -387,6 +519,20 @@ impl Lists {
             Kind::ServiceCidr => &mut self.service_cidr,
         }
     }
+}
+
+/// Whether two versions of a Service are the same to those who read these annotations and no others.
+fn same_for(read: &[&str], old: &Service, new: &Service) -> bool {
+    if old == new {
+        return true;
+    }
+    let differs = |name: &&str| old.policy.annotation(name) != new.policy.annotation(name);
+    if old.policy.annotations == new.policy.annotations || read.iter().any(differs) {
+        return false;
+    }
+    let mut other = new.clone();
+    other.policy.annotations.clone_from(&old.policy.annotations);
+    *old == other
 }
 
 /// The objects that the current list did not contain.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::executor::block_on;
-use kube_proxy_core::endpoint::NodeHint;
+use kube_proxy_core::endpoint::{NodeHint, Place};
 use kube_proxy_core::{
     Changes, Conditions, Endpoint, IpFamily, LocalTrafficDetector, NodePortAddresses, ObjectName,
     Port, Protocol, ProxyBackend, Scope, Service, ServiceEntry, Snapshot, SyncReport, topology,
@@ -150,7 +150,7 @@ fn snapshot(services: u32, endpoints: u32) -> Result<Snapshot, Box<dyn Error>> {
             let choice = topology::choose(&port, &all, None);
             snapshot.endpoint_count += all.len();
             let entry = ServiceEntry { port, endpoints: all, choice };
-            snapshot.services.insert(name, entry);
+            snapshot.services.insert(name, Arc::new(entry));
         }
     }
     Ok(snapshot)
@@ -161,8 +161,7 @@ fn endpoint(number: u32) -> Endpoint {
         ip: IpAddr::V4(Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 1).to_bits() + number)),
         port: NonZeroU16::MIN.saturating_add(8079),
         conditions: Conditions::default(),
-        local: number.is_multiple_of(1000),
-        node_known: true,
+        place: if number.is_multiple_of(1000) { Place::ThisNode } else { Place::OtherNode },
         node_hint: NodeHint::Absent,
         zone_hints: None,
     }
@@ -184,6 +183,7 @@ fn change_one_endpoint(
     if let Some(first) = endpoints.first_mut() {
         first.ip = IpAddr::V4(Ipv4Addr::from_bits(Ipv4Addr::new(10, 255, 0, 1).to_bits() + round));
     }
+    let entry = Arc::make_mut(entry);
     entry.endpoints = endpoints.into();
     entry.choice = topology::choose(&entry.port, &entry.endpoints, None);
     let mut changes = Changes::default();

@@ -115,11 +115,13 @@ pub(crate) fn delete_unused() -> bool {
 
 impl IptablesBackend {
     /// What the rules that are about to be written can count. Sees to it that the objects are there.
-    pub(crate) fn prepare_counting(&mut self) -> Counting {
+    /// Where rules count already, nothing needs to be tried.
+    pub(crate) fn prepare_counting(&mut self, rules_count: bool) -> Counting {
         if self.can_count == Some(false) {
             return Counting::default();
         }
-        match self.kernel.create_counters().and_then(|()| self.try_match()) {
+        let tried = |()| if rules_count { Ok(()) } else { self.try_match() };
+        match self.kernel.create_counters().and_then(tried) {
             Ok(()) => {
                 self.can_count = Some(true);
                 Counting { on: true }

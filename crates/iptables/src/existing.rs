@@ -1,16 +1,24 @@
-//! What is on the node already: our chains, whoever wrote them, and the rules of others that lead to them.
+//! What is on the node already: our chains, of any origin, and the rules of others that lead to them.
 
-use kube_proxy_core::SyncError;
-use rustc_hash::FxHashSet;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
+use kube_proxy_core::{Frontend, Protocol, SyncError};
+use kube_proxy_xtables::{SHARED_FIREWALL, split_words};
+use rustc_hash::FxHashMap;
+
+use crate::canonical::Held;
 use crate::fixed::ANTI_MARTIAN;
-use crate::layout::{HOOKS, Hook, SHARED_FIREWALL, is_ours};
+use crate::kernel::Kernel;
+use crate::layout::{HOOKS, Hook, is_ours};
 use crate::names::ChainName;
-use crate::programs::{Kernel, split_words};
 
 /// What one table holds that matters to us.
 #[derive(Debug, Default)]
 pub(crate) struct Existing {
+    /// Its name.
+    table: String,
     /// Chains that are ours.
     pub(crate) chains: Vec<ChainName>,
     /// Rules in chains of others that lead to a chain of ours.
@@ -19,11 +27,15 @@ pub(crate) struct Existing {
     pub(crate) shared_firewall: bool,
     /// The rules in it, sorted words each, that are the one against martians; as they were printed.
     pub(crate) anti_martian: Vec<String>,
-    /// Rules of ours, for deciding which variant is in use.
-    pub(crate) rules: usize,
+    /// What each chain of ours holds.
+    pub(crate) held: FxHashMap<ChainName, Held>,
+    /// UDP destinations that rules of ours translate, wherever they lead.
+    pub(crate) udp: BTreeSet<Frontend>,
+    /// Whether a rule of ours counts packets in an object of the kernel.
+    pub(crate) counts: bool,
 }
 
-/// A rule in a chain of somebody else that leads to one of ours.
+/// A rule in a chain of another program that leads to one of ours.
 #[derive(Debug)]
 pub(crate) struct Reference {
     /// The rule as `iptables-save` prints it, without `-A`.
@@ -37,7 +49,7 @@ pub(crate) struct Reference {
 impl Existing {
     /// Reads one table.
     pub(crate) fn read(kernel: &(impl Kernel + ?Sized), table: &str) -> Result<Self, SyncError> {
-        let mut existing = Self::default();
+        let mut existing = Self { table: table.to_owned(), ..Self::default() };
         let mut parser = Parser { table, anti_martian: sorted_words(ANTI_MARTIAN) };
         kernel.save(table, &mut |line| parser.line(line, &mut existing))?;
         Ok(existing)
@@ -45,26 +57,65 @@ impl Existing {
 
     /// Whether a hook is there, anywhere in its chain.
     pub(crate) fn has(&self, hook: &Hook) -> bool {
-        let wanted = sorted_words(&hook.rule());
-        self.references
-            .iter()
-            .any(|reference| reference.from == hook.from && reference.words == wanted)
+        self.rules_of(hook).next().is_some()
     }
 
-    /// Chains that rules other than our hooks lead to: they cannot be deleted.
-    pub(crate) fn referenced(&self) -> FxHashSet<ChainName> {
-        self.references
+    /// The rules that are a hook, as `iptables-save` prints them, without `-A`.
+    pub(crate) fn rules_of(&self, hook: &Hook) -> impl Iterator<Item = &str> {
+        let (wanted, from) = (sorted_words(&hook.rule()), hook.from);
+        let references = self.references.iter();
+        let is_hook =
+            move |reference: &&Reference| reference.from == from && reference.words == wanted;
+        references.filter(is_hook).map(|reference| &*reference.rule)
+    }
+
+    /// Chains of ours that are to go: those that rules other than our hooks lead to, which cannot be deleted, and the others.
+    /// Says in the log who leads to the first.
+    pub(crate) fn part_by_references(
+        &self,
+        goes: impl Fn(&ChainName) -> bool,
+    ) -> (Vec<ChainName>, Vec<ChainName>) {
+        let mut referring: FxHashMap<ChainName, Vec<&str>> = FxHashMap::default();
+        for reference in self.references.iter().filter(|reference| !reference.is_jump_of_ours()) {
+            referring.entry(reference.to).or_default().push(&reference.rule);
+        }
+        let (kept, deleted): (Vec<_>, Vec<_>) = self
+            .chains
             .iter()
-            .filter(|reference| !reference.is_jump_of_ours())
-            .map(|reference| reference.to)
-            .collect()
+            .filter(|chain| goes(chain))
+            .copied()
+            .partition(|chain| referring.contains_key(chain));
+        for chain in &kept {
+            let rules = &referring[chain];
+            tracing::warn!(
+                table = self.table,
+                %chain,
+                rules = %format_args!("-A {}", rules.join("; -A ")),
+                "chain emptied and kept, because rules of others lead to it"
+            );
+        }
+        (kept, deleted)
+    }
+
+    /// Whether a chain of ours holds any rules.
+    pub(crate) fn holds_rules(&self, chain: ChainName) -> bool {
+        self.held.get(&chain).is_some_and(|held| held.rules > 0)
     }
 }
 
 impl Reference {
-    /// Whether it is one that we, or a Go kube-proxy, would write: from a chain of the kernel to a chain that has a hook.
+    /// Whether it is one that we, or a Go kube-proxy of any version, would write.
+    ///
+    /// Old versions sent all packets where later ones send those of new connections; the comments were always these.
+    /// Without its comment it is not deleted: iptables-nft leaves out what it has no words for (1.8.9: a look into a set), and would then
+    /// take another program's rule for the one that was meant.
     pub(crate) fn is_jump_of_ours(&self) -> bool {
-        HOOKS.iter().any(|hook| hook.from == self.from && hook.to == self.to.as_str())
+        let hooks = HOOKS.iter().filter(|hook| hook.from == self.from);
+        hooks.filter(|hook| hook.to == self.to.as_str()).any(|hook| {
+            [hook.new_only, false]
+                .into_iter()
+                .any(|new_only| self.words == sorted_words(&Hook { new_only, ..*hook }.rule()))
+        })
     }
 }
 
@@ -77,8 +128,9 @@ impl Parser<'_> {
     fn line(&mut self, line: &str, existing: &mut Existing) {
         if let Some(declared) = line.strip_prefix(':') {
             let chain = declared.split(' ').next().unwrap_or_default();
-            if is_ours(self.table, chain) {
-                existing.chains.extend(ChainName::new(chain));
+            if let Some(chain) = ChainName::new(chain).filter(|_| is_ours(self.table, chain)) {
+                existing.chains.push(chain);
+                existing.held.insert(chain, Held::default());
             }
             existing.shared_firewall |= self.table == "filter" && chain == SHARED_FIREWALL;
         } else if let Some(rule) = line.strip_prefix("-A ") {
@@ -89,7 +141,13 @@ impl Parser<'_> {
     fn rule(&mut self, rule: &str, existing: &mut Existing) {
         let (from, body) = rule.split_once(' ').unwrap_or((rule, ""));
         if is_ours(self.table, from) {
-            existing.rules += 1;
+            if let Some(held) = ChainName::new(from).and_then(|from| existing.held.get_mut(&from)) {
+                held.push(body);
+            }
+            existing.counts |= body.contains("-m nfacct ");
+            if self.table == "nat" && body.contains("-p udp ") {
+                existing.udp.extend(udp_frontend(from, body));
+            }
             return;
         }
         let words = split_words(body);
@@ -120,6 +178,27 @@ impl Parser<'_> {
         }
     }
 }
+
+/// The UDP destination that a rule in a chain of ours is about.
+fn udp_frontend(chain: &str, rule: &str) -> Option<Frontend> {
+    let words = split_words(rule);
+    let after = |word: &str| {
+        let at = words.iter().position(|other| other == word)?;
+        // Not one that the rule excludes.
+        (at == 0 || words[at - 1] != "!").then(|| words.get(at + 1))?
+    };
+    let port = after("--dport")?.parse().ok()?;
+    if chain == NODE_PORTS || chain.starts_with(NODE_PORTS_BRANCH) {
+        return Some(Frontend::NodePort(Protocol::Udp, port));
+    }
+    let net: IpNet = after("-d")?.parse().ok()?;
+    let address: Option<IpAddr> = (net.prefix_len() == net.max_prefix_len()).then(|| net.addr());
+    Some(Frontend::address(Protocol::Udp, address?, port))
+}
+
+/// Where node ports are looked up, and how the chains for UDP below it begin.
+const NODE_PORTS: &str = "KUBE-NODEPORTS";
+const NODE_PORTS_BRANCH: &str = "KUBE-EXT-udp-";
 
 /// The words of a rule in no order: programs differ in where they print which match.
 fn sorted_words(rule: &str) -> Vec<String> {

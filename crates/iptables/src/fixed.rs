@@ -6,7 +6,7 @@ use kube_proxy_core::IpFamily;
 
 use crate::counters::Counting;
 use crate::keys::{address_chain, address_key, address_top, address_width, destination};
-use crate::layout::{Table, canary};
+use crate::layout::{Table, canary, hairpin};
 use crate::lists::branch_to;
 use crate::names::ChainName;
 use crate::restore::{Batch, ChainState, Part};
@@ -43,6 +43,7 @@ pub(crate) fn fixed_chains(fixed: Fixed) -> [(Table, &'static str, Vec<String>);
     let Fixed { masquerade, drop_invalid, localhost, counting } = fixed;
     let mark = format!("{:#x}", masquerade.mark);
     let marked = format!("--mark {mark}/{mark}");
+    let [filter_hairpin, nat_hairpin] = Table::ALL.map(|table| hairpin(table).0);
     let mut forward = Vec::new();
     if drop_invalid {
         // Otherwise such packets pass untranslated and the far side answers them with a reset.
@@ -56,13 +57,13 @@ pub(crate) fn fixed_chains(fixed: Fixed) -> [(Table, &'static str, Vec<String>);
             .to_owned(),
         // What is left is new. Such packets carry no mark: they are recognised again where they leave.
         format!(
-            "-m comment --comment \"kubernetes hairpin traffic\" -m conntrack --ctstate DNAT -j {HAIRPIN}"
+            "-m comment --comment \"kubernetes hairpin traffic\" -m conntrack --ctstate DNAT -j {filter_hairpin}"
         ),
     ]);
     let postrouting = vec![
         format!(
             "-m comment --comment \"kubernetes hairpin traffic\" -m mark ! {marked} \
-             -m conntrack --ctstate DNAT -j {HAIRPIN}"
+             -m conntrack --ctstate DNAT -j {nat_hairpin}"
         ),
         format!("-m mark ! {marked} -j RETURN"),
         // The mark goes, or a packet that is wrapped and comes through here again would be masqueraded twice.
@@ -101,7 +102,7 @@ pub(crate) fn write_fixed_chains(fixed: Fixed, batch: &mut Batch) -> [(Table, Ch
     })
 }
 
-/// The rule in KUBE-FIREWALL that goes with `route_localnet`: nobody outside reaches what listens on loopback (CVE-2020-8558).
+/// The rule in KUBE-FIREWALL that goes with `route_localnet`: no host outside reaches what listens on loopback (CVE-2020-8558).
 pub(crate) const ANTI_MARTIAN: &str = "-d 127.0.0.0/8 ! -s 127.0.0.0/8 \
     -m comment --comment \"block incoming localnet connections\" \
     -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP";
@@ -109,12 +110,11 @@ pub(crate) const ANTI_MARTIAN: &str = "-d 127.0.0.0/8 ! -s 127.0.0.0/8 \
 /// The chain that marks packets for masquerading.
 pub(crate) const MARK: &str = "KUBE-MARK-MASQ";
 
-/// The chain for packets whose source is the very endpoint that was chosen for them.
-pub(crate) const HAIRPIN: &str = "KUBE-HAIRPIN";
-
-/// Writes one rule for each address of a local endpoint; entries count how many service ports have it.
+/// Writes one rule for each address of a local endpoint, for packets whose source is the very endpoint that was chosen for them.
+/// Entries count how many service ports have it.
 pub(crate) struct HairpinWriter {
-    pub(crate) family: IpFamily,
+    family: IpFamily,
+    table: Table,
     /// What becomes of such a packet.
     target: &'static str,
 }
@@ -127,7 +127,7 @@ impl HairpinWriter {
             Table::Filter => "ACCEPT",
             Table::Nat => masquerade.target(),
         };
-        Self { family, target }
+        Self { family, table, target }
     }
 }
 
@@ -155,10 +155,11 @@ impl Dispatch<HairpinAddress> for HairpinWriter {
     }
 
     fn chain(&self, prefix: Prefix) -> ChainName {
+        let (root, branches) = hairpin(self.table);
         if prefix == Prefix::ROOT {
-            ChainName::fixed(HAIRPIN)
+            ChainName::fixed(root)
         } else {
-            address_chain(self.family, "KUBE-HPIN-", prefix)
+            address_chain(self.family, branches, prefix)
         }
     }
 

@@ -2,23 +2,24 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use kube_proxy_core::{IpFamily, Protocol};
+use kube_proxy_core::{Frontend, IpFamily, Protocol};
 
 use crate::names::{ChainName, ipv4_dispatch_chain, ipv6_dispatch_chain};
-use crate::service::Frontend;
 use crate::tree::{Key, Prefix};
 
 /// The place of a frontend in the trees.
 pub(crate) fn key(frontend: Frontend) -> Key {
     match frontend {
-        Frontend::Address(ip, protocol, port) => Key { bits: address_bits(ip), protocol, port },
-        Frontend::NodePort(protocol, port) => {
-            Key { bits: port_bits(protocol, port), protocol, port }
+        Frontend::Address(protocol, to) => {
+            Key { bits: address_bits(to.ip()), protocol, port: to.port() }
         }
-        Frontend::HealthCheck(port) => {
-            Key { bits: port_bits(Protocol::Tcp, port), protocol: Protocol::Tcp, port }
-        }
+        Frontend::NodePort(protocol, port) => port_key(protocol, port),
     }
+}
+
+/// The place of a port in the trees of ports.
+pub(crate) fn port_key(protocol: Protocol, port: u16) -> Key {
+    Key { bits: port_bits(protocol, port), protocol, port }
 }
 
 /// The place of an address alone.

@@ -1,5 +1,7 @@
 //! The fixed part of the rules: tables, hooks, chains that always exist, and which chains are ours.
 
+use kube_proxy_xtables::SHARED_FIREWALL;
+
 use crate::names::ChainName;
 
 /// A table that holds rules of ours.
@@ -22,7 +24,7 @@ impl Table {
 }
 
 /// A rule in a chain of the kernel that sends packets to a chain of ours.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Hook {
     pub(crate) table: Table,
     /// The kernel's chain.
@@ -82,10 +84,7 @@ impl Hook {
     }
 }
 
-/// The chain in `filter` that belongs to the kubelet as much as to us: created when missing, never emptied, never deleted.
-pub(crate) const SHARED_FIREWALL: &str = "KUBE-FIREWALL";
-
-/// The chain that is there only to be found missing after somebody flushed everything.
+/// The chain that is there only to be found missing after another program flushed everything.
 pub(crate) const CANARY: &str = "KUBE-PROXY-CANARY";
 
 /// The table that holds nothing of ours but the canary.
@@ -107,18 +106,28 @@ const FIXED_NAT: [&str; 6] = [
     "KUBE-NODEPORTS",
     "KUBE-POSTROUTING",
     "KUBE-MARK-MASQ",
-    "KUBE-HAIRPIN",
+    "KUBE-SEP-HAIRPIN",
     CANARY,
 ];
 
-/// How names of chains begin that come and go with services: our own, and those of a Go kube-proxy of any version.
-/// Dispatch chains share the beginnings, so that a Go kube-proxy that takes over removes them as well.
-const DYNAMIC: [&str; 7] =
-    ["KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-", "KUBE-XLB-", "KUBE-HPIN-"];
+/// How names of chains begin that a Go kube-proxy takes for its own: any in `nat` that it did not write it deletes as stale.
+/// Every chain of ours in `nat` that it has no chain for begins so.
+const DYNAMIC: [&str; 6] =
+    ["KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-", "KUBE-XLB-"];
 
-/// Whether a chain comes and goes with services.
+/// Where hairpin traffic is recognised, and how names of the chains below begin.
+/// In `filter` a Go kube-proxy deletes nothing, and the names could not be told from those of the list of health checks.
+pub(crate) fn hairpin(table: Table) -> (&'static str, &'static str) {
+    match table {
+        Table::Filter => ("KUBE-HAIRPIN", "KUBE-HPIN-"),
+        Table::Nat => ("KUBE-SEP-HAIRPIN", "KUBE-SEP-"),
+    }
+}
+
+/// Whether a chain is deleted where it is not needed: it comes and goes with services, or an earlier version had it in `nat`.
 pub(crate) fn is_dynamic(chain: &str) -> bool {
-    DYNAMIC.iter().any(|prefix| chain.starts_with(prefix))
+    let (former, below) = hairpin(Table::Filter);
+    chain == former || DYNAMIC.iter().chain([&below]).any(|prefix| chain.starts_with(prefix))
 }
 
 /// Whether a chain is ours alone, to be emptied and deleted. The table is given by name: `mangle` counts too.

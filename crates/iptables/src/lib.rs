@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Snapshot ─plan─▶ rules of the chains ─diff─▶ Batch ─encode─▶ restore input ─transact─▶ kernel
-//!            service.rs, lists.rs,       state.rs,       restore.rs        programs.rs
+//!            service.rs, lists.rs,       state.rs,       restore.rs        kernel.rs
 //!            fixed.rs, rules.rs          tree.rs
 //! ```
 //!
@@ -10,76 +10,50 @@
 //! if their hash is that of what the kernel has. So no rule text is kept between syncs.
 //!
 //! * `layout.rs` is the table of hooks and chains, `names.rs` the hashes in chain names.
-//! * `existing.rs` reads what is there, for full syncs and `cleanup.rs`.
+//! * `existing.rs` reads what is there, for full syncs and `cleanup.rs`; `canonical.rs` knows our rules in the words of `iptables-save`.
 //! * `counters.rs` has packets counted where the kernel can.
-//! * `variant.rs` finds out which iptables the node uses.
 
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    IpFamily, LocalTrafficDetector, NodePortAddresses, ProxyBackend, Scope, ServicePortName,
-    Snapshot, SyncError, SyncReport,
+    Difference, IpFamily, LocalTrafficDetector, NodePortAddresses, ProxyBackend, Scope,
+    ServicePortName, Snapshot, SyncError, SyncReport,
 };
+use kube_proxy_xtables::{Check, Programs, SHARED_FIREWALL, node_port_destinations};
 
+mod canonical;
 mod cleanup;
+mod compare;
 mod counters;
 mod existing;
 mod fixed;
+mod kernel;
 mod keys;
 mod layout;
 mod lists;
 mod localnet;
 mod names;
-mod node_ports;
-pub mod programs;
 mod restore;
+mod rewrite;
 mod rules;
 mod service;
 mod state;
 mod sync;
-pub mod text;
 mod tree;
-mod variant;
 
-pub use cleanup::{InUse, remove};
+pub use cleanup::{InUse, remove, udp_frontends};
 pub use counters::PacketCounts;
-pub use node_ports::node_port_destinations;
-pub use rules::{comment_words, if_local};
+pub use kube_proxy_xtables::Variant;
+pub use names::service_chains;
 
 use counters::Counting;
 use fixed::{ANTI_MARTIAN, Fixed, Masquerade};
-use layout::{CANARY, HOOKS, Hook, MANGLE, SHARED_FIREWALL, Table};
-use programs::{Check, Kernel, Programs};
+use kernel::Kernel;
+use layout::{CANARY, HOOKS, Hook, MANGLE, Table};
+use rewrite::Rewrite;
 use service::Settings;
-use state::{Clashes, Plan, State};
-
-/// Which implementation of iptables in the kernel holds the rules.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Variant {
-    /// The one that the node's kubelet uses; without a kubelet the one that holds more rules; else [`Nft`](Self::Nft).
-    #[default]
-    Auto,
-    /// xtables (`iptables-legacy`).
-    Legacy,
-    /// `nf_tables` (`iptables-nft`).
-    Nft,
-}
-
-impl Variant {
-    /// The end of the program names; `auto` has none of its own.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Legacy => "legacy",
-            Self::Nft => "nft",
-        }
-    }
-
-    fn long_name(self) -> String {
-        format!("iptables-{}", self.name())
-    }
-}
+use state::{Plan, State};
 
 /// How the rules of one family are made.
 #[derive(Clone, Debug)]
@@ -118,11 +92,8 @@ pub struct IptablesBackend {
     kernel: Box<dyn Kernel>,
     /// The variant of the programs.
     variant: Option<Variant>,
-    /// The other variant, which is only ever cleaned up.
-    other_variant: Option<Programs>,
     /// What the kernel accepted; `None` before the first sync and after a failure.
     applied: Option<Applied>,
-    clashes: Clashes,
     /// The table `mangle` would not take the canary the last time.
     mangle_refused: bool,
     /// Whether rules can count packets here; `None` before that was tried.
@@ -188,32 +159,20 @@ impl IptablesBackend {
     /// When there is no usable iptables of the family on this node, or the sysctl for NodePorts on localhost cannot be set.
     pub fn new(config: Config) -> Result<Self, SyncError> {
         check_interface_names(&config.local_traffic)?;
-        let programs = variant::choose(config.family, config.variant)?;
-        programs.probe(Table::Nat.name()).map_err(|error| {
-            SyncError::Unsupported(format!(
-                "{} cannot use the nat table of {}: {error}",
-                programs.name(),
-                config.family
-            ))
-        })?;
+        let programs = Programs::choose(config.family, config.variant)?;
+        programs.try_out()?;
         if config.serves_localhost() {
             localnet::check()?;
         }
         let (major, minor, patch) = programs.version();
         tracing::info!("{}: using {} {major}.{minor}.{patch}", config.family, programs.name());
-        let other_variant = programs.other_variant(config.family);
         let random_fully = programs.knows_random_fully();
         let variant = Some(programs.variant());
         let kernel = Box::new(programs);
-        Ok(Self { variant, ..Self::with_kernel(config, kernel, random_fully, other_variant) })
+        Ok(Self { variant, ..Self::with_kernel(config, kernel, random_fully) })
     }
 
-    fn with_kernel(
-        config: Config,
-        kernel: Box<dyn Kernel>,
-        random_fully: bool,
-        other_variant: Option<Programs>,
-    ) -> Self {
+    fn with_kernel(config: Config, kernel: Box<dyn Kernel>, random_fully: bool) -> Self {
         Self {
             options: Options {
                 masquerade: Masquerade { mark: config.masquerade_mark, random_fully },
@@ -226,9 +185,7 @@ impl IptablesBackend {
             },
             kernel,
             variant: None,
-            other_variant,
             applied: None,
-            clashes: Clashes::default(),
             mangle_refused: false,
             can_count: None,
         }
@@ -237,7 +194,7 @@ impl IptablesBackend {
     /// What this backend has on the node, for [`remove`].
     pub fn in_use(&self) -> InUse {
         let localhost = self.options.config.serves_localhost();
-        InUse { variant: self.variant, localhost, counters: true }
+        InUse { variant: self.variant, shared: None, localhost, counters: true }
     }
 
     /// What must be there: the canaries, the hooks, and one rule of each chain that always exists and holds any.
@@ -308,22 +265,16 @@ impl ProxyBackend for IptablesBackend {
             (Scope::Partial(changes), Some(applied)) => {
                 self.sync_partially(snapshot, changes, applied)
             }
-            _ => self.sync_fully(snapshot),
+            _ => self.sync_fully(snapshot, &Rewrite::of(scope)),
         }
+    }
+
+    async fn compare(&mut self, snapshot: &Snapshot) -> Result<Vec<Difference>, SyncError> {
+        self.differences(snapshot)
     }
 
     async fn intact(&mut self) -> Result<bool, SyncError> {
         self.kernel.holds(&self.checks())
-    }
-
-    async fn cleanup(&mut self) -> Result<(), SyncError> {
-        self.applied = None;
-        cleanup::cleanup(&*self.kernel, false)?;
-        if let Some(other) = &self.other_variant {
-            cleanup::cleanup_if_used(other, false)?;
-        }
-        self.kernel.delete_counters();
-        Ok(())
     }
 }
 

@@ -3,16 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use kube_proxy_core::{IpFamily, Protocol, ServiceEntry, ServicePortName, Snapshot, TrafficPolicy};
+use kube_proxy_core::{
+    Frontend, FrontendKind, IpFamily, NoLocalEndpoints, Protocol, ServiceEntry, ServicePortName,
+    Snapshot, Treatment, Unserved,
+};
 
 use crate::keys::{
-    PROTOCOL_BITS, address, address_chain, address_top, address_width, destination, port_bits,
-    protocol_and_port,
+    PROTOCOL_BITS, address, address_chain, address_top, address_width, destination, key, port_bits,
+    port_key, protocol_and_port,
 };
 use crate::layout::Table;
 use crate::names::{ChainName, ServiceChains, port_dispatch_chain};
 use crate::rules::{Rule, Rules};
-use crate::service::{Frontend, Role, has_external_chain, has_firewall, policy_chain, refusal};
+use crate::service::{has_external_chain, has_firewall, policy_chain};
 use crate::tree::{Dispatch, Key, Prefix};
 
 /// A list of rules by frontend.
@@ -25,13 +28,42 @@ pub(crate) struct List {
     branches: &'static str,
     branch_by: BranchBy,
     /// The rule of one frontend; `None` if it has none in this list.
-    action: fn(Role, &ServiceEntry, &ServiceChains) -> Option<Action>,
+    action: ActionOf,
+}
+
+type ActionOf = fn(Subject, &ServiceEntry, &ServiceChains) -> Option<Action>;
+
+/// What a rule of a list is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// A frontend of this kind.
+    Frontend(FrontendKind),
+    /// The TCP port where the node reports to load balancers whether it has endpoints.
+    HealthCheck,
+}
+
+/// Where that is; the order is that of settling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Place {
+    Frontend(Frontend),
+    HealthCheck(u16),
+}
+
+impl Place {
+    /// The place in the trees.
+    pub(crate) fn key(self) -> Key {
+        match self {
+            Self::Frontend(frontend) => key(frontend),
+            Self::HealthCheck(port) => port_key(Protocol::Tcp, port),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BranchBy {
     Address,
-    Port,
+    NodePort,
+    HealthPort,
 }
 
 /// What a rule does, and what its comment says after the name of the service.
@@ -45,9 +77,18 @@ impl Action {
         Self { comment: comment.into(), target: target.to_string() }
     }
 
-    fn refuse(entry: &ServiceEntry, policy: TrafficPolicy) -> Option<Self> {
-        let refusal = refusal(entry, policy)?;
-        Some(Self::new(refusal.comment(), refusal.target()))
+    fn refuse(entry: &ServiceEntry, kind: FrontendKind) -> Option<Self> {
+        let unserved = entry.treatment(kind).unserved?;
+        let target = match unserved.action() {
+            NoLocalEndpoints::Drop => "DROP",
+            NoLocalEndpoints::Reject => "REJECT",
+            NoLocalEndpoints::Passthrough => return None,
+        };
+        let comment = match unserved {
+            Unserved::NoEndpoints => "has no endpoints",
+            Unserved::NoLocalEndpoints(_) => "has no local endpoints",
+        };
+        Some(Self::new(comment, target))
     }
 }
 
@@ -56,7 +97,7 @@ const fn list(
     root: &'static str,
     branches: &'static str,
     branch_by: BranchBy,
-    action: fn(Role, &ServiceEntry, &ServiceChains) -> Option<Action>,
+    action: ActionOf,
 ) -> List {
     List { table, root, branches, branch_by, action }
 }
@@ -67,31 +108,32 @@ pub(crate) const COUNT: usize = 7;
 /// All lists, each behind those that its root leads to. The names of branches are unique within a table.
 #[rustfmt::skip]
 pub(crate) const LISTS: [List; COUNT] = [
-    list(Table::Nat,    "KUBE-NODEPORTS",          "KUBE-EXT-", BranchBy::Port,    translated_node_port),
-    list(Table::Nat,    "KUBE-SERVICES",           "KUBE-SVC-", BranchBy::Address, translated),
-    list(Table::Filter, "KUBE-EXTERNAL-NODEPORTS", "KUBE-SVL-", BranchBy::Port,    refused_node_port),
-    list(Table::Filter, "KUBE-EXTERNAL-SERVICES",  "KUBE-EXT-", BranchBy::Address, refused_external),
-    list(Table::Filter, "KUBE-SERVICES",           "KUBE-SVC-", BranchBy::Address, refused_cluster_ip),
-    list(Table::Filter, "KUBE-PROXY-FIREWALL",     "KUBE-FW-",  BranchBy::Address, kept_out),
-    list(Table::Filter, "KUBE-NODEPORTS",          "KUBE-SEP-", BranchBy::Port,    health_check),
+    list(Table::Nat,    "KUBE-NODEPORTS",          "KUBE-EXT-", BranchBy::NodePort, translated_node_port),
+    list(Table::Nat,    "KUBE-SERVICES",           "KUBE-SVC-", BranchBy::Address,  translated),
+    list(Table::Filter, "KUBE-EXTERNAL-NODEPORTS", "KUBE-SVL-", BranchBy::NodePort, refused_node_port),
+    list(Table::Filter, "KUBE-EXTERNAL-SERVICES",  "KUBE-EXT-", BranchBy::Address,  refused_external),
+    list(Table::Filter, "KUBE-SERVICES",           "KUBE-SVC-", BranchBy::Address,  refused_cluster_ip),
+    list(Table::Filter, "KUBE-PROXY-FIREWALL",     "KUBE-FW-",  BranchBy::Address,  kept_out),
+    list(Table::Filter, "KUBE-NODEPORTS",          "KUBE-SEP-", BranchBy::HealthPort, health_check),
 ];
 
-fn translated(role: Role, entry: &ServiceEntry, chains: &ServiceChains) -> Option<Action> {
-    match role {
-        Role::ClusterIp => {
-            let policy = entry.port.internal_traffic_policy;
-            if refusal(entry, policy).is_some() {
+fn translated(subject: Subject, entry: &ServiceEntry, chains: &ServiceChains) -> Option<Action> {
+    let Subject::Frontend(kind) = subject else { return None };
+    match kind {
+        FrontendKind::ClusterIp => {
+            let Treatment { policy, unserved, .. } = entry.treatment(kind);
+            if unserved.is_some() {
                 return None;
             }
             Some(Action::new("cluster IP", policy_chain(chains, policy)))
         }
-        Role::ExternalIp if has_external_chain(entry) => {
+        FrontendKind::ExternalIp if has_external_chain(entry) => {
             Some(Action::new("external IP", chains.external))
         }
-        Role::LoadBalancerVip if has_firewall(entry) => {
+        FrontendKind::LoadBalancerVip if has_firewall(entry) => {
             Some(Action::new("loadbalancer IP", chains.firewall))
         }
-        Role::LoadBalancerVip if has_external_chain(entry) => {
+        FrontendKind::LoadBalancerVip if has_external_chain(entry) => {
             Some(Action::new("loadbalancer IP", chains.external))
         }
         _ => None,
@@ -99,71 +141,83 @@ fn translated(role: Role, entry: &ServiceEntry, chains: &ServiceChains) -> Optio
 }
 
 fn translated_node_port(
-    role: Role,
+    subject: Subject,
     entry: &ServiceEntry,
     chains: &ServiceChains,
 ) -> Option<Action> {
-    if role == Role::NodePort && has_external_chain(entry) {
+    if subject == Subject::Frontend(FrontendKind::NodePort) && has_external_chain(entry) {
         return Some(Action::new("", chains.external));
     }
     None
 }
 
-fn refused_cluster_ip(role: Role, entry: &ServiceEntry, _: &ServiceChains) -> Option<Action> {
-    if role != Role::ClusterIp {
-        return None;
+fn refused_cluster_ip(subject: Subject, entry: &ServiceEntry, _: &ServiceChains) -> Option<Action> {
+    match subject {
+        Subject::Frontend(kind @ FrontendKind::ClusterIp) => Action::refuse(entry, kind),
+        _ => None,
     }
-    Action::refuse(entry, entry.port.internal_traffic_policy)
 }
 
-fn refused_external(role: Role, entry: &ServiceEntry, _: &ServiceChains) -> Option<Action> {
-    if !matches!(role, Role::ExternalIp | Role::LoadBalancerVip) {
-        return None;
+fn refused_external(subject: Subject, entry: &ServiceEntry, _: &ServiceChains) -> Option<Action> {
+    match subject {
+        Subject::Frontend(kind @ (FrontendKind::ExternalIp | FrontendKind::LoadBalancerVip)) => {
+            Action::refuse(entry, kind)
+        }
+        _ => None,
     }
-    Action::refuse(entry, entry.port.external_traffic_policy)
 }
 
-fn refused_node_port(role: Role, entry: &ServiceEntry, _: &ServiceChains) -> Option<Action> {
-    if role != Role::NodePort {
-        return None;
+fn refused_node_port(subject: Subject, entry: &ServiceEntry, _: &ServiceChains) -> Option<Action> {
+    match subject {
+        Subject::Frontend(kind @ FrontendKind::NodePort) => Action::refuse(entry, kind),
+        _ => None,
     }
-    Action::refuse(entry, entry.port.external_traffic_policy)
 }
 
-fn kept_out(role: Role, entry: &ServiceEntry, chains: &ServiceChains) -> Option<Action> {
-    if role != Role::LoadBalancerVip || !has_firewall(entry) {
+fn kept_out(subject: Subject, entry: &ServiceEntry, chains: &ServiceChains) -> Option<Action> {
+    if subject != Subject::Frontend(FrontendKind::LoadBalancerVip) || !has_firewall(entry) {
         return None;
     }
     Some(Action::new(format!("traffic not accepted by {}", chains.firewall), "DROP"))
 }
 
-fn health_check(role: Role, _: &ServiceEntry, _: &ServiceChains) -> Option<Action> {
-    if role == Role::HealthCheck {
+fn health_check(subject: Subject, _: &ServiceEntry, _: &ServiceChains) -> Option<Action> {
+    if subject == Subject::HealthCheck {
         return Some(Action::new("health check node port", "ACCEPT"));
     }
     None
 }
 
 impl List {
-    /// Whether frontends of this kind can have a rule in it.
-    pub(crate) fn may_hold(&self, frontend: Frontend) -> bool {
-        matches!(frontend, Frontend::Address(..)) == (self.branch_by == BranchBy::Address)
+    /// Whether places of this kind can have a rule in it. A list has one kind, as keys of another may be the same.
+    pub(crate) fn may_hold(&self, place: Place) -> bool {
+        self.branch_by
+            == match place {
+                Place::Frontend(Frontend::Address(..)) => BranchBy::Address,
+                Place::Frontend(Frontend::NodePort(..)) => BranchBy::NodePort,
+                Place::HealthCheck(_) => BranchBy::HealthPort,
+            }
     }
 
-    /// Whether a frontend has a rule in it.
-    pub(crate) fn holds(&self, role: Role, entry: &ServiceEntry, chains: &ServiceChains) -> bool {
-        (self.action)(role, entry, chains).is_some()
+    /// Whether a service port has a rule in it.
+    pub(crate) fn holds(
+        &self,
+        subject: Subject,
+        entry: &ServiceEntry,
+        chains: &ServiceChains,
+    ) -> bool {
+        (self.action)(subject, entry, chains).is_some()
     }
 }
 
-/// A frontend's entry in a list: whose it is.
+/// The entry of a place in a list: whose it is.
 #[derive(Clone, Debug)]
-pub(crate) struct Claim {
+pub(crate) struct Owned {
     pub(crate) owner: Arc<ServicePortName>,
-    pub(crate) role: Role,
+    pub(crate) subject: Subject,
 }
 
-/// Jumps from a root, to come back and go on with what follows; goes on from elsewhere, to come back to the root at once.
+/// Jumps from a root, to come back and continue with what follows; continues from elsewhere, to come back to the root at once.
 pub(crate) fn branch_to(rule: Rule<'_>, chain: ChainName, from_root: bool) {
     if from_root {
         rule.jump(chain);
@@ -181,20 +235,22 @@ pub(crate) struct ListWriter<'a> {
     pub(crate) node_ports: &'a [String],
 }
 
-impl Dispatch<Claim> for ListWriter<'_> {
+impl Dispatch<Owned> for ListWriter<'_> {
     fn width(&self) -> u8 {
         match self.list.branch_by {
             BranchBy::Address => address_width(self.family),
-            BranchBy::Port => PROTOCOL_BITS + 16,
+            BranchBy::NodePort | BranchBy::HealthPort => PROTOCOL_BITS + 16,
         }
     }
 
     fn top(&self) -> Vec<Prefix> {
         match self.list.branch_by {
             BranchBy::Address => address_top(),
-            BranchBy::Port => [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
-                .map(|protocol| Prefix { bits: port_bits(protocol, 0), length: PROTOCOL_BITS })
-                .to_vec(),
+            BranchBy::NodePort | BranchBy::HealthPort => {
+                [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+                    .map(|protocol| Prefix { bits: port_bits(protocol, 0), length: PROTOCOL_BITS })
+                    .to_vec()
+            }
         }
     }
 
@@ -204,7 +260,7 @@ impl Dispatch<Claim> for ListWriter<'_> {
         }
         match self.list.branch_by {
             BranchBy::Address => address_chain(self.family, self.list.branches, prefix),
-            BranchBy::Port => {
+            BranchBy::NodePort | BranchBy::HealthPort => {
                 let (protocol, first) = protocol_and_port(prefix.bits);
                 let (_, last) = protocol_and_port(prefix.last());
                 port_dispatch_chain(self.list.branches, protocol, first, last)
@@ -212,22 +268,22 @@ impl Dispatch<Claim> for ListWriter<'_> {
         }
     }
 
-    fn entry(&self, key: &Key, claim: &Claim, rules: &mut Rules<'_>) {
-        let Some(entry) = self.snapshot.services.get(&*claim.owner) else {
+    fn entry(&self, key: &Key, owned: &Owned, rules: &mut Rules<'_>) {
+        let Some(entry) = self.snapshot.services.get(&*owned.owner) else {
             return;
         };
-        let chains = ServiceChains::of(&claim.owner);
-        let Some(action) = (self.list.action)(claim.role, entry, &chains) else {
+        let chains = ServiceChains::of(&owned.owner);
+        let Some(action) = (self.list.action)(owned.subject, entry, &chains) else {
             return;
         };
-        rules.on_behalf_of(&claim.owner);
+        rules.on_behalf_of(&owned.owner);
         let rule = match self.list.branch_by {
             BranchBy::Address => rules.rule().to(address(self.family, key.bits)),
-            BranchBy::Port => rules.rule(),
+            BranchBy::NodePort | BranchBy::HealthPort => rules.rule(),
         };
         let separator = if action.comment.is_empty() { "" } else { " " };
         rule.protocol(key.protocol)
-            .comment(format_args!("{}{separator}{}", claim.owner, action.comment))
+            .comment(format_args!("{}{separator}{}", owned.owner, action.comment))
             .port(key.protocol, key.port)
             .jump(action.target);
     }
@@ -236,7 +292,7 @@ impl Dispatch<Claim> for ListWriter<'_> {
         let rule = rules.rule();
         let rule = match self.list.branch_by {
             BranchBy::Address => rule.words(destination(self.family, prefix)),
-            BranchBy::Port => {
+            BranchBy::NodePort | BranchBy::HealthPort => {
                 let (protocol, first) = protocol_and_port(prefix.bits);
                 let (_, last) = protocol_and_port(prefix.last());
                 rule.protocol(protocol)

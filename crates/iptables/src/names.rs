@@ -10,6 +10,10 @@ use sha2::{Digest, Sha256};
 /// The longest chain name, in bytes: `XT_EXTENSION_MAXNAMELEN` of `linux/netfilter/x_tables.h` less the final zero.
 const MAX_LENGTH: usize = 28;
 
+/// How the name of an endpoint's chain begins, and the length of the hash behind it.
+const ENDPOINT: &str = "KUBE-SEP-";
+const HASH: usize = 16;
+
 /// The name of a chain, stored in place: there are tens of thousands of them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ChainName {
@@ -37,6 +41,12 @@ impl ChainName {
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.length)])
             .expect("only ASCII is ever stored")
+    }
+
+    /// Whether it is the chain of one endpoint, not one of dispatch that begins the same way.
+    pub(crate) fn is_of_endpoint(&self) -> bool {
+        let hash = self.as_str().strip_prefix(ENDPOINT);
+        hash.is_some_and(|hash| hash.len() == HASH && !hash.contains('-'))
     }
 
     fn hashed(prefix: &str, digest: &str) -> Self {
@@ -71,7 +81,7 @@ fn digest(parts: &[&dyn fmt::Display], length: usize) -> String {
 
 /// The names of the chains that one service port may have.
 ///
-/// All end in the same hash, so whoever finds one of them finds the others with one `grep`.
+/// All end in the same hash, so one `grep` finds all of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServiceChains {
     /// `KUBE-SVC-…`: endpoints for the `Cluster` policy.
@@ -86,7 +96,7 @@ pub(crate) struct ServiceChains {
 
 impl ServiceChains {
     pub(crate) fn of(name: &ServicePortName) -> Self {
-        let digest = digest(&[name, &name.protocol.lower()], 16);
+        let digest = digest(&[name, &name.protocol.lower()], HASH);
         Self {
             cluster: ChainName::hashed("KUBE-SVC-", &digest),
             local: ChainName::hashed("KUBE-SVL-", &digest),
@@ -96,10 +106,22 @@ impl ServiceChains {
     }
 }
 
+/// The chains that a service port may have in table `nat`, each with what it does.
+pub fn service_chains(name: &ServicePortName) -> [(String, &'static str); 4] {
+    let ServiceChains { cluster, local, external, firewall } = ServiceChains::of(name);
+    [
+        (cluster, "picks one of its endpoints"),
+        (local, "picks one of its endpoints on this node"),
+        (external, "what is sent to its external addresses and node port"),
+        (firewall, "the source ranges of its load balancer"),
+    ]
+    .map(|(chain, what)| (chain.to_string(), what))
+}
+
 /// `KUBE-SEP-…`: the chain of one endpoint, which only session affinity needs.
 pub(crate) fn endpoint_chain(name: &ServicePortName, endpoint: &Endpoint) -> ChainName {
-    let digest = digest(&[name, &name.protocol.lower(), endpoint], 16);
-    ChainName::hashed("KUBE-SEP-", &digest)
+    let digest = digest(&[name, &name.protocol.lower(), endpoint], HASH);
+    ChainName::hashed(ENDPOINT, &digest)
 }
 
 /// The dispatch chain for one IPv4 prefix, such as `KUBE-SVC-10.96.16.0-20`.

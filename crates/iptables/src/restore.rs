@@ -3,16 +3,21 @@
 //! The order of the chains matters twice. A chain must be declared before a rule jumps to it. And iptables-nft (seen with 1.8.9) keeps
 //! the names it met in one sorted list that it searches from the start for every line of its input: 10,000 services took 18 s of CPU time.
 //! With the chains in descending order, each declared right before its rules, a name is found near the start, and it is 4 s.
+//! What is left are the jumps of dispatch, whose order is that of addresses: [`all_chains`] spares a first sync the list altogether.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use kube_proxy_core::ServicePortName;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::canonical::Held;
 use crate::layout::{CANARY, MANGLE, Table};
 use crate::names::ChainName;
 use crate::rules::{Owners, Rules};
+
+mod all_chains;
+mod differences;
 
 /// What is remembered of a chain that the kernel accepted: enough to know whether it has to be written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +82,8 @@ impl Batch {
         }
     }
 
-    fn tables(&self) -> [(&'static str, &TableText); 2] {
-        [("*filter\n", &self.filter), ("*nat\n", &self.nat)]
+    fn tables(&self) -> [(Table, &TableText); 2] {
+        [(Table::Filter, &self.filter), (Table::Nat, &self.nat)]
     }
 
     /// Whether there is nothing to do.
@@ -96,10 +101,15 @@ impl Batch {
 
     /// The input in pieces, to be written one after the other.
     pub(crate) fn pieces(&self) -> Vec<&str> {
+        self.pieces_after(|table, _| vec![start(table)])
+    }
+
+    /// The input in pieces, with each table after what begins it.
+    fn pieces_after(&self, begin: impl Fn(Table, &TableText) -> Vec<&'static str>) -> Vec<&str> {
         let mut pieces = Vec::new();
-        for (start, text) in self.tables() {
+        for (table, text) in self.tables() {
             if !text.is_empty() {
-                pieces.push(start);
+                pieces.extend(begin(table, text));
                 pieces.extend(text.parts.iter().map(|part| &*part.text));
                 pieces.push("COMMIT\n");
             }
@@ -119,6 +129,22 @@ impl Batch {
     pub(crate) fn line(&self, number: usize) -> Option<String> {
         let text: String = self.pieces().concat();
         text.lines().nth(number.checked_sub(1)?).map(ToOwned::to_owned)
+    }
+
+    /// The chain that a line is about; `None` if it is about a whole table.
+    pub(crate) fn chain_of_line(&self, number: usize) -> Option<(Table, String)> {
+        let text: String = self.pieces().concat();
+        let before = || text.lines().take(number);
+        let table = before().filter_map(|line| line.strip_prefix('*')).last()?;
+        let table = Table::ALL.into_iter().find(|known| known.name() == table)?;
+        let line = before().nth(number.checked_sub(1)?)?;
+        let mut words = line.split(' ');
+        let first = words.next()?;
+        let chain = match first.strip_prefix(':') {
+            Some(declared) => declared,
+            None => words.next().filter(|_| first.starts_with('-'))?,
+        };
+        Some((table, chain.to_owned()))
     }
 
     /// The service because of which a line was written.
@@ -147,8 +173,12 @@ impl Batch {
 pub(crate) struct TableText {
     parts: [PartText; PARTS],
     rules: usize,
-    /// Every chain that is created or emptied.
+    /// Every chain that is to be there.
     declared: FxHashSet<ChainName>,
+    /// What the chains of ours on the node hold, where that was read.
+    pub(crate) held: FxHashMap<ChainName, Held>,
+    /// Whether a rule is put into a chain that is not ours: none of ours was there yet, or another program removed it.
+    hooks: bool,
 }
 
 #[derive(Debug, Default)]
@@ -186,7 +216,9 @@ impl TableText {
         write(&mut rules);
         let count = rules.count;
         let state = ChainState { hash: hash(&part.text[body..]), rules: count };
-        if there == Some(state) {
+        self.declared.insert(name);
+        let held = self.held.get(&name).filter(|held| held.rules == count);
+        if there == Some(state) || held == Some(&Held::of(name, &part.text[body..])) {
             part.text.truncate(start);
             part.owners.truncate(owners);
             part.lines = first_line;
@@ -197,13 +229,14 @@ impl TableText {
             part.owners.push((part.lines, None));
         }
         self.rules += count as usize;
-        self.declared.insert(name);
         state
     }
 
-    /// Creates a chain or empties it.
+    /// Creates a chain or empties it, unless it is known to be there and empty.
     pub(crate) fn declare(&mut self, name: ChainName) {
-        self.parts[Part::Targets as usize].declare(name);
+        if self.held.get(&name).is_none_or(|held| held.rules > 0) {
+            self.parts[Part::Targets as usize].declare(name);
+        }
         self.declared.insert(name);
     }
 
@@ -212,7 +245,7 @@ impl TableText {
         names.sort_unstable_by(|a, b| b.cmp(a));
         // Endpoint chains, by far the most in what a Go kube-proxy leaves, jump to no other than KUBE-MARK-MASQ, so they go first.
         let (endpoints, others): (Vec<_>, Vec<_>) =
-            names.into_iter().partition(|name| name.as_str().starts_with("KUBE-SEP-"));
+            names.into_iter().partition(ChainName::is_of_endpoint);
         for name in &endpoints {
             self.parts[Part::Deleted as usize].declare(*name);
             self.parts[Part::Deleted as usize].delete(*name);
@@ -227,9 +260,10 @@ impl TableText {
     pub(crate) fn command(&mut self, line: &str) {
         self.parts[Part::Hooks as usize].line(&[line]);
         self.rules += 1;
+        self.hooks = true;
     }
 
-    /// Whether a chain is created or emptied.
+    /// Whether a chain is to be there.
     pub(crate) fn declares(&self, name: ChainName) -> bool {
         self.declared.contains(&name)
     }
@@ -253,6 +287,14 @@ impl PartText {
     fn owner_of_line(&self, line: usize) -> Option<Arc<ServicePortName>> {
         let after = self.owners.partition_point(|(first, _)| *first <= line);
         self.owners.get(after.checked_sub(1)?)?.1.clone()
+    }
+}
+
+/// The line that a table begins with.
+fn start(table: Table) -> &'static str {
+    match table {
+        Table::Filter => "*filter\n",
+        Table::Nat => "*nat\n",
     }
 }
 

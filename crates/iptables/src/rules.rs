@@ -5,12 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use kube_proxy_core::{LocalTrafficDetector, Protocol, ServicePortName};
+use kube_proxy_core::{Protocol, ServicePortName};
+use kube_proxy_xtables::write_comment;
 
 use crate::names::ChainName;
-
-/// The longest comment, in bytes: `XT_MAX_COMMENT_LEN` of `linux/netfilter/xt_comment.h` less the final zero.
-const MAX_COMMENT: usize = 255;
 
 /// Which service the rules from some line on are written for.
 pub(crate) type Owners = Vec<(usize, Option<Arc<ServicePortName>>)>;
@@ -76,10 +74,8 @@ impl Rule<'_> {
 
     /// A comment, with whatever could break the line replaced and cut to the length the kernel keeps.
     pub(crate) fn comment(self, comment: impl fmt::Display) -> Self {
-        self.text.push_str(" -m comment --comment \"");
-        let mut writer = CommentWriter { text: self.text, left: MAX_COMMENT };
-        write!(writer, "{comment}").expect("writing to a string does not fail");
-        self.text.push('"');
+        self.text.push(' ');
+        write_comment(self.text, comment);
         self
     }
 
@@ -106,43 +102,6 @@ impl Rule<'_> {
     fn push(self, words: fmt::Arguments<'_>) -> Self {
         self.text.write_fmt(words).expect("writing to a string does not fail");
         self
-    }
-}
-
-/// The words that put a comment on a rule, with whatever could break the line replaced and cut to the length the kernel keeps.
-pub fn comment_words(comment: impl fmt::Display) -> String {
-    let mut text = String::new();
-    // The space in front belongs to a rule that has begun already.
-    let _ = Rule { text: &mut text }.comment(comment);
-    text.split_off(1)
-}
-
-/// Keeps a comment on one line, inside its quotes and short enough.
-///
-/// Names come from manifests too, where nobody checked them.
-struct CommentWriter<'a> {
-    text: &'a mut String,
-    left: usize,
-}
-
-impl fmt::Write for CommentWriter<'_> {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        for c in s.chars().take(self.left) {
-            let harmless = c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '\'') || c == ' ';
-            self.text.push(if harmless { c } else { '_' });
-            self.left -= 1;
-        }
-        Ok(())
-    }
-}
-
-/// The words that match packets from local pods, or `None` if they cannot be told.
-pub fn if_local(detector: &LocalTrafficDetector) -> Option<String> {
-    match detector {
-        LocalTrafficDetector::None => None,
-        LocalTrafficDetector::Cidr(net) => Some(format!("-s {}", net.trunc())),
-        LocalTrafficDetector::Bridge(name) => Some(format!("-i {name}")),
-        LocalTrafficDetector::InterfacePrefix(prefix) => Some(format!("-i {prefix}+")),
     }
 }
 

@@ -1,112 +1,17 @@
 //! The chains of one service port: what a packet meets once dispatch has found its service.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use kube_proxy_core::{
-    Endpoint, IpFamily, LocalTrafficDetector, Protocol, ServiceEntry, ServicePort, ServicePortName,
-    TrafficPolicy,
+    Endpoint, FrontendKind, IpFamily, LocalTrafficDetector, ServiceEntry, ServicePortName,
+    TrafficPolicy, Treatment,
 };
+use kube_proxy_xtables::if_local;
 
 use crate::names::{ChainName, ServiceChains, endpoint_chain};
 use crate::restore::Part;
-use crate::rules::{Rules, if_local};
-
-/// Where packets for a service port arrive. Two service ports cannot share one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Frontend {
-    /// An address of its own: cluster IP, external IP or load-balancer VIP.
-    Address(IpAddr, Protocol, u16),
-    /// A port on the addresses of the node.
-    NodePort(Protocol, u16),
-    /// The TCP port where the node tells load balancers whether it has endpoints.
-    HealthCheck(u16),
-}
-
-impl fmt::Display for Frontend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(ip, protocol, port) => {
-                write!(f, "{protocol} {}", SocketAddr::new(*ip, *port))
-            }
-            Self::NodePort(protocol, port) => write!(f, "{protocol} node port {port}"),
-            Self::HealthCheck(port) => write!(f, "health-check node port {port}"),
-        }
-    }
-}
-
-/// What a frontend is to its service port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Role {
-    ClusterIp,
-    ExternalIp,
-    LoadBalancerVip,
-    NodePort,
-    HealthCheck,
-}
-
-/// Every frontend of a service port. An address that has two roles keeps the first.
-pub(crate) fn frontends(port: &ServicePort) -> Vec<(Frontend, Role)> {
-    let address = |ip: &IpAddr| Frontend::Address(*ip, port.protocol, port.port.get());
-    let mut all = vec![(address(&port.cluster_ip), Role::ClusterIp)];
-    let external = port.external_ips.iter().map(|ip| (ip, Role::ExternalIp));
-    let vips = port.load_balancer_vips.iter().map(|ip| (ip, Role::LoadBalancerVip));
-    for (ip, role) in external.chain(vips) {
-        if !all.iter().any(|(known, _)| *known == address(ip)) {
-            all.push((address(ip), role));
-        }
-    }
-    let node_port = port.node_port.map(|n| Frontend::NodePort(port.protocol, n.get()));
-    all.extend(node_port.map(|frontend| (frontend, Role::NodePort)));
-    let health_check = port.health_check_node_port.map(|n| Frontend::HealthCheck(n.get()));
-    all.extend(health_check.map(|frontend| (frontend, Role::HealthCheck)));
-    all
-}
-
-/// The endpoints that a policy allows.
-fn endpoints(entry: &ServiceEntry, policy: TrafficPolicy) -> &[Endpoint] {
-    match policy {
-        TrafficPolicy::Cluster => &entry.choice.cluster,
-        TrafficPolicy::Local => &entry.choice.local,
-    }
-}
-
-/// What happens to packets for a frontend under `policy`, if no endpoint may take them: `None` if one may.
-pub(crate) fn refusal(entry: &ServiceEntry, policy: TrafficPolicy) -> Option<Refusal> {
-    if !endpoints(entry, policy).is_empty() {
-        None
-    } else if entry.choice.has_any {
-        Some(Refusal::NoLocalEndpoints)
-    } else {
-        Some(Refusal::NoEndpoints)
-    }
-}
-
-/// Why a frontend takes no packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// There are none: say so at once.
-    NoEndpoints,
-    /// There are some elsewhere: stay silent, another node answers.
-    NoLocalEndpoints,
-}
-
-impl Refusal {
-    pub(crate) fn comment(self) -> &'static str {
-        match self {
-            Self::NoEndpoints => "has no endpoints",
-            Self::NoLocalEndpoints => "has no local endpoints",
-        }
-    }
-
-    pub(crate) fn target(self) -> &'static str {
-        match self {
-            Self::NoEndpoints => "REJECT",
-            Self::NoLocalEndpoints => "DROP",
-        }
-    }
-}
+use crate::rules::Rules;
 
 /// The chain with the endpoints of a policy.
 pub(crate) fn policy_chain(chains: &ServiceChains, policy: TrafficPolicy) -> ChainName {
@@ -124,8 +29,8 @@ pub(crate) fn has_external_chain(entry: &ServiceEntry) -> bool {
 /// Whether the load-balancer VIPs are behind source ranges.
 pub(crate) fn has_firewall(entry: &ServiceEntry) -> bool {
     has_external_chain(entry)
-        && !entry.port.load_balancer_vips.is_empty()
-        && entry.port.load_balancer_source_ranges.is_some()
+        && entry.port.frontends.iter().any(|(_, kind)| *kind == FrontendKind::LoadBalancerVip)
+        && entry.port.source_ranges().is_some()
 }
 
 /// What the chains of every service depend on.
@@ -178,7 +83,7 @@ impl<'a> ServiceRules<'a> {
         let ServiceEntry { port, choice, .. } = self.entry;
         let mut chains = Vec::new();
         for policy in [TrafficPolicy::Cluster, TrafficPolicy::Local] {
-            if !endpoints(self.entry, policy).is_empty() {
+            if !self.entry.choice.of(policy).is_empty() {
                 chains.push((policy_chain(&self.names, policy), Kind::Policy(policy)));
             }
         }
@@ -188,7 +93,7 @@ impl<'a> ServiceRules<'a> {
         if has_firewall(self.entry) {
             chains.push((self.names.firewall, Kind::Firewall));
         }
-        if port.session_affinity.is_some() {
+        if port.policy.session_affinity.is_some() {
             chains.extend(
                 choice.reachable().map(|e| (endpoint_chain(self.name, e), Kind::Endpoint(e))),
             );
@@ -209,13 +114,13 @@ impl<'a> ServiceRules<'a> {
 
     /// `KUBE-SVC-…` and `KUBE-SVL-…`: masquerade what has to be, keep clients where they were, spread the rest evenly.
     fn write_policy(&self, policy: TrafficPolicy, rules: &mut Rules<'_>) {
-        if policy == self.entry.port.internal_traffic_policy {
+        if policy == self.entry.port.policy.internal_traffic_policy {
             self.masquerade_cluster_ip(rules);
         }
-        let endpoints = endpoints(self.entry, policy);
-        if let Some(timeout) = self.entry.port.session_affinity {
+        let endpoints = self.entry.choice.of(policy);
+        if let Some(timeout) = self.entry.port.policy.session_affinity {
             let seconds = timeout.as_secs().max(1);
-            for endpoint in endpoints {
+            for endpoint in endpoints.iter() {
                 let chain = endpoint_chain(self.name, endpoint);
                 self.endpoint_rule(rules, endpoint)
                     .words(format_args!(
@@ -254,7 +159,7 @@ impl<'a> ServiceRules<'a> {
 
     /// One rule for each endpoint: the first takes 1/n of the packets, the next 1/(n-1) of the rest, the last what is left.
     fn write_balancing(&self, endpoints: &[Endpoint], rules: &mut Rules<'_>) {
-        let affinity = self.entry.port.session_affinity.is_some();
+        let affinity = self.entry.port.policy.session_affinity.is_some();
         for (index, endpoint) in endpoints.iter().enumerate() {
             let left = endpoints.len() - index;
             let mut rule = self.endpoint_rule(rules, endpoint);
@@ -303,16 +208,19 @@ impl<'a> ServiceRules<'a> {
 
     /// `KUBE-EXT-…`: decides between masquerading, short-circuiting and keeping the client's address.
     fn write_external(&self, rules: &mut Rules<'_>) {
-        let policy = self.entry.port.external_traffic_policy;
+        // All external kinds are alike but for their sources, which have been let in here.
+        let Treatment { policy, short_circuit, .. } =
+            self.entry.treatment(FrontendKind::ExternalIp);
         let external = format!("{} external destinations", self.name);
-        match policy {
-            TrafficPolicy::Cluster => rules
+        if short_circuit {
+            self.short_circuit(&external, rules);
+        } else {
+            rules
                 .rule()
                 .comment(format_args!("masquerade traffic for {external}"))
-                .jump("KUBE-MARK-MASQ"),
-            TrafficPolicy::Local => self.short_circuit(&external, rules),
+                .jump("KUBE-MARK-MASQ");
         }
-        if !endpoints(self.entry, policy).is_empty() {
+        if !self.entry.choice.of(policy).is_empty() {
             rules.rule().jump(policy_chain(&self.names, policy));
         }
     }
@@ -320,7 +228,7 @@ impl<'a> ServiceRules<'a> {
     /// Under the `Local` policy, pods of this node and the node itself still reach every endpoint of the cluster.
     fn short_circuit(&self, external: &str, rules: &mut Rules<'_>) {
         let cluster = self.names.cluster;
-        let reachable = !endpoints(self.entry, TrafficPolicy::Cluster).is_empty();
+        let reachable = !self.entry.choice.cluster.is_empty();
         if let (true, Some(local)) = (reachable, if_local(self.settings.detector)) {
             rules
                 .rule()
@@ -342,11 +250,11 @@ impl<'a> ServiceRules<'a> {
         }
     }
 
-    /// `KUBE-FW-…`: only what comes from the source ranges goes on. The rest is not translated, and so KUBE-PROXY-FIREWALL drops it.
+    /// `KUBE-FW-…`: only what comes from the source ranges continues. The rest is not translated, and so KUBE-PROXY-FIREWALL drops it.
     fn write_firewall(&self, rules: &mut Rules<'_>) {
         let port = &self.entry.port;
         let comment = format!("{} loadbalancer IP", self.name);
-        let ranges = port.load_balancer_source_ranges.as_deref().unwrap_or(&[]);
+        let ranges = port.source_ranges().unwrap_or_default();
         for range in ranges {
             rules
                 .rule()
@@ -358,8 +266,10 @@ impl<'a> ServiceRules<'a> {
         let allows_node =
             self.settings.node_ip.is_some_and(|ip| ranges.iter().any(|range| range.contains(&ip)));
         if allows_node {
-            for vip in port.load_balancer_vips.iter() {
-                rules.rule().from(*vip).comment(&comment).jump(self.names.external);
+            let vips =
+                port.frontends.iter().filter(|(_, kind)| *kind == FrontendKind::LoadBalancerVip);
+            for vip in vips.filter_map(|(frontend, _)| frontend.ip()) {
+                rules.rule().from(vip).comment(&comment).jump(self.names.external);
             }
         }
         rules

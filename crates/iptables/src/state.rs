@@ -1,20 +1,20 @@
 //! What is on the node, as far as it takes to know what has to change: from changed services to changed chains.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use kube_proxy_core::{ServiceEntry, ServicePortName, Snapshot};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-use crate::fixed::{HAIRPIN, HairpinAddress, HairpinWriter, Masquerade};
-use crate::keys::{address_key, key};
-use crate::layout::Table;
-use crate::lists::{COUNT, Claim, LISTS, ListWriter};
+use crate::fixed::{HairpinAddress, HairpinWriter, Masquerade};
+use crate::keys::address_key;
+use crate::layout::{Table, hairpin};
+use crate::lists::{COUNT, LISTS, ListWriter, Owned, Place, Subject};
 use crate::names::{ChainName, ServiceChains};
 use crate::restore::{Batch, ChainState};
 use crate::rules::Rules;
-use crate::service::{Frontend, Role, ServiceRules, Settings, frontends};
+use crate::service::{ServiceRules, Settings};
 use crate::tree::{Shape, Tree};
 
 /// What planning needs besides the services.
@@ -34,7 +34,7 @@ impl<'a> Plan<'a> {
         if self.left_out.contains(name) {
             return None;
         }
-        self.snapshot.services.get(name)
+        self.snapshot.entry(name)
     }
 }
 
@@ -42,10 +42,9 @@ impl<'a> Plan<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     services: FxHashMap<Arc<ServicePortName>, Held>,
-    /// Who wants which frontend. A cluster IP goes before everything else that claims its address, so that no external IP takes its traffic
-    /// (CVE-2020-8554); among equals the first by name has it.
-    claims: FxHashMap<Frontend, Vec<(Arc<ServicePortName>, Role)>>,
-    lists: [Tree<Claim>; COUNT],
+    /// The service ports of each health-check port: those of one Service share it. The first by name stands in the rule.
+    health_checks: BTreeMap<u16, BTreeSet<Arc<ServicePortName>>>,
+    lists: [Tree<Owned>; COUNT],
     /// The same addresses in each table of [`Table::ALL`].
     hairpin: [Tree<HairpinAddress>; 2],
     /// Rules in the chains of services.
@@ -55,17 +54,18 @@ pub(crate) struct State {
 /// What the node holds for one service port.
 #[derive(Debug, Default)]
 struct Held {
-    frontends: Box<[(Frontend, Role)]>,
+    places: Box<[(Place, Subject)]>,
     chains: Box<[(ChainName, ChainState)]>,
     local_addresses: Box<[IpAddr]>,
 }
 
-/// Frontends that more than one Service wants, each reported once for as long as that lasts.
-#[derive(Debug, Default)]
-pub(crate) struct Clashes(FxHashMap<Frontend, FxHashSet<Arc<ServicePortName>>>);
-
 impl State {
     /// Nothing on the node.
+    /// How its chains divide.
+    pub(crate) fn shape(&self) -> Shape {
+        self.lists[0].shape()
+    }
+
     pub(crate) fn new(shape: Shape) -> Self {
         Self {
             lists: std::array::from_fn(|_| Tree::new(shape)),
@@ -79,17 +79,14 @@ impl State {
         &mut self,
         names: impl Iterator<Item = &'n ServicePortName>,
         plan: &Plan<'_>,
-        clashes: &mut Clashes,
         batch: &mut Batch,
     ) {
-        let mut touched = Vec::new();
+        let mut touched = Touched::default();
         for name in names {
             self.update_service(name, plan, &mut touched, batch);
         }
-        touched.sort_unstable();
-        touched.dedup();
-        for frontend in touched {
-            self.settle(frontend, plan, clashes);
+        for (place, owned) in touched {
+            self.settle(place, owned, plan);
         }
         self.render(plan, batch);
     }
@@ -110,7 +107,7 @@ impl State {
     pub(crate) fn first_rules(&self, table: Table) -> Vec<(&'static str, String)> {
         let lists = LISTS.iter().zip(&self.lists).filter(|(list, _)| list.table == table);
         let lists = lists.map(|(list, tree)| (list.root, tree.first_rule()));
-        let hairpin = (HAIRPIN, self.hairpin[table as usize].first_rule());
+        let hairpin = (hairpin(table).0, self.hairpin[table as usize].first_rule());
         let roots = lists.chain([hairpin]);
         roots.filter_map(|(root, rule)| Some((root, rule?.to_owned()))).collect()
     }
@@ -119,7 +116,7 @@ impl State {
         &mut self,
         name: &ServicePortName,
         plan: &Plan<'_>,
-        touched: &mut Vec<Frontend>,
+        touched: &mut Touched,
         batch: &mut Batch,
     ) {
         let (name, old) = match self.services.remove_entry(name) {
@@ -128,13 +125,11 @@ impl State {
         };
         let entry = plan.entry(&name);
         let new = Held {
-            frontends: entry.map_or_else(Vec::new, |e| frontends(&e.port)).into(),
+            places: entry.map_or_else(Vec::new, places).into(),
             chains: self.write_chains(&name, entry, &old.chains, plan, batch),
             local_addresses: entry.map_or_else(Vec::new, local_addresses).into(),
         };
-        self.move_claims(&name, &old.frontends, &new.frontends);
-        touched.extend(old.frontends.iter().map(|(frontend, _)| *frontend));
-        touched.extend(new.frontends.iter().map(|(frontend, _)| *frontend));
+        self.move_places(&name, &old.places, &new.places, touched);
         self.move_hairpin(&old.local_addresses, &new.local_addresses);
         if entry.is_some() {
             self.services.insert(name, new);
@@ -174,27 +169,28 @@ impl State {
         chains.into()
     }
 
-    fn move_claims(
+    /// Notes whose the places are now that a service port had or has. Each has one owner at most, so that one without an owner among the
+    /// changed service ports has none.
+    fn move_places(
         &mut self,
         name: &Arc<ServicePortName>,
-        old: &[(Frontend, Role)],
-        new: &[(Frontend, Role)],
+        old: &[(Place, Subject)],
+        new: &[(Place, Subject)],
+        touched: &mut Touched,
     ) {
-        for (frontend, _) in old {
-            if let Some(claims) = self.claims.get_mut(frontend) {
-                claims.retain(|(owner, _)| owner != name);
-                if claims.is_empty() {
-                    self.claims.remove(frontend);
-                }
+        for (place, _) in old {
+            if let Place::HealthCheck(port) = place
+                && let Some(users) = self.health_checks.get_mut(port)
+            {
+                users.remove(name);
             }
+            touched.entry(*place).or_default();
         }
-        for (frontend, role) in new {
-            let claims = self.claims.entry(*frontend).or_default();
-            let rank = |role: Role| role != Role::ClusterIp;
-            let before =
-                |owner: &ServicePortName, of: Role| (rank(of), owner) < (rank(*role), &**name);
-            let place = claims.partition_point(|(owner, of)| before(owner, *of));
-            claims.insert(place, (name.clone(), *role));
+        for (place, subject) in new {
+            if let Place::HealthCheck(port) = place {
+                self.health_checks.entry(*port).or_default().insert(name.clone());
+            }
+            touched.insert(*place, Some(Owned { owner: name.clone(), subject: *subject }));
         }
     }
 
@@ -217,27 +213,39 @@ impl State {
         }
     }
 
-    /// Gives a frontend to the first service port that wants it, in every list where that needs a rule.
-    fn settle(&mut self, frontend: Frontend, plan: &Plan<'_>, clashes: &mut Clashes) {
-        let claims = self.claims.get(&frontend).map_or(&[][..], Vec::as_slice);
-        clashes.report(frontend, claims);
-        let winner = claims.first().and_then(|(owner, role)| {
-            let entry = plan.entry(owner)?;
-            Some((owner, *role, entry, ServiceChains::of(owner)))
+    /// Gives a place to its owner, in every list where that needs a rule.
+    fn settle(&mut self, place: Place, owned: Option<Owned>, plan: &Plan<'_>) {
+        let holder = match place {
+            Place::Frontend(_) => owned,
+            Place::HealthCheck(port) => self.user_of(port),
+        };
+        let held = holder.and_then(|owned| {
+            let entry = plan.entry(&owned.owner)?;
+            let chains = ServiceChains::of(&owned.owner);
+            Some((owned, entry, chains))
         });
-        let key = key(frontend);
+        let key = place.key();
         for (list, tree) in LISTS.iter().zip(&mut self.lists) {
-            if !list.may_hold(frontend) {
+            if !list.may_hold(place) {
                 continue;
             }
-            match &winner {
-                Some((owner, role, entry, chains)) if list.holds(*role, entry, chains) => {
-                    let (owner, role) = (Arc::clone(owner), *role);
-                    tree.insert(key, Claim { owner, role });
+            match &held {
+                Some((owned, entry, chains)) if list.holds(owned.subject, entry, chains) => {
+                    tree.insert(key, owned.clone());
                 }
                 _ => tree.remove(key),
             }
         }
+    }
+
+    /// The service port that stands in the rule of a health-check port.
+    fn user_of(&mut self, port: u16) -> Option<Owned> {
+        let users = self.health_checks.get(&port)?;
+        let Some(first) = users.first() else {
+            self.health_checks.remove(&port);
+            return None;
+        };
+        Some(Owned { owner: first.clone(), subject: Subject::HealthCheck })
     }
 
     fn render(&mut self, plan: &Plan<'_>, batch: &mut Batch) {
@@ -257,6 +265,19 @@ impl State {
     }
 }
 
+/// The places whose owner changed service ports settle, in a fixed order; `None` is no owner.
+type Touched = BTreeMap<Place, Option<Owned>>;
+
+/// Where a service port has rules in lists.
+fn places(entry: &ServiceEntry) -> Vec<(Place, Subject)> {
+    let frontends = entry.port.frontends.iter();
+    let health_check = entry.port.policy.health_check_node_port;
+    frontends
+        .map(|(frontend, kind)| (Place::Frontend(*frontend), Subject::Frontend(*kind)))
+        .chain(health_check.map(|port| (Place::HealthCheck(port.get()), Subject::HealthCheck)))
+        .collect()
+}
+
 /// The addresses of endpoints that may be on this node, each once: they may talk to themselves through the service.
 fn local_addresses(entry: &ServiceEntry) -> Vec<IpAddr> {
     let mut addresses: Vec<_> = entry
@@ -268,33 +289,4 @@ fn local_addresses(entry: &ServiceEntry) -> Vec<IpAddr> {
     addresses.sort_unstable();
     addresses.dedup();
     addresses
-}
-
-impl Clashes {
-    /// Says who does not get a frontend, unless that was said before.
-    fn report(&mut self, frontend: Frontend, claims: &[(Arc<ServicePortName>, Role)]) {
-        let losers: Vec<_> = match claims.split_first() {
-            // All ports of one Service share its health-check node port.
-            Some(((winner, _), others)) => others
-                .iter()
-                .filter(|(loser, _)| loser.service != winner.service)
-                .map(|(loser, _)| loser)
-                .collect(),
-            None => Vec::new(),
-        };
-        if losers.is_empty() {
-            self.0.remove(&frontend);
-            return;
-        }
-        let known = self.0.entry(frontend).or_default();
-        known.retain(|loser| losers.contains(&loser));
-        for loser in losers {
-            if known.insert(loser.clone()) {
-                let winner = &claims[0].0;
-                tracing::warn!(
-                    "{frontend} is wanted by service {loser} but taken by service {winner}: {loser} is not reachable there"
-                );
-            }
-        }
-    }
 }

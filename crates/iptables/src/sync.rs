@@ -3,14 +3,17 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use kube_proxy_core::{Changes, Count, ServicePortName, Snapshot, SyncError, SyncReport};
+use kube_proxy_core::Frontend;
+use kube_proxy_core::{Changes, ObjectCount, ServicePortName, Snapshot, SyncError, SyncReport};
+use kube_proxy_xtables::{RestoreError, SHARED_FIREWALL};
 
 use crate::existing::Existing;
 use crate::fixed::{ANTI_MARTIAN, write_fixed_chains};
-use crate::layout::{HOOKS, MANGLE, SHARED_FIREWALL, Table, is_dynamic};
+use crate::kernel::Kernel;
+use crate::layout::{CANARY, HOOKS, MANGLE, Table, canary, is_dynamic};
 use crate::names::{ChainName, ServiceChains};
-use crate::programs::RestoreError;
 use crate::restore::{Batch, Canary, TableText};
+use crate::rewrite::{Rewrite, sync_error};
 use crate::state::State;
 use crate::tree::Shape;
 use crate::{Applied, IptablesBackend};
@@ -19,28 +22,42 @@ use crate::{Applied, IptablesBackend};
 const MAX_LEFT_OUT: usize = 16;
 
 impl IptablesBackend {
-    /// Writes every chain, in one restore that also removes what is stale: at no moment is a service without its rules.
-    pub(crate) fn sync_fully(&mut self, snapshot: &Snapshot) -> Result<SyncReport, SyncError> {
+    /// Reads what is there and writes every chain that differs, in one restore that also removes what is stale:
+    /// at no moment is a service without its rules.
+    /// Chains of `rewrite` are written even if they do not differ.
+    pub(crate) fn sync_fully(
+        &mut self,
+        snapshot: &Snapshot,
+        rewrite: &Rewrite,
+    ) -> Result<SyncReport, SyncError> {
         let endpoint_comments = !snapshot.is_large();
         let names = in_order_of_chains(snapshot);
         let mut left_out = BTreeSet::new();
         let mut shape = Shape::Tree;
-        let counting = self.prepare_counting();
         loop {
-            let mut batch = Batch::default();
+            // Read again for each attempt: of a restore that fails, earlier tables are in force already.
+            let mut existing = Node::read(&*self.kernel)?;
+            let counted = existing.counts() || self.can_count == Some(true);
+            let counting = self.prepare_counting(existing.counts());
+            if counting.on && !counted {
+                existing.forget_canary();
+            }
+            existing.0.iter_mut().for_each(|(table, existing)| rewrite.forget(*table, existing));
+            let mut batch = existing.batch();
             let fixed = write_fixed_chains(self.options.fixed(counting), &mut batch);
             let mut state = State::new(shape);
             let plan = self.options.plan(snapshot, endpoint_comments, &left_out);
-            state.update(names.iter().copied(), &plan, &mut self.clashes, &mut batch);
-            for table in Table::ALL {
-                // Read again for each attempt: of a restore that fails, earlier tables are in force already.
-                let existing = Existing::read(&*self.kernel, table.name())?;
-                let text = batch.table(table);
-                self.write_hooks(table, &existing, text);
-                delete_stale(&existing, text);
+            state.update(names.iter().copied(), &plan, &mut batch);
+            for (table, existing) in &existing.0 {
+                let text = batch.table(*table);
+                let again = |chain: &str| rewrite.has(*table, chain);
+                self.write_hooks(*table, existing, again, text);
+                delete_stale(existing, again, text);
             }
-            if let Err(failure) = self.kernel.restore(&batch) {
-                if shape == Shape::Tree && failure.is_too_deep() {
+            if !batch.is_empty()
+                && let Err(failure) = self.kernel.restore(&batch)
+            {
+                if shape == Shape::Tree && failure.too_deep {
                     tracing::warn!("dispatch among services is a plain list: {}", failure.error);
                     shape = Shape::List;
                 } else {
@@ -57,8 +74,9 @@ impl IptablesBackend {
                 let of_table = fixed.iter().filter(|(of, _)| *of == table);
                 (table, of_table.map(|(_, chain)| chain.rules as usize).sum())
             });
+            let removed_udp = left_over(&existing, snapshot);
             let applied = Applied { state, fixed_rules, endpoint_comments, left_out };
-            let report = report(&applied, &batch);
+            let report = SyncReport { removed_udp, ..report(&applied, &batch) };
             self.applied = Some(applied);
             return Ok(report);
         }
@@ -66,6 +84,10 @@ impl IptablesBackend {
 
     /// Writes the canary of the table that holds nothing else of ours: a kernel without that table serves all the same.
     fn write_canary_of_mangle(&mut self) {
+        if self.kernel.has_chain(MANGLE, CANARY) {
+            self.mangle_refused = false;
+            return;
+        }
         let mut batch = Batch::default();
         batch.mangle_canary = Some(Canary::Create);
         let result = self.kernel.restore(&batch);
@@ -91,8 +113,8 @@ impl IptablesBackend {
         let mut names: BTreeSet<&ServicePortName> = changes.services.iter().collect();
         if changes.node_ip {
             let behind_ranges = |name: &&ServicePortName| {
-                let entry = snapshot.services.get(*name);
-                entry.is_some_and(|entry| entry.port.load_balancer_source_ranges.is_some())
+                let entry = snapshot.entry(name);
+                entry.is_some_and(|entry| entry.port.source_ranges().is_some())
             };
             names.extend(snapshot.services.keys().filter(behind_ranges));
         }
@@ -101,22 +123,33 @@ impl IptablesBackend {
         let mut batch = Batch::default();
         let plan = self.options.plan(snapshot, applied.endpoint_comments, &applied.left_out);
         let names = names.into_iter();
-        applied.state.update(names, &plan, &mut self.clashes, &mut batch);
+        applied.state.update(names, &plan, &mut batch);
         if !batch.is_empty() {
-            self.kernel.restore(&batch).map_err(|failure| failure.error)?;
+            self.kernel.restore(&batch).map_err(|failure| sync_error(failure, &batch))?;
         }
         let report = report(&applied, &batch);
         self.applied = Some(applied);
         Ok(report)
     }
 
-    /// Puts the hooks that are missing first in their chains. Those that are there stay where they are.
-    fn write_hooks(&self, table: Table, existing: &Existing, text: &mut TableText) {
+    /// Puts the hooks that are missing first in their chains. Those that are there stay where they are, but for those of chains
+    /// to be written `again`.
+    pub(crate) fn write_hooks(
+        &self,
+        table: Table,
+        existing: &Existing,
+        again: impl Fn(&str) -> bool,
+        text: &mut TableText,
+    ) {
         if table == Table::Filter && !existing.shared_firewall {
             text.declare(ChainName::fixed(SHARED_FIREWALL));
         }
         for hook in HOOKS.iter().filter(|hook| hook.table == table) {
-            if !existing.has(hook) {
+            let again = again(hook.from);
+            for rule in existing.rules_of(hook).filter(|_| again) {
+                text.command(&format!("-D {rule}"));
+            }
+            if again || !existing.has(hook) {
                 text.command(&format!("-I {} 1 {}", hook.from, hook.rule()));
             }
         }
@@ -128,22 +161,78 @@ impl IptablesBackend {
 }
 
 /// The services in descending order of the names of their chains: see `restore.rs`.
-fn in_order_of_chains(snapshot: &Snapshot) -> Vec<&ServicePortName> {
+pub(crate) fn in_order_of_chains(snapshot: &Snapshot) -> Vec<&ServicePortName> {
     let mut names: Vec<_> = snapshot.services.keys().collect();
     names.sort_by_cached_key(|name| Reverse(ServiceChains::of(name).cluster));
     names
 }
 
-/// Deletes the chains of services that are no longer wanted; those that a foreign rule leads to are only emptied.
-fn delete_stale(existing: &Existing, text: &mut TableText) {
-    let referenced = existing.referenced();
-    let stale = |chain: &&ChainName| is_dynamic(chain.as_str()) && !text.declares(**chain);
-    let (kept, deleted): (Vec<_>, Vec<_>) =
-        existing.chains.iter().filter(stale).copied().partition(|chain| referenced.contains(chain));
+/// What is on the node, by table.
+pub(crate) struct Node([(Table, Existing); 2]);
+
+impl Node {
+    pub(crate) fn read(kernel: &dyn Kernel) -> Result<Self, SyncError> {
+        let read = |table: Table| Ok((table, Existing::read(kernel, table.name())?));
+        let [first, second] = Table::ALL;
+        Ok(Self([read(first)?, read(second)?]))
+    }
+
+    fn counts(&self) -> bool {
+        self.0.iter().any(|(_, existing)| existing.counts)
+    }
+
+    /// It holds the rule that tried to count since it was read.
+    fn forget_canary(&mut self) {
+        for (_, existing) in &mut self.0 {
+            existing.held.remove(&canary());
+        }
+    }
+
+    /// Nothing to write yet, and what need not be written.
+    pub(crate) fn batch(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        for (table, existing) in &mut self.0 {
+            batch.table(*table).held = std::mem::take(&mut existing.held);
+        }
+        batch
+    }
+
+    /// The tables, each with what it holds.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (Table, &Existing)> {
+        self.0.iter().map(|(table, existing)| (*table, existing))
+    }
+
+    fn udp(&self) -> impl Iterator<Item = Frontend> {
+        self.0.iter().flat_map(|(_, existing)| existing.udp.iter().copied())
+    }
+}
+
+/// The UDP frontends that rules lead from although no service port has them.
+fn left_over(existing: &Node, snapshot: &Snapshot) -> Vec<Frontend> {
+    let mut left: BTreeSet<Frontend> = existing.udp().collect();
+    if !left.is_empty() {
+        for (frontend, _) in snapshot.services.values().flat_map(|entry| &entry.port.frontends) {
+            left.remove(frontend);
+        }
+    }
+    left.into_iter().collect()
+}
+
+/// Deletes the chains of services that are no longer wanted; those that a foreign rule leads to are only emptied, and so are those
+/// to be written `again`.
+pub(crate) fn delete_stale(
+    existing: &Existing,
+    again: impl Fn(&str) -> bool,
+    text: &mut TableText,
+) {
+    let stale = |chain: &ChainName| is_dynamic(chain.as_str()) && !text.declares(*chain);
+    let (kept, deleted) = existing.part_by_references(stale);
     for chain in kept {
-        tracing::warn!(
-            "chain {chain} is stale, but a rule that is not ours leads to it: emptied and kept"
-        );
+        text.declare(chain);
+    }
+    let (emptied, deleted): (Vec<_>, _) =
+        deleted.into_iter().partition(|chain| again(chain.as_str()));
+    for chain in emptied {
         text.declare(chain);
     }
     text.delete(deleted);
@@ -167,7 +256,7 @@ fn leave_out_culprit(
             left_out.insert((*culprit).clone());
             Ok(())
         }
-        _ => Err(failure.error),
+        _ => Err(sync_error(failure, batch)),
     }
 }
 
@@ -175,11 +264,11 @@ fn report(applied: &Applied, batch: &Batch) -> SyncReport {
     let counts = applied
         .fixed_rules
         .iter()
-        .map(|(table, fixed)| Count {
+        .map(|(table, fixed)| ObjectCount {
             kind: table.name(),
             written: batch.written(*table),
             total: fixed + applied.state.rule_count(*table),
         })
         .collect();
-    SyncReport { counts, refused: applied.left_out.len() }
+    SyncReport { counts, refused: applied.left_out.len(), ..SyncReport::default() }
 }

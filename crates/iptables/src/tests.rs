@@ -1,10 +1,14 @@
 //! Golden rules, the in-memory kernel they are read from, and properties of syncs.
 
 mod build;
+mod compare;
 mod counting;
 mod golden;
+mod levels;
 pub(crate) mod model;
 mod policies;
 mod properties;
+mod restarts;
+mod rewrites;
 pub(crate) mod samples;
 mod syncs;

@@ -117,6 +117,11 @@ enum Group {
 }
 
 impl<V> Tree<V> {
+    /// How its chains divide.
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
+    }
+
     /// An empty tree.
     pub(crate) fn new(shape: Shape) -> Self {
         Self {

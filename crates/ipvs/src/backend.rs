@@ -1,20 +1,27 @@
 //! The backend: from snapshots to changes on the node.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Bytes, ProxyBackend, Scope, ServicePortName, Snapshot, SyncError, SyncReport, Traffic, Waker,
+    CheckWaker, Difference, ProxyBackend, Scope, ServicePortName, Snapshot, SyncError, SyncReport,
+    Traffic, TrafficBytes,
 };
-use kube_proxy_iptables::Variant;
 use kube_proxy_netlink::ipvs::ServerKey;
+use kube_proxy_xtables::Variant;
 
+use crate::Config;
 use crate::drain::Drains;
 use crate::kernel::{Kernel, Node};
+use crate::needed::Needed;
+use crate::plan::SCHEDULER;
+use crate::rebuild::Rebuild;
 use crate::state::State;
 use crate::watch::{AddressWatch, Alarm};
-use crate::{Config, cleanup};
+
+mod refusals;
 
 /// What is due wakes more often than this; the whole is not looked at each time.
 const LOOK_PAUSE: Duration = Duration::from_secs(10);
@@ -28,6 +35,8 @@ pub struct IpvsBackend {
     pub(crate) applied: Option<Applied>,
     pub(crate) drains: Drains,
     pub(crate) unknown_schedulers: Vec<String>,
+    /// The external IPs and VIPs that the log says are refused.
+    pub(crate) refused: BTreeMap<ServicePortName, BTreeSet<IpAddr>>,
     known_schedulers: Vec<String>,
     alarm: Option<Alarm>,
     pub(crate) watch: Option<AddressWatch>,
@@ -39,6 +48,7 @@ pub(crate) struct Applied {
     pub(crate) state: State,
     pub(crate) device: u32,
     pub(crate) node_addresses: Vec<IpAddr>,
+    pub(crate) needed: Needed,
     /// Where the next look at destinations begins.
     pub(crate) cursor: Option<ServerKey>,
 }
@@ -76,6 +86,7 @@ impl IpvsBackend {
             applied: None,
             drains: Drains::default(),
             unknown_schedulers: Vec::new(),
+            refused: BTreeMap::new(),
             known_schedulers: Vec::new(),
             alarm: None,
             watch: None,
@@ -91,20 +102,22 @@ impl IpvsBackend {
         names: impl Iterator<Item = &'a ServicePortName>,
     ) -> Result<(), SyncError> {
         let asked = names.filter_map(|name| {
-            let scheduler = snapshot.services.get(name)?.port.scheduler.clone()?;
+            let scheduler = snapshot.services.get(name)?.port.policy.annotation(SCHEDULER)?;
             Some((name, scheduler))
         });
         for (name, scheduler) in asked {
-            let is = |known: &String| **known == *scheduler;
+            let is = |known: &String| known == scheduler;
             if self.known_schedulers.iter().any(is) || self.unknown_schedulers.iter().any(is) {
                 continue;
             }
-            if self.kernel.knows_scheduler(&scheduler)? {
+            if self.kernel.knows_scheduler(scheduler)? {
                 self.known_schedulers.push(scheduler.to_string());
             } else {
                 tracing::warn!(
-                    "service {name} asks for IPVS scheduler {scheduler:?}, which this kernel does not have; {} is used",
-                    self.config.scheduler
+                    service = %name,
+                    scheduler,
+                    used = self.config.scheduler,
+                    "this kernel does not have the IPVS scheduler that the annotation names"
                 );
                 self.unknown_schedulers.push(scheduler.to_string());
             }
@@ -121,6 +134,10 @@ impl IpvsBackend {
 
 #[async_trait]
 impl ProxyBackend for IpvsBackend {
+    fn annotations(&self) -> Vec<&'static str> {
+        vec![SCHEDULER]
+    }
+
     async fn sync(
         &mut self,
         snapshot: &Snapshot,
@@ -131,7 +148,7 @@ impl ProxyBackend for IpvsBackend {
             (Scope::Partial(changes), Some(applied)) => {
                 self.sync_partially(snapshot, changes, applied)
             }
-            _ => self.sync_fully(snapshot),
+            _ => self.sync_fully(snapshot, &Rebuild::of(scope)),
         }
     }
 
@@ -152,17 +169,21 @@ impl ProxyBackend for IpvsBackend {
         result
     }
 
-    fn set_waker(&mut self, waker: Waker) {
+    async fn compare(&mut self, snapshot: &Snapshot) -> Result<Vec<Difference>, SyncError> {
+        self.differences(snapshot)
+    }
+
+    fn set_waker(&mut self, waker: CheckWaker) {
         match Alarm::start(waker.clone()) {
             Ok(alarm) => self.alarm = Some(alarm),
             Err(error) => {
-                tracing::warn!("endpoints that go are looked at now and then only: {error}");
+                tracing::warn!(%error, "cannot start the timer of draining servers; they are checked every sync period only");
             }
         }
         match AddressWatch::start(waker) {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => {
-                tracing::warn!("addresses of this node are looked at now and then only: {error}");
+                tracing::warn!(%error, "cannot watch the addresses of this node; they are checked every sync period only");
             }
         }
         self.set_alarm();
@@ -170,9 +191,9 @@ impl ProxyBackend for IpvsBackend {
 
     async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
         let Some(applied) = &self.applied else { return Ok(Vec::new()) };
-        let mut sums = std::collections::BTreeMap::new();
+        let mut sums = BTreeMap::new();
         let mut add = |name: &ServicePortName, to, counters: kube_proxy_netlink::ipvs::Counters| {
-            let (connections, bytes): &mut (u64, Bytes) =
+            let (connections, bytes): &mut (u64, TrafficBytes) =
                 sums.entry((name.clone(), to)).or_default();
             *connections += counters.connections;
             bytes.sent += counters.bytes_in;
@@ -193,15 +214,7 @@ impl ProxyBackend for IpvsBackend {
         });
         Ok(traffic.collect())
     }
-
-    async fn cleanup(&mut self) -> Result<(), SyncError> {
-        self.applied = None;
-        self.drains = Drains::default();
-        let exclude = &self.config.exclude_cidrs;
-        let cut = cleanup::Connections::Cut;
-        cleanup::cleanup(self.config.family, exclude, cut, &mut *self.kernel).map(|_| ())
-    }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,9 +8,8 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use kube_proxy_core::{IpFamily, Removed, SyncError};
-use kube_proxy_iptables::Variant;
-use kube_proxy_iptables::text::{TextRules, split_words};
 use kube_proxy_netlink::ipvs::{Change, ServerKey};
+use kube_proxy_xtables::{Programs, Variant, split_words};
 
 use crate::existing::{Addresses, Existing};
 use crate::kept::{KEPT_CHAINS, Kept};
@@ -43,13 +42,19 @@ pub fn remove(
     let mut node = Node::open_to_remove(family)?;
     let plan = Plan::new(family, exclude, connections, &mut node)?;
     let mut found = false;
+    let mut failures = Vec::new();
     // Rules first, as they hold the sets.
     for variant in [Variant::Legacy, Variant::Nft].into_iter().filter(|_| node.has_sets()) {
-        let Some(rules) = TextRules::used(family, variant) else { continue };
+        let Some(mut programs) = Programs::find_used(family, variant) else { continue };
         for table in TABLES {
-            let mut programs = Programs(rules.clone());
-            found |= remove_rules(&mut programs, table, in_use == Some(variant), plan.keeps())?;
+            match remove_rules(&mut programs, table, in_use == Some(variant), plan.keeps()) {
+                Ok(any) => found |= any,
+                Err(error) => failures.push(error),
+            }
         }
+    }
+    if let Some(failure) = SyncError::of_parts(failures) {
+        return Err(failure);
     }
     plan.carry_out(exclude, found, &mut node)
 }
@@ -60,18 +65,17 @@ pub(crate) trait Rules {
     fn restore(&mut self, input: &str) -> Result<(), SyncError>;
 }
 
-struct Programs(TextRules);
-
 impl Rules for Programs {
     fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
-        self.0.save(table, each)
+        self.each_line(table, each)
     }
 
     fn restore(&mut self, input: &str) -> Result<(), SyncError> {
-        self.0.restore(input)
+        self.restore_text(&[input]).map_err(|failure| failure.error)
     }
 }
 
+#[cfg(test)]
 impl Rules for dyn Kernel + '_ {
     fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
         Kernel::save(self, table, each)
@@ -82,7 +86,8 @@ impl Rules for dyn Kernel + '_ {
     }
 }
 
-/// Removes it, rules of the variant that `kernel` uses.
+/// The same of a kernel that a test made.
+#[cfg(test)]
 pub(crate) fn cleanup(
     family: IpFamily,
     exclude: &[IpNet],
@@ -132,7 +137,7 @@ impl Plan {
         !self.kept.is_empty()
     }
 
-    /// Virtual servers, and then what records that they are ours. `found` tells whether there were rules.
+    /// Virtual servers, and then what records that they are ours. `found` reports whether there were rules.
     fn carry_out(
         &self,
         exclude: &[IpNet],
@@ -140,7 +145,7 @@ impl Plan {
         kernel: &mut dyn Kernel,
     ) -> Result<Removed, SyncError> {
         let mut changes: Vec<Change> = self.idle.iter().copied().map(Change::Delete).collect();
-        // What the other mode has no rule for, such as a Service that is deleted, must not lead to its endpoints for ever.
+        // What the other mode has no rule for, such as a Service that is deleted, must not lead to its endpoints indefinitely.
         for key in self.kept.servers() {
             let live = kernel.destinations(key)?.into_iter().filter(|found| found.weight > 0);
             changes.extend(live.map(|found| Change::SetDestination(key, found.address, 0)));
@@ -171,7 +176,7 @@ impl Plan {
         };
         let addresses: Vec<_> = all.filter(goes).collect();
         kernel.delete_addresses(device, &addresses)?;
-        // Read anew: of two families that are removed at the same time, one finds it empty.
+        // Read again: of two families that are removed at the same time, one finds it empty.
         let left = Addresses::sort(&kernel.addresses()?, Some(device), self.family);
         let empty = left.device.is_empty() && left.foreign == 0 && !left.other_family;
         if empty {

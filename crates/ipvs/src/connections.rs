@@ -1,4 +1,4 @@
-//! Connections that IPVS has, which only a file tells: `/proc/net/ip_vs_conn` (`net/netfilter/ipvs/ip_vs_conn.c`).
+//! Connections that IPVS has, which only a file reports: `/proc/net/ip_vs_conn` (`net/netfilter/ipvs/ip_vs_conn.c`).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

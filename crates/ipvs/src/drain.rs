@@ -14,7 +14,7 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// Destinations with weight 0.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Drains {
     /// Of each the time when it goes in any case.
     pub(crate) waiting: BTreeMap<(ServerKey, SocketAddr), Option<Instant>>,

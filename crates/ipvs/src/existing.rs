@@ -38,10 +38,11 @@ impl Addresses {
             let ip = address.address;
             let own = IpFamily::of(&ip) == family;
             if Some(address.interface) == device {
+                // The kernel gives each interface one of the link, but not as that of a single host.
                 let link_local = address.scope == Scope::Link;
                 if !own {
                     sorted.other_family |= !link_local;
-                } else if address.prefix_len == family.bits() && !link_local {
+                } else if address.prefix_len == family.bits() {
                     sorted.device.insert(ip);
                 } else if !link_local {
                     sorted.foreign += 1;
@@ -145,3 +146,6 @@ impl Existing {
         frontends.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use kube_proxy_core::{IpFamily, SyncError};
-use kube_proxy_iptables::text::Check;
+use kube_proxy_core::{IpFamily, Refusal, SyncError};
 use kube_proxy_netlink::ipset::{Entry, Header, SetType};
 use kube_proxy_netlink::ipvs::{Change, Counters, Destination, Found, Server, ServerKey};
 use kube_proxy_netlink::route::{Address, AddressFlags, Scope};
+use kube_proxy_xtables::Check;
 
 use crate::Config;
 use crate::connections::Connection;
@@ -25,11 +25,18 @@ pub(crate) struct Held {
     pub(crate) servers: BTreeMap<ServerKey, (Server, Destinations)>,
     pub(crate) device: Option<BTreeSet<IpAddr>>,
     pub(crate) node: Vec<IpAddr>,
+    pub(crate) next_hops: BTreeSet<IpAddr>,
     pub(crate) sets: BTreeMap<String, (SetType, u32, BTreeSet<Entry>)>,
     pub(crate) connections: Vec<Connection>,
     pub(crate) rules: String,
     /// Rules of the iptables mode for services.
     pub(crate) iptables_mode: bool,
+    /// Virtual servers that can only be deleted.
+    pub(crate) stuck_servers: BTreeSet<ServerKey>,
+    /// Virtual servers whose next changes are refused, and how many.
+    pub(crate) refused_servers: BTreeMap<ServerKey, usize>,
+    /// Sets that take no entries.
+    pub(crate) stuck_sets: BTreeSet<String>,
 }
 
 /// How often each kind of message was told.
@@ -66,7 +73,20 @@ fn refuse<T>(what: impl std::fmt::Display) -> Result<T, SyncError> {
     Err(SyncError::Refused(format!("{what}: refused by the model")))
 }
 
+fn refuse_object<T>(kind: &'static str, name: impl std::fmt::Display) -> Result<T, SyncError> {
+    let refusal = Refusal { kind, name: name.to_string(), errno: 5 };
+    Err(SyncError::RefusedObject {
+        message: format!("{kind} {name}: refused by the model"),
+        refusal,
+    })
+}
+
 fn apply(held: &mut Held, change: &Change) -> bool {
+    if matches!(change, Change::Delete(_)) {
+        held.stuck_servers.remove(&change.key());
+    } else if held.stuck_servers.contains(&change.key()) {
+        return false;
+    }
     match change {
         Change::Add(key, server) => {
             let new = !held.servers.contains_key(key);
@@ -125,8 +145,15 @@ impl Kernel for Fake {
     fn change(&mut self, changes: &[Change]) -> Result<(), SyncError> {
         let (held, told) = &mut *self.lock();
         told.changes += changes.len();
+        let is_refused = |change: &&Change| {
+            let left = held.refused_servers.get_mut(&change.key()).filter(|left| **left > 0);
+            left.map(|left| *left -= 1).is_some()
+        };
+        if let Some(change) = changes.iter().find(is_refused) {
+            return refuse_object("virtual server", change.key());
+        }
         let refused = changes.iter().find(|change| !apply(held, change));
-        refused.map_or(Ok(()), refuse)
+        refused.map_or(Ok(()), |change| refuse_object("virtual server", change.key()))
     }
 
     fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError> {
@@ -160,6 +187,12 @@ impl Kernel for Fake {
         };
         let ours = held.device.iter().flatten().map(|ip| make(DEVICE, None, ip));
         Ok(ours.chain(held.node.iter().map(|ip| make(2, Some(24), ip))).collect())
+    }
+
+    fn next_hops(&mut self) -> Result<BTreeSet<IpAddr>, SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.lists += 1;
+        Ok(held.next_hops.clone())
     }
 
     fn add_addresses(&mut self, _: u32, addresses: &[IpAddr]) -> Result<(), SyncError> {
@@ -211,6 +244,7 @@ impl Kernel for Fake {
         if held.rules.contains(&format!("--match-set {set} ")) {
             return refuse(set);
         }
+        held.stuck_sets.remove(set);
         held.sets.remove(set).map_or_else(|| refuse(set), |_| Ok(()))
     }
 
@@ -221,12 +255,18 @@ impl Kernel for Fake {
         };
         held.sets.insert(set.to_owned(), b);
         held.sets.insert(other.to_owned(), a);
+        let (a, b) = (held.stuck_sets.remove(set), held.stuck_sets.remove(other));
+        held.stuck_sets.extend(a.then(|| other.to_owned()));
+        held.stuck_sets.extend(b.then(|| set.to_owned()));
         Ok(())
     }
 
     fn add_entries(&mut self, set: &str, entries: &[Entry]) -> Result<(), SyncError> {
         let (held, told) = &mut *self.lock();
         told.entries += entries.len();
+        if held.stuck_sets.contains(set) {
+            return refuse_object("set", set);
+        }
         let Some((_, max, known)) = held.sets.get_mut(set) else { return refuse(set) };
         known.extend(entries);
         if known.len() > *max as usize { refuse(set) } else { Ok(()) }
@@ -273,11 +313,6 @@ impl Kernel for Fake {
             Check::Chain { chain, .. } => held.rules.contains(&format!(":{chain} ")),
             Check::Rule { rule, .. } => held.rules.contains(rule),
         }))
-    }
-
-    fn remove_iptables_mode(&mut self) -> Result<(), SyncError> {
-        self.lock().0.iptables_mode = false;
-        Ok(())
     }
 
     fn prepare(&mut self, _: &Config) -> Result<(), SyncError> {

@@ -1,4 +1,4 @@
-//! What connections need that go on when another mode has taken over.
+//! What connections need that continue when another mode has taken over.
 //!
 //! * Their virtual servers, which balance each of their packets, with weight 0 everywhere.
 //! * The addresses of these on the interface, so that packets get to IPVS.
@@ -15,8 +15,8 @@ use crate::connections::Connection;
 use crate::layout::Set;
 
 /// The chains that stay, all in the table `filter`.
-pub(crate) const KEPT_CHAINS: [&str; 3] =
-    ["KUBE-IPVS-FILTER", "KUBE-IPVS-OUT-FILTER", "KUBE-IPVS-DROP"];
+pub(crate) const KEPT_CHAINS: [&str; 4] =
+    ["KUBE-IPVS-FILTER", "KUBE-IPVS-OUT-FILTER", "KUBE-IPVS-DROP", "KUBE-IPVS-REJECT"];
 
 /// Virtual servers with connections, and how many.
 #[derive(Debug, Default)]
@@ -62,8 +62,7 @@ impl Kept {
 
     /// Whether a set has to stay.
     pub(crate) fn needs_set(&self, set: Set) -> bool {
-        let in_filter =
-            matches!(set, Set::Addresses | Set::HealthCheck | Set::Drop | Set::DropOutside);
+        let in_filter = set.bars() || matches!(set, Set::Addresses | Set::HealthCheck);
         let records = set.holds_frontends() || matches!(set, Set::NodePort(_));
         !self.is_empty() && (in_filter || records)
     }
@@ -71,7 +70,7 @@ impl Kept {
     /// Whether an entry of such a set has to stay.
     pub(crate) fn needs_entry(&self, set: Set, entry: &Entry) -> bool {
         match (set, entry) {
-            (Set::Drop | Set::DropOutside, _) => false,
+            (set, _) if set.bars() => false,
             (_, Entry::Ip(ip)) => self.has_address(ip),
             (_, Entry::IpPort(ip, protocol, port)) => {
                 let address = SocketAddr::new(*ip, *port);

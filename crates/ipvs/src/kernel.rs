@@ -1,20 +1,19 @@
 //! The one place where the kernel is touched.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
 use std::path::Path;
 
 use kube_proxy_core::{IpFamily, SyncError};
-use kube_proxy_iptables::Variant;
-use kube_proxy_iptables::text::{Check, TextRules};
 use kube_proxy_netlink::ipset::{Entry, Header, Ipset, SetType};
 use kube_proxy_netlink::ipvs::{Change, Destination, Found, Ipvs, ServerKey};
 use kube_proxy_netlink::route::{Address, Route};
 use kube_proxy_netlink::{Errno, Error, Family, Refusal};
+use kube_proxy_xtables::{Check, Programs, Variant};
 
 use crate::connections::{self, Connection};
-use crate::layout::SHARED_CHAINS;
 use crate::{Config, DEVICE, sysctls};
 
 /// What the backend needs of the kernel, of one family.
@@ -26,7 +25,7 @@ pub(crate) trait Kernel: Send {
     fn connections(&mut self) -> Result<Vec<Connection>, SyncError>;
     /// Carries out all changes that it can; an error names one of the others.
     fn change(&mut self, changes: &[Change]) -> Result<(), SyncError>;
-    /// Whether there is a scheduler with this name; tried with a virtual server that nobody sends to.
+    /// Whether there is a scheduler with this name; tried with a virtual server that nothing sends to.
     fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError>;
     /// The index of the interface for services, if it is there.
     fn device(&mut self) -> Result<Option<u32>, SyncError>;
@@ -34,6 +33,8 @@ pub(crate) trait Kernel: Send {
     fn delete_device(&mut self) -> Result<(), SyncError>;
     /// Addresses of both families.
     fn addresses(&mut self) -> Result<Vec<Address>, SyncError>;
+    /// The next hops of all routes of the family.
+    fn next_hops(&mut self) -> Result<BTreeSet<IpAddr>, SyncError>;
     fn add_addresses(&mut self, index: u32, addresses: &[IpAddr]) -> Result<(), SyncError>;
     fn delete_addresses(&mut self, index: u32, addresses: &[IpAddr]) -> Result<(), SyncError>;
     fn sets(&mut self) -> Result<Vec<Header>, SyncError>;
@@ -47,8 +48,6 @@ pub(crate) trait Kernel: Send {
     fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError>;
     fn restore(&mut self, input: &str) -> Result<(), SyncError>;
     fn holds(&mut self, checks: &[Check]) -> Result<bool, SyncError>;
-    /// Removes what the iptables mode has in the same variant, but for what is shared with it.
-    fn remove_iptables_mode(&mut self) -> Result<(), SyncError>;
     /// Sysctls and timeouts.
     fn prepare(&mut self, config: &Config) -> Result<(), SyncError>;
 }
@@ -62,7 +61,7 @@ pub(crate) struct Node {
     ipset: Option<Ipset>,
     route: Route,
     /// `None` where only other things are to be removed.
-    rules: Option<TextRules>,
+    rules: Option<Programs>,
 }
 
 impl Node {
@@ -71,6 +70,8 @@ impl Node {
         let missing = |what: &str, error: &Error| {
             SyncError::Unsupported(format!("ipvs mode needs {what}, and CAP_NET_ADMIN: {error}"))
         };
+        let programs = Programs::choose(config.family, config.variant)?;
+        programs.try_out()?;
         Ok(Self {
             family: config.family,
             ipvs: Some(Ipvs::open().map_err(|e| {
@@ -80,7 +81,7 @@ impl Node {
                 Ipset::open().map_err(|e| missing("a kernel with ipset (module ip_set)", &e))?,
             ),
             route: Route::open().map_err(|e| missing("rtnetlink", &e))?,
-            rules: Some(TextRules::choose(config.family, config.variant)?),
+            rules: Some(programs),
         })
     }
 
@@ -122,19 +123,19 @@ impl Node {
         self.ipset.as_mut().ok_or_else(missing)
     }
 
-    fn rules(&self) -> Result<&TextRules, SyncError> {
+    fn rules(&self) -> Result<&Programs, SyncError> {
         let missing = || SyncError::Unsupported("no iptables programs were chosen".to_owned());
         self.rules.as_ref().ok_or_else(missing)
     }
 
     /// The variant of iptables in use.
     pub(crate) fn variant(&self) -> Variant {
-        self.rules.as_ref().map_or(Variant::Auto, TextRules::variant)
+        self.rules.as_ref().map_or(Variant::Auto, Programs::variant)
     }
 
     /// Whether MASQUERADE knows `--random-fully`.
     pub(crate) fn knows_random_fully(&self) -> bool {
-        self.rules.as_ref().is_some_and(TextRules::knows_random_fully)
+        self.rules.as_ref().is_some_and(Programs::knows_random_fully)
     }
 
     fn netlink_family(&self) -> Family {
@@ -148,7 +149,18 @@ impl Node {
 /// An error of netlink as one of a sync.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn sync_error(error: Error) -> SyncError {
-    SyncError::Refused(error.to_string())
+    of_refusal(error.to_string(), error.refusals().next())
+}
+
+fn of_refusal(message: String, refusal: Option<&Refusal>) -> SyncError {
+    let object = refusal.and_then(|refusal| Some((refusal.target.as_ref()?, refusal.errno)));
+    let Some((target, errno)) = object else { return SyncError::Refused(message) };
+    let refusal = kube_proxy_core::Refusal {
+        kind: target.kind,
+        name: target.name.clone(),
+        errno: errno as i32,
+    };
+    SyncError::RefusedObject { message, refusal }
 }
 
 fn refused(refusals: &[Refusal]) -> Result<(), SyncError> {
@@ -157,7 +169,7 @@ fn refused(refusals: &[Refusal]) -> Result<(), SyncError> {
         1 => String::new(),
         count => format!(" (and {} more)", count - 1),
     };
-    Err(SyncError::Refused(format!("{first}{more}")))
+    Err(of_refusal(format!("{first}{more}"), Some(first)))
 }
 
 impl Kernel for Node {
@@ -242,6 +254,13 @@ impl Kernel for Node {
         Ok(self.route.addresses().map_err(sync_error)?.0)
     }
 
+    fn next_hops(&mut self) -> Result<BTreeSet<IpAddr>, SyncError> {
+        let (mut hops, _) = self.route.next_hops().map_err(sync_error)?;
+        let family = self.family;
+        hops.retain(|ip| IpFamily::of(ip) == family);
+        Ok(hops)
+    }
+
     fn add_addresses(&mut self, index: u32, addresses: &[IpAddr]) -> Result<(), SyncError> {
         refused(&self.route.add_addresses(index, addresses).map_err(sync_error)?)
     }
@@ -281,19 +300,15 @@ impl Kernel for Node {
     }
 
     fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
-        self.rules()?.save(table, each)
+        self.rules()?.each_line(table, each)
     }
 
     fn restore(&mut self, input: &str) -> Result<(), SyncError> {
-        self.rules()?.restore(input)
+        self.rules()?.restore_text(&[input]).map_err(|failure| failure.error)
     }
 
     fn holds(&mut self, checks: &[Check]) -> Result<bool, SyncError> {
-        self.rules()?.holds(checks)
-    }
-
-    fn remove_iptables_mode(&mut self) -> Result<(), SyncError> {
-        self.rules()?.remove_iptables_mode(&SHARED_CHAINS)
+        self.rules()?.hold(checks)
     }
 
     fn prepare(&mut self, config: &Config) -> Result<(), SyncError> {

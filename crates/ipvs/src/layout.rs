@@ -1,8 +1,8 @@
 //! The fixed part: sets, chains, hooks and rules.
 
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, Protocol};
-use kube_proxy_iptables::text::Check;
 use kube_proxy_netlink::ipset::{MAX_NAME, SetType};
+use kube_proxy_xtables::Check;
 
 use crate::Config;
 
@@ -23,18 +23,21 @@ pub(crate) enum Set {
     HealthCheck,
     /// Frontends that have no endpoint for anybody, but would have one elsewhere.
     Drop,
-    /// The same for whoever is not on this node.
+    /// The same for clients that are not on this node.
     DropOutside,
+    /// The same, refused instead.
+    RejectOutside,
     /// Every address on the interface. The last: what it holds is refused unless another set has it.
     Addresses,
 }
 
 /// All sets, in the order in which entries are added; they are deleted in the other direction.
 #[rustfmt::skip]
-pub(crate) const SETS: [(Set, &str, SetType); 19] = [
+pub(crate) const SETS: [(Set, &str, SetType); 20] = [
     (Set::LoopBack,                        "LOOP-BACK",                   SetType::IpPortIp),
     (Set::Drop,                            "DROP",                        SetType::IpPort),
     (Set::DropOutside,                     "DROP-OUTSIDE",                SetType::IpPort),
+    (Set::RejectOutside,                   "REJECT-OUTSIDE",              SetType::IpPort),
     (Set::SourceIp,                        "LOAD-BALANCER-SOURCE-IP",     SetType::IpPortIp),
     (Set::SourceCidr,                      "LOAD-BALANCER-SOURCE-CIDR",   SetType::IpPortNet),
     (Set::LoadBalancerFirewall,            "LOAD-BALANCER-FW",            SetType::IpPort),
@@ -63,6 +66,11 @@ impl Set {
         name
     }
 
+    /// Whether its entries are frontends that some clients may not use, for want of an endpoint on this node.
+    pub(crate) fn bars(self) -> bool {
+        matches!(self, Self::Drop | Self::DropOutside | Self::RejectOutside)
+    }
+
     /// Whether its entries tell the frontends of services by address and port.
     pub(crate) fn holds_frontends(self) -> bool {
         matches!(
@@ -76,19 +84,20 @@ impl Set {
 pub(crate) type Hook = (&'static str, &'static str, &'static str, &'static str);
 
 /// Chains that exist only in this mode.
-pub(crate) const OWN_CHAINS: [(&str, &str); 8] = [
+pub(crate) const OWN_CHAINS: [(&str, &str); 9] = [
     ("filter", "KUBE-NODE-PORT"),
     ("filter", "KUBE-SOURCE-RANGES-FIREWALL"),
     ("filter", "KUBE-IPVS-FILTER"),
     ("filter", "KUBE-IPVS-OUT-FILTER"),
     ("filter", "KUBE-IPVS-DROP"),
+    ("filter", "KUBE-IPVS-REJECT"),
     ("nat", "KUBE-NODE-PORT"),
     ("nat", "KUBE-LOAD-BALANCER"),
     ("mangle", "KUBE-IPVS-OUT-DROP"),
 ];
 
-/// Chains that the iptables mode has as well.
-pub(crate) const SHARED_CHAINS: [(&str, &str); 5] = [
+/// Chains that the iptables mode has as well, with their tables.
+pub const SHARED_CHAINS: [(&str, &str); 5] = [
     ("filter", "KUBE-FORWARD"),
     ("filter", "KUBE-PROXY-FIREWALL"),
     ("nat", "KUBE-SERVICES"),
@@ -154,6 +163,7 @@ fn filter(config: &Config) -> Vec<(&'static str, String)> {
         ("KUBE-SOURCE-RANGES-FIREWALL", "-j DROP".to_owned()),
         ("KUBE-IPVS-FILTER", format!("{new} {} -j DROP", set(Set::Drop, "dst,dst"))),
         ("KUBE-IPVS-FILTER", format!("{new} {} -j KUBE-IPVS-DROP", set(Set::DropOutside, "dst,dst"))),
+        ("KUBE-IPVS-FILTER", format!("{new} {} -j KUBE-IPVS-REJECT", set(Set::RejectOutside, "dst,dst"))),
     ];
     for which in [Set::LoadBalancer, Set::ClusterIp, Set::ExternalIp, Set::ExternalIpLocal] {
         rules.push(("KUBE-IPVS-FILTER", format!("{} -j RETURN", set(which, "dst,dst"))));
@@ -164,12 +174,13 @@ fn filter(config: &Config) -> Vec<(&'static str, String)> {
         ("KUBE-IPVS-FILTER", reject.clone()),
         ("KUBE-IPVS-OUT-FILTER", reject),
     ]);
-    rules.extend(
-        from_local(&config.local_traffic)
-            .map(|from| ("KUBE-IPVS-DROP", format!("{from} -j RETURN"))),
-    );
-    rules.push(("KUBE-IPVS-DROP", "-m addrtype --src-type LOCAL -j RETURN".to_owned()));
-    rules.push(("KUBE-IPVS-DROP", "-j DROP".to_owned()));
+    // Who is on this node reaches the endpoints of others.
+    for (chain, verdict) in [("KUBE-IPVS-DROP", "-j DROP"), ("KUBE-IPVS-REJECT", "-j REJECT")] {
+        let from = from_local(&config.local_traffic);
+        rules.extend(from.map(|from| (chain, format!("{from} -j RETURN"))));
+        rules.push((chain, "-m addrtype --src-type LOCAL -j RETURN".to_owned()));
+        rules.push((chain, verdict.to_owned()));
+    }
     rules
 }
 
@@ -253,7 +264,7 @@ fn not_from_local(detector: &LocalTrafficDetector) -> Option<String> {
     from_local(detector).map(|from| format!("! {from} "))
 }
 
-/// The input that writes all chains of these tables anew; hooks that are missing come with it.
+/// The input that writes all chains of these tables again; hooks that are missing come with it.
 pub(crate) fn restore_input(
     config: &Config,
     random_fully: bool,

@@ -7,9 +7,10 @@
 //!
 //! * `layout.rs` is the table of sets, chains and rules; the rules never depend on a service, they look packets up in the sets.
 //! * `drain.rs` lets connections of endpoints that go come to their end.
-//! * `existing.rs` compares with what is on the node, for full syncs, and tells what is ours.
+//! * `existing.rs` compares with what is on the node, for full syncs, and reports what is ours.
 //! * `cleanup.rs` removes it all, and `kept.rs` says what of it has to wait for connections (`connections.rs`) to end.
-//! * `look.rs` looks whether all is still there; `watch.rs` says when.
+//! * `needed.rs` says which addresses this node must not take for itself.
+//! * `look.rs` checks whether all is still there; `watch.rs` says when.
 //! * `sysctls.rs` sets what the mode needs of the kernel.
 
 use std::net::IpAddr;
@@ -17,10 +18,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses};
-use kube_proxy_iptables::Variant;
+use kube_proxy_xtables::Variant;
 
 mod backend;
 mod cleanup;
+mod compare;
 mod connections;
 mod drain;
 mod existing;
@@ -30,7 +32,9 @@ mod kept;
 mod kernel;
 mod layout;
 mod look;
+mod needed;
 mod plan;
+mod rebuild;
 mod servers;
 mod state;
 mod sync;
@@ -39,6 +43,7 @@ mod watch;
 
 pub use backend::IpvsBackend;
 pub use cleanup::{Connections, remove};
+pub use layout::SHARED_CHAINS;
 
 /// The interface that holds the addresses of services.
 const DEVICE: &str = "kube-ipvs0";
@@ -70,7 +75,7 @@ pub struct Config {
     pub udp_timeout: Option<Duration>,
     /// With a `Local` policy and no local endpoint, use the endpoints of other nodes.
     pub local_fallback: bool,
-    /// How long the connections of an endpoint that goes may go on; zero is for ever.
+    /// How long the connections of an endpoint that goes may continue; zero for no limit.
     pub drain_timeout: Duration,
     /// Which iptables to use.
     pub variant: Variant,

@@ -31,8 +31,10 @@ impl IpvsBackend {
                     Some(found) if over || found.active + found.inactive == 0 => {
                         if over && found.active > 0 {
                             tracing::info!(
-                                "{} connections of {key} to {to} are cut: the time for them to end is over",
-                                found.active
+                                connections = found.active,
+                                server = %key,
+                                endpoint = %to,
+                                "cut connections of a removed endpoint after the drain timeout"
                             );
                         }
                         changes.push(Change::DeleteDestination(key, *to));
@@ -59,6 +61,11 @@ impl IpvsBackend {
         let addresses = Addresses::sort(&all, Some(applied.device), self.config.family);
         if addresses.node != applied.node_addresses
             || addresses.device.len() < applied.state.addresses()
+        {
+            return Ok(false);
+        }
+        if applied.state.outer().next().is_some()
+            && applied.needed.differs(&self.kernel.next_hops()?, applied.state.outer())
         {
             return Ok(false);
         }
@@ -107,7 +114,7 @@ impl IpvsBackend {
                 return Ok(false);
             }
         }
-        // At the end it begins anew, so that a small node is looked at whole each time.
+        // At the end it begins again, so that a small node is looked at whole each time.
         applied.cursor = last.filter(|_| count == LOOKED_AT);
         Ok(true)
     }

@@ -2,19 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kube_proxy_core::{Endpoint, Protocol, ServiceEntry, ServicePort, Snapshot, TrafficPolicy};
+use kube_proxy_core::{
+    Endpoint, Frontend, FrontendKind, NoLocalEndpoints, Protocol, ServiceEntry, ServicePort,
+    Snapshot, TrafficPolicy, Treatment, Unserved,
+};
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::{HASH_PORT, PERSISTENT, Server, ServerKey};
 
 use crate::Config;
 use crate::layout::Set;
+use crate::needed::{Needed, outer};
 
-/// What service ports compete for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Frontend {
-    Address(Protocol, SocketAddr),
-    NodePort(Protocol, u16),
-}
+/// The annotation of a Service that names the scheduler of its virtual servers.
+pub(crate) const SCHEDULER: &str = "kube-proxy.io/ipvs-scheduler";
 
 /// Something that several service ports may need; it is on the node as long as one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +37,8 @@ pub(crate) struct Planned {
     pub(crate) servers: Vec<(ServerKey, Wanted)>,
     /// Sorted, each once.
     pub(crate) items: Vec<Item>,
+    /// Its external IPs and VIPs, whether they are served here or not.
+    pub(crate) outer: Vec<IpAddr>,
 }
 
 /// What plans depend on besides the service port.
@@ -45,28 +47,17 @@ pub(crate) struct Context<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// The node's own addresses, but those of the interface for services and of loopback.
     pub(crate) node_addresses: &'a [IpAddr],
+    /// External IPs and VIPs that this node must not take.
+    pub(crate) needed: &'a Needed,
     /// Schedulers that this kernel turned out not to have.
     pub(crate) unknown_schedulers: &'a [String],
-}
-
-/// The frontends of a service port, and whether each is its cluster IP.
-pub(crate) fn frontends(port: &ServicePort) -> Vec<(Frontend, bool)> {
-    let address =
-        |ip: &IpAddr| Frontend::Address(port.protocol, SocketAddr::new(*ip, port.port.get()));
-    let others = port.external_ips.iter().chain(port.load_balancer_vips.iter());
-    let mut all = vec![(address(&port.cluster_ip), true)];
-    all.extend(others.map(|ip| (address(ip), false)));
-    all.extend(port.node_port.map(|n| (Frontend::NodePort(port.protocol, n.get()), false)));
-    all.sort_unstable();
-    all.dedup_by_key(|(frontend, _)| *frontend);
-    all
 }
 
 /// Where a kind of frontend leads.
 struct Choice<'a> {
     endpoints: &'a [Endpoint],
-    /// Who is dropped instead.
-    drop: Option<Set>,
+    /// The set that bars some from it.
+    bar: Option<Set>,
 }
 
 struct Planner<'a> {
@@ -76,59 +67,42 @@ struct Planner<'a> {
     planned: Planned,
 }
 
-/// Plans one service port; `owns` tells which of its frontends it has.
-pub(crate) fn plan(
-    context: &Context<'_>,
-    entry: &ServiceEntry,
-    owns: impl Fn(Frontend) -> bool,
-) -> Planned {
+/// Plans one service port.
+pub(crate) fn plan(context: &Context<'_>, entry: &ServiceEntry) -> Planned {
     let port = &entry.port;
     let mut planner =
         Planner { context, port, server: server(context, port), planned: Planned::default() };
-    let number = port.port.get();
     let protocol = port.protocol;
-    let has = |ip: IpAddr| owns(Frontend::Address(protocol, SocketAddr::new(ip, number)));
-    if has(port.cluster_ip) {
-        planner.address(port.cluster_ip, &internal(context, entry), &[Set::ClusterIp]);
-    }
     // Where endpoints of other nodes stand in for local ones, the answers must come back through this node.
     let falls_back = context.config.local_fallback && entry.choice.local.is_empty();
-    let local = port.external_traffic_policy == TrafficPolicy::Local && !falls_back;
-    let choice = external(context, entry);
-    for ip in port.external_ips.iter().copied().filter(|ip| has(*ip)) {
-        let set = if local { Set::ExternalIpLocal } else { Set::ExternalIp };
-        planner.address(ip, &choice, &[set]);
-    }
-    for ip in port.load_balancer_vips.iter().copied().filter(|ip| has(*ip)) {
-        let sets: &[Set] =
-            if local { &[Set::LoadBalancer, Set::LoadBalancerLocal] } else { &[Set::LoadBalancer] };
-        planner.address(ip, &choice, sets);
-        planner.source_ranges(ip);
-    }
-    if let Some(node_port) = port.node_port
-        && owns(Frontend::NodePort(protocol, node_port.get()))
-    {
-        planner.node_port(node_port.get(), &choice, local);
+    let local = port.policy.external_traffic_policy == TrafficPolicy::Local && !falls_back;
+    for (frontend, kind) in &port.frontends {
+        let Some(choice) = choice(context, entry, *kind) else { continue };
+        match *frontend {
+            Frontend::NodePort(_, number) => planner.node_port(number, &choice, local),
+            Frontend::Address(_, to) => planner.frontend(to.ip(), *kind, &choice, local),
+        }
     }
     for endpoint in entry.choice.reachable().filter(|endpoint| endpoint.may_be_local()) {
         let (ip, number) = (endpoint.ip, endpoint.port.get());
         planner.entry(Set::LoopBack, Entry::IpPortIp(ip, protocol.number(), number, ip));
     }
-    if let Some(health) = port.health_check_node_port {
+    if let Some(health) = port.policy.health_check_node_port {
         planner.entry(Set::HealthCheck, Entry::Port(health.get()));
     }
     let mut result = planner.planned;
+    result.outer = outer(port).collect();
     result.items.sort_unstable();
     result.items.dedup();
     result
 }
 
 fn server(context: &Context<'_>, port: &ServicePort) -> Server {
-    let own = port.scheduler.as_deref();
+    let own = port.policy.annotation(SCHEDULER);
     let known = own.filter(|own| !context.unknown_schedulers.iter().any(|name| name == own));
     let scheduler = known.unwrap_or(&context.config.scheduler).to_owned();
     let mut server = Server { flags: 0, timeout: 0, scheduler };
-    if let Some(timeout) = port.session_affinity {
+    if let Some(timeout) = port.policy.session_affinity {
         server.flags |= PERSISTENT;
         server.timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
     }
@@ -138,40 +112,37 @@ fn server(context: &Context<'_>, port: &ServicePort) -> Server {
     server
 }
 
-fn internal<'a>(context: &Context<'_>, entry: &'a ServiceEntry) -> Choice<'a> {
-    let choice = &entry.choice;
-    match entry.port.internal_traffic_policy {
-        TrafficPolicy::Local if !choice.local.is_empty() => {
-            Choice { endpoints: &choice.local, drop: None }
-        }
-        TrafficPolicy::Local if context.config.local_fallback => {
-            Choice { endpoints: fallback(entry), drop: None }
-        }
-        TrafficPolicy::Local => {
-            Choice { endpoints: &[], drop: choice.has_any.then_some(Set::Drop) }
-        }
-        TrafficPolicy::Cluster => Choice { endpoints: &choice.cluster, drop: None },
+/// Where frontends of a kind lead. `None`: they are not served at all, not even to who is on this node, as a virtual server takes whatever
+/// gets to its address, and the address on the interface keeps packets from going elsewhere.
+fn choice<'a>(
+    context: &Context<'_>,
+    entry: &'a ServiceEntry,
+    kind: FrontendKind,
+) -> Option<Choice<'a>> {
+    let Treatment { policy, short_circuit, unserved, .. } = entry.treatment(kind);
+    let served = Choice { endpoints: entry.choice.of(policy), bar: None };
+    let Some(unserved) = unserved.filter(|_| policy == TrafficPolicy::Local) else {
+        return Some(served);
+    };
+    // Without a local endpoint, clients on this node still reach the others.
+    if context.config.local_fallback || short_circuit {
+        let bar = match unserved {
+            _ if context.config.local_fallback => None,
+            Unserved::NoEndpoints => None,
+            Unserved::NoLocalEndpoints(NoLocalEndpoints::Drop) => Some(Set::DropOutside),
+            Unserved::NoLocalEndpoints(NoLocalEndpoints::Reject) => Some(Set::RejectOutside),
+            Unserved::NoLocalEndpoints(NoLocalEndpoints::Passthrough) => return None,
+        };
+        let endpoints = if short_circuit { &entry.choice.cluster[..] } else { fallback(entry) };
+        return Some(Choice { endpoints, bar });
     }
+    let bar = matches!(unserved, Unserved::NoLocalEndpoints(_)).then_some(Set::Drop);
+    Some(Choice { bar, ..served })
 }
 
 /// Endpoints of all nodes for a port under policy `Local`; core chooses none where no frontend uses them.
 fn fallback(entry: &ServiceEntry) -> &[Endpoint] {
     if entry.choice.cluster.is_empty() { &entry.endpoints } else { &entry.choice.cluster }
-}
-
-/// Without a local endpoint, whoever is on this node still reaches the others.
-fn external<'a>(context: &Context<'_>, entry: &'a ServiceEntry) -> Choice<'a> {
-    let choice = &entry.choice;
-    match entry.port.external_traffic_policy {
-        TrafficPolicy::Local if !choice.local.is_empty() => {
-            Choice { endpoints: &choice.local, drop: None }
-        }
-        TrafficPolicy::Local => {
-            let drop = choice.has_any && !context.config.local_fallback;
-            Choice { endpoints: &choice.cluster, drop: drop.then_some(Set::DropOutside) }
-        }
-        TrafficPolicy::Cluster => Choice { endpoints: &choice.cluster, drop: None },
-    }
 }
 
 impl Planner<'_> {
@@ -182,7 +153,7 @@ impl Planner<'_> {
     fn server(&mut self, ip: IpAddr, port: u16, choice: &Choice<'_>) {
         let protocol = self.port.protocol.number();
         let key = ServerKey { protocol, address: SocketAddr::new(ip, port) };
-        if let Some(set) = choice.drop {
+        if let Some(set) = choice.bar {
             self.entry(set, Entry::IpPort(ip, protocol, port));
         }
         let ready = |endpoint: &&Endpoint| endpoint.is_ready() || endpoint.is_serving_terminating();
@@ -191,6 +162,24 @@ impl Planner<'_> {
         destinations.sort_unstable();
         destinations.dedup();
         self.planned.servers.push((key, Wanted { server: self.server.clone(), destinations }));
+    }
+
+    /// A frontend with an address of its own, unless this node must not take that.
+    fn frontend(&mut self, ip: IpAddr, kind: FrontendKind, choice: &Choice<'_>, local: bool) {
+        if kind.is_external() && self.context.needed.refuses(&ip) {
+            return;
+        }
+        let sets: &[Set] = match (kind, local) {
+            (FrontendKind::ClusterIp, _) => &[Set::ClusterIp],
+            (FrontendKind::LoadBalancerVip, true) => &[Set::LoadBalancer, Set::LoadBalancerLocal],
+            (FrontendKind::LoadBalancerVip, false) => &[Set::LoadBalancer],
+            (FrontendKind::ExternalIp | FrontendKind::NodePort, true) => &[Set::ExternalIpLocal],
+            (FrontendKind::ExternalIp | FrontendKind::NodePort, false) => &[Set::ExternalIp],
+        };
+        self.address(ip, choice, sets);
+        if kind == FrontendKind::LoadBalancerVip {
+            self.source_ranges(ip);
+        }
     }
 
     /// A cluster IP, external IP or load-balancer VIP.
@@ -208,10 +197,10 @@ impl Planner<'_> {
     }
 
     fn source_ranges(&mut self, vip: IpAddr) {
-        let Some(ranges) = &self.port.load_balancer_source_ranges else { return };
+        let Some(ranges) = self.port.source_ranges() else { return };
         let (protocol, port) = (self.port.protocol.number(), self.port.port.get());
         self.entry(Set::LoadBalancerFirewall, Entry::IpPort(vip, protocol, port));
-        for net in ranges.iter() {
+        for net in ranges {
             let entry = Entry::IpPortNet(vip, protocol, port, net.network(), net.prefix_len());
             self.entry(Set::SourceCidr, entry);
         }

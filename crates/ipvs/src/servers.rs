@@ -11,6 +11,7 @@ use crate::backend::IpvsBackend;
 use crate::drain::Drains;
 use crate::existing::Existing;
 use crate::plan::Wanted;
+use crate::rebuild::Rebuild;
 use crate::state::State;
 
 impl IpvsBackend {
@@ -19,6 +20,7 @@ impl IpvsBackend {
         &mut self,
         existing: &Existing,
         state: &State,
+        rebuild: &Rebuild,
     ) -> Result<Vec<Change>, SyncError> {
         let frontends = existing.frontends();
         let mut changes = Vec::new();
@@ -34,7 +36,11 @@ impl IpvsBackend {
                 self.change_server(*key, None, Some(wanted), &mut changes);
                 continue;
             };
-            if !same(&found.server, &wanted.server) {
+            let again = rebuild.has_server(*key);
+            if again {
+                changes.push(Change::Delete(*key));
+                changes.push(Change::Add(*key, wanted.server.clone()));
+            } else if !same(&found.server, &wanted.server) {
                 changes.push(Change::Set(*key, wanted.server.clone()));
             }
             let destinations = self.kernel.destinations(*key)?;
@@ -43,12 +49,15 @@ impl IpvsBackend {
                 let to = destination.address;
                 there.insert(to);
                 let live = destination.weight == 1 && destination.forwarding == 0;
-                if wanted.destinations.binary_search(&to).is_ok() {
-                    if !live {
-                        changes.push(Change::SetDestination(*key, to, 1));
-                    }
-                } else {
-                    self.leave(*key, to, destination.weight > 0, &mut changes);
+                let is_wanted = wanted.destinations.binary_search(&to).is_ok();
+                if again {
+                    // Also one that drains: the kernel keeps its connections with it once it is there again.
+                    changes.push(Change::AddDestination(*key, to, is_wanted.into()));
+                } else if is_wanted && !live {
+                    changes.push(Change::SetDestination(*key, to, 1));
+                }
+                if !is_wanted {
+                    self.leave(*key, to, destination.weight > 0 && !again, &mut changes);
                     if let Some(deadline) = before.get(&(*key, to)) {
                         self.drains.waiting.entry((*key, to)).and_modify(|at| *at = *deadline);
                     }

@@ -1,21 +1,23 @@
 //! What is wanted of all service ports together, and what a change of some makes different.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use kube_proxy_core::{Claims, ServicePortName};
+use kube_proxy_core::ServicePortName;
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::ServerKey;
 use rustc_hash::FxHashMap;
 
 use crate::layout::Set;
-use crate::plan::{Context, Frontend, Item, Planned, Wanted, frontends, plan};
+use crate::plan::{Context, Item, Planned, Wanted, plan};
 
 /// Everything that is wanted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
-    planned: FxHashMap<ServicePortName, (Vec<(Frontend, bool)>, Planned)>,
-    claims: Claims<Frontend>,
+    planned: FxHashMap<ServicePortName, Planned>,
     items: FxHashMap<Item, u32>,
+    /// External IPs and VIPs, with how many frontends each has.
+    outer: FxHashMap<IpAddr, u32>,
     /// With the service port that each belongs to.
     pub(crate) servers: BTreeMap<ServerKey, (ServicePortName, Wanted)>,
     /// Entries of each set, and addresses under `None`.
@@ -32,34 +34,25 @@ pub(crate) struct Delta {
 }
 
 impl State {
-    /// Brings some service ports up to date, and those that frontends were taken from or left to.
+    /// Brings some service ports up to date. All let go of what they had before any takes something: what one loses another may get.
     pub(crate) fn update<'a>(
         &mut self,
         names: impl Iterator<Item = &'a ServicePortName>,
         context: &Context<'_>,
     ) -> Delta {
-        let mut touched: BTreeSet<ServicePortName> = names.cloned().collect();
-        for name in touched.clone() {
-            self.claim(&name, context, &mut touched);
-        }
+        let names: BTreeSet<&ServicePortName> = names.collect();
         let mut delta = Delta::default();
         let mut steps: BTreeMap<Item, (u32, u32)> = BTreeMap::new();
-        for name in &touched {
-            if let Some((_, old)) = self.planned.get_mut(name) {
-                let old = std::mem::take(old);
+        for name in &names {
+            if let Some(old) = self.planned.remove(*name) {
                 self.forget(name, old, &mut steps, &mut delta);
             }
         }
-        for name in &touched {
-            let Some(entry) = context.snapshot.services.get(name) else {
-                self.planned.remove(name);
-                continue;
-            };
-            let owns = |frontend| self.claims.owner(&frontend) == Some(name);
-            let new = plan(context, entry, owns);
-            self.keep(name, &new, &mut steps, &mut delta);
-            if let Some((_, planned)) = self.planned.get_mut(name) {
-                *planned = new;
+        for name in names {
+            if let Some(entry) = context.snapshot.entry(name) {
+                let new = plan(context, entry);
+                self.keep(name, &new, &mut steps, &mut delta);
+                self.planned.insert(name.clone(), new);
             }
         }
         delta.servers.retain(|_, (before, after)| before != after);
@@ -80,37 +73,14 @@ impl State {
         delta
     }
 
-    /// Claims the frontends that a service port has now and releases those it had.
-    fn claim(
-        &mut self,
-        name: &ServicePortName,
-        context: &Context<'_>,
-        touched: &mut BTreeSet<ServicePortName>,
-    ) {
-        let entry = context.snapshot.services.get(name);
-        let new = entry.map_or_else(Vec::new, |entry| frontends(&entry.port));
-        let (old, _) = self.planned.entry(name.clone()).or_default();
-        let old = std::mem::replace(old, new.clone());
-        let mut handovers = Vec::new();
-        for (frontend, is_cluster_ip) in &old {
-            if !new.contains(&(*frontend, *is_cluster_ip)) {
-                handovers.extend(self.claims.release(frontend, *is_cluster_ip, name));
-            }
-        }
-        for (frontend, is_cluster_ip) in new {
-            if !old.contains(&(frontend, is_cluster_ip)) {
-                let handover = self.claims.claim(frontend, is_cluster_ip, name);
-                let owner = self.claims.owner(&frontend);
-                if let Some(owner) = owner.filter(|owner| *owner != name) {
-                    tracing::warn!("{name}: {frontend:?} belongs to {owner}, which keeps it");
-                }
-                handovers.extend(handover);
-            }
-        }
-        for handover in handovers {
-            touched.extend(handover.from);
-            touched.extend(handover.to);
-        }
+    /// Whether an address is an external IP or VIP.
+    pub(crate) fn has_outer(&self, ip: &IpAddr) -> bool {
+        self.outer.contains_key(ip)
+    }
+
+    /// All external IPs and VIPs.
+    pub(crate) fn outer(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.outer.keys().copied()
     }
 
     fn forget(
@@ -120,6 +90,13 @@ impl State {
         steps: &mut BTreeMap<Item, (u32, u32)>,
         delta: &mut Delta,
     ) {
+        for ip in &old.outer {
+            let count = self.outer.entry(*ip).or_default();
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.outer.remove(ip);
+            }
+        }
         for item in old.items {
             let count = self.items.entry(item).or_default();
             let (_, after) = steps.entry(item).or_insert((*count, *count));
@@ -145,6 +122,9 @@ impl State {
         steps: &mut BTreeMap<Item, (u32, u32)>,
         delta: &mut Delta,
     ) {
+        for ip in &new.outer {
+            *self.outer.entry(*ip).or_default() += 1;
+        }
         for item in &new.items {
             let count = self.items.entry(*item).or_default();
             let (_, after) = steps.entry(*item).or_insert((*count, *count));
@@ -152,9 +132,9 @@ impl State {
             *after = *count;
         }
         for (key, wanted) in &new.servers {
-            // A node port on the very address and port of somebody's external IP: that one keeps it.
+            // A node port on the very address and port of another program's external IP: that one keeps it.
             if self.servers.contains_key(key) {
-                tracing::warn!("{name}: {key} belongs to another service port already");
+                tracing::warn!(service = %name, server = %key, "virtual server belongs to another service port");
                 continue;
             }
             self.servers.insert(*key, (name.clone(), wanted.clone()));

@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use kube_proxy_core::{Changes, Count, ServicePortName, Snapshot, SyncError, SyncReport};
+use kube_proxy_core::{
+    Changes, Frontend, ObjectCount, Protocol, ServicePortName, Snapshot, SyncError, SyncReport,
+};
+use kube_proxy_netlink::ipset::Entry;
+use kube_proxy_netlink::ipvs::Change;
 
 use crate::backend::{Applied, IpvsBackend};
 use crate::existing::Existing;
-use crate::layout::{self, HOOKS, Hook, SETS, TABLES};
+use crate::layout::{self, HOOKS, Hook, SETS, Set, TABLES};
 use crate::plan::{Context, Item};
+use crate::rebuild::Rebuild;
 use crate::state::{Delta, State};
 use crate::{DEVICE, cleanup};
 
@@ -19,7 +24,12 @@ pub(crate) const MAX_ENTRIES: u32 = 65_536;
 const TAKEOVER: (&[&str], &[&str]) = (&["mangle", "filter"], &["nat"]);
 
 impl IpvsBackend {
-    pub(crate) fn sync_fully(&mut self, snapshot: &Snapshot) -> Result<SyncReport, SyncError> {
+    /// What `rebuild` names is made again even if it does not differ.
+    pub(crate) fn sync_fully(
+        &mut self,
+        snapshot: &Snapshot,
+        rebuild: &Rebuild,
+    ) -> Result<SyncReport, SyncError> {
         self.unknown_schedulers.clear();
         self.try_schedulers(snapshot, snapshot.services.keys())?;
         if self.kernel.device()?.is_none() {
@@ -35,26 +45,32 @@ impl IpvsBackend {
         let existing = Existing::read(&mut *self.kernel, self.config.family, Some(device))?;
         if existing.addresses.foreign > 0 {
             tracing::warn!(
-                "{DEVICE} has {} addresses that are not those of single hosts; they are not ours and left alone",
-                existing.addresses.foreign
+                interface = DEVICE,
+                addresses = existing.addresses.foreign,
+                "left alone addresses on the interface that are not those of single hosts"
             );
         }
+        let needed = self.read_needed(snapshot, &existing.addresses.node)?;
+        let told: Vec<ServicePortName> = self.refused.keys().cloned().collect();
+        let names = told.iter().chain(snapshot.services.keys());
+        let refused = self.tell_refused(snapshot, &needed, names);
         let mut state = State::default();
         let context = Context {
             config: &self.config,
             snapshot,
             node_addresses: &existing.addresses.node,
+            needed: &needed,
             unknown_schedulers: &self.unknown_schedulers,
         };
         let wanted = state.update(snapshot.services.keys(), &context).added;
-        self.ensure_sets(&existing, &state)?;
+        self.ensure_sets(&existing, &state, rebuild)?;
         let added = wanted.difference(&existing.items).copied().collect();
         let keeps = |item: &&Item| match item {
             Item::Address(ip) => !self.config.excludes(ip),
             Item::Entry(..) => true,
         };
         let removed = existing.items.difference(&wanted).filter(keeps).copied().collect();
-        let changes = self.changes_from(&existing, &state)?;
+        let changes = self.changes_from(&existing, &state, rebuild)?;
         let delta = Delta { added, removed, servers: std::collections::BTreeMap::new() };
         self.add(&delta.added, Some(device), true)?;
         let found = self.look_at_hooks()?;
@@ -68,17 +84,17 @@ impl IpvsBackend {
         self.kernel.change(&changes)?;
         self.write_rules(&found.missing, last)?;
         if !self.prepared {
-            self.kernel.remove_iptables_mode()?;
             self.prepared = true;
         }
         self.remove(&delta.removed, device)?;
         let written = changes.len();
-        let applied =
-            Applied { state, device, node_addresses: existing.addresses.node, cursor: None };
+        let node_addresses = existing.addresses.node;
+        let applied = Applied { state, device, node_addresses, needed, cursor: None };
         let report = report(&applied, written, &delta);
+        let removed_udp = removed_udp(&changes, &delta.removed);
         self.applied = Some(applied);
         self.set_alarm();
-        Ok(report)
+        Ok(SyncReport { removed_udp, refused, ..report })
     }
 
     pub(crate) fn sync_partially(
@@ -90,16 +106,21 @@ impl IpvsBackend {
         let mut names: BTreeSet<&ServicePortName> = changes.services.iter().collect();
         if changes.node_ip {
             let behind_ranges = |name: &&ServicePortName| {
-                let entry = snapshot.services.get(*name);
-                entry.is_some_and(|entry| entry.port.load_balancer_source_ranges.is_some())
+                let entry = snapshot.entry(name);
+                entry.is_some_and(|entry| entry.port.source_ranges().is_some())
             };
             names.extend(snapshot.services.keys().filter(behind_ranges));
         }
+        if self.refuses_otherwise(snapshot, names.iter().copied(), &mut applied)? {
+            return self.sync_fully(snapshot, &Rebuild::Nothing);
+        }
+        let refused = self.tell_refused(snapshot, &applied.needed, names.iter().copied());
         self.try_schedulers(snapshot, names.iter().copied())?;
         let context = Context {
             config: &self.config,
             snapshot,
             node_addresses: &applied.node_addresses,
+            needed: &applied.needed,
             unknown_schedulers: &self.unknown_schedulers,
         };
         let delta = applied.state.update(names.into_iter(), &context);
@@ -116,11 +137,16 @@ impl IpvsBackend {
         let report = report(&applied, changes.len(), &delta);
         self.applied = Some(applied);
         self.set_alarm();
-        Ok(report)
+        Ok(SyncReport { refused, ..report })
     }
 
-    /// Makes the sets that are missing, and larger ones of those that are too small.
-    fn ensure_sets(&mut self, existing: &Existing, state: &State) -> Result<(), SyncError> {
+    /// Makes the sets that are missing, and others of those that are too small or to be made again.
+    fn ensure_sets(
+        &mut self,
+        existing: &Existing,
+        state: &State,
+        rebuild: &Rebuild,
+    ) -> Result<(), SyncError> {
         for (set, _, kind) in SETS {
             let name = set.name(self.config.family);
             let needed = u32::try_from(state.entries(set)).unwrap_or(u32::MAX);
@@ -128,16 +154,19 @@ impl IpvsBackend {
             let max = MAX_ENTRIES.max(needed.saturating_mul(2).next_power_of_two());
             match existing.sets.get(&set) {
                 None => self.kernel.create_set(&name, kind, max)?,
-                Some(Some(has)) if *has < needed.saturating_add(needed / 4) => {
-                    let mut larger = format!("T-{name}");
-                    larger.truncate(kube_proxy_netlink::ipset::MAX_NAME);
+                Some(has)
+                    if rebuild.has_set(&name)
+                        || has.is_some_and(|has| has < needed.saturating_add(needed / 4)) =>
+                {
+                    let mut other = format!("T-{name}");
+                    other.truncate(kube_proxy_netlink::ipset::MAX_NAME);
                     // One that a killed process left.
-                    let _ = self.kernel.destroy_set(&larger);
-                    self.kernel.create_set(&larger, kind, max)?;
+                    let _ = self.kernel.destroy_set(&other);
+                    self.kernel.create_set(&other, kind, max)?;
                     let entries = Delta::entries_of(&existing.items, set);
-                    self.kernel.add_entries(&larger, &entries)?;
-                    self.kernel.swap_sets(&larger, &name)?;
-                    self.kernel.destroy_set(&larger)?;
+                    self.kernel.add_entries(&other, &entries)?;
+                    self.kernel.swap_sets(&other, &name)?;
+                    self.kernel.destroy_set(&other)?;
                 }
                 Some(_) => {}
             }
@@ -184,7 +213,7 @@ impl IpvsBackend {
     }
 
     /// Which hooks are missing.
-    fn look_at_hooks(&mut self) -> Result<Hooks, SyncError> {
+    pub(crate) fn look_at_hooks(&mut self) -> Result<Hooks, SyncError> {
         let mut there: Vec<&Hook> = Vec::new();
         let mut iptables_mode = false;
         for table in TABLES {
@@ -214,10 +243,28 @@ impl IpvsBackend {
 }
 
 /// What a look at the rules found.
-struct Hooks {
-    missing: Vec<&'static Hook>,
+pub(crate) struct Hooks {
+    pub(crate) missing: Vec<&'static Hook>,
     /// There are rules that the iptables mode has for services.
     iptables_mode: bool,
+}
+
+/// The UDP frontends whose virtual servers or node ports were found and are removed.
+fn removed_udp(changes: &[Change], removed: &BTreeSet<Item>) -> Vec<Frontend> {
+    let udp = Protocol::Udp.number();
+    let servers = changes.iter().filter_map(|change| match change {
+        Change::Delete(key) if key.protocol == udp => {
+            Some(Frontend::Address(Protocol::Udp, key.address))
+        }
+        _ => None,
+    });
+    let node_ports = removed.iter().filter_map(|item| match item {
+        Item::Entry(Set::NodePort(Protocol::Udp), Entry::Port(port)) => {
+            Some(Frontend::NodePort(Protocol::Udp, *port))
+        }
+        _ => None,
+    });
+    servers.chain(node_ports).collect()
 }
 
 fn addresses_of(items: &BTreeSet<Item>) -> Vec<IpAddr> {
@@ -233,7 +280,7 @@ fn report(applied: &Applied, written: usize, delta: &Delta) -> SyncReport {
     let entries = |items: &BTreeSet<Item>| items.len() - addresses(items);
     let state = &applied.state;
     let total = SETS.iter().map(|(set, ..)| state.entries(*set)).sum();
-    let count = |kind, written, total| Count { kind, written, total };
+    let count = |kind, written, total| ObjectCount { kind, written, total };
     SyncReport {
         counts: vec![
             count(
@@ -248,6 +295,6 @@ fn report(applied: &Applied, written: usize, delta: &Delta) -> SyncReport {
                 state.addresses(),
             ),
         ],
-        refused: 0,
+        ..SyncReport::default()
     }
 }

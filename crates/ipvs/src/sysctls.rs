@@ -68,7 +68,7 @@ fn set_all(wanted: &[(&str, &str)], directory: &Path) -> Vec<String> {
     problems
 }
 
-/// An address for documentation, so nobody sends to it.
+/// An address for documentation, so nothing is sent to it.
 pub(crate) fn probe_key(family: IpFamily) -> ServerKey {
     let address = match family {
         IpFamily::V4 => SocketAddr::from((Ipv4Addr::new(198, 51, 100, 0), 20_000)),

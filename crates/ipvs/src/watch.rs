@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Instant;
 
-use kube_proxy_core::Waker;
+use kube_proxy_core::CheckWaker;
 use kube_proxy_netlink::route::{AddressChange, AddressMonitor, Wake};
 use kube_proxy_netlink::wait::StopHandle;
 
@@ -18,7 +18,7 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     /// Starts the thread, which ends with this value.
-    pub(crate) fn start(waker: Waker) -> std::io::Result<Self> {
+    pub(crate) fn start(waker: CheckWaker) -> std::io::Result<Self> {
         let (sender, receiver) = channel::<Option<Instant>>();
         thread::Builder::new().name("ipvs-drain".to_owned()).spawn(move || {
             let mut due: Option<Instant> = None;
@@ -42,7 +42,7 @@ impl Alarm {
 
     /// Sets the time, in place of an earlier one.
     pub(crate) fn set(&self, due: Option<Instant>) {
-        // Without the thread nobody is woken, and the periodic look finds what is due.
+        // Without the thread no backend is woken, and the periodic look finds what is due.
         let _ = self.sender.send(due);
     }
 }
@@ -57,7 +57,7 @@ pub(crate) struct AddressWatch {
 
 impl AddressWatch {
     /// Starts the thread, which ends with this value.
-    pub(crate) fn start(waker: Waker) -> Result<Self, String> {
+    pub(crate) fn start(waker: CheckWaker) -> Result<Self, String> {
         let (mut monitor, stop) = AddressMonitor::open().map_err(|error| error.to_string())?;
         let (changed, own) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let (flag, index) = (changed.clone(), own.clone());
@@ -75,7 +75,8 @@ impl AddressWatch {
                     Ok(Wake::Stopped) => return,
                     Err(error) => {
                         tracing::warn!(
-                            "addresses of this node are looked at now and then only: {error}"
+                            %error,
+                            "the watch of the node's addresses has ended; they are checked every sync period only"
                         );
                         return;
                     }

@@ -5,37 +5,55 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use kube_proxy_core::{IpFamily, PerFamily};
 use kube_proxy_source::kubernetes::Observer;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::backends::{self, Created, NodeFacts};
-use crate::config::{self, Command, Effective, Loaded, Mode, Start, Task, VersionFormat};
-use crate::events::{Event, Events};
-use crate::family_thread::{FamilyThread, Inbox, TrafficReader};
-use crate::health::{Health, Staleness};
-use crate::logging::Verbosity;
-use crate::metrics::Metrics;
-use crate::node_watch::{NodeNews, NodeWatch};
-use crate::router::Router;
-use crate::service_health::HealthPorts;
-use crate::sources::{self, Source};
-use crate::{config_watch, leftovers, logging, node_setup};
+use crate::commands;
+use crate::debug::Silence;
+use crate::family::router::Router;
+use crate::family::startup::Startup;
+use crate::family::thread::{FamilyThread, Inbox};
+use crate::modes;
+use crate::modes::{choice, leftovers};
+use crate::node::setup;
+use crate::node::watch::NodeWatch;
+use crate::serve::health::{Health, Staleness};
+use crate::serve::service_health::HealthPorts;
+use crate::tasks;
+use crate::telemetry::events::Events;
+use crate::telemetry::logging;
+use crate::telemetry::logging::Verbosity;
+use crate::telemetry::metrics::Metrics;
+use kube_proxy_config::{
+    self as config, Command, Effective, Loaded, ModeOrigin, Start, Task, VersionFormat,
+};
 
+pub mod config_watch;
 mod context;
+mod facts;
+mod families;
+mod servers;
+pub mod sources;
 
 use context::Context;
+use sources::Source;
 
 /// Longest time to wait for a sync under way at the end.
 const STOP_WAIT: Duration = Duration::from_secs(5);
-/// What the event of the ipvs mode says.
-const IPVS_DEPRECATION: &str = "Kubernetes has deprecated the ipvs mode of its own kube-proxy (KEP-5495); \
-    this kube-proxy goes on supporting it, nftables is the mode to move to";
+/// What log and event say when no mode is set.
+const MODE_UNSET: &str = "the proxy mode is not set, so it is iptables; from Kubernetes 1.40 on the default is nftables (KEP-5343): \
+    set `mode` or --proxy-mode to iptables, nftables or auto";
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    match run(&Start::of_process()) {
+    tasks::end_process_on_panic();
+    let start = Start::of_process(&choice::of_this_node);
+    if let Some(code) = commands::run(&start.args) {
+        return code;
+    }
+    match run(&start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not through the log: it may not be set up yet, and a person at a terminal is the likely reader.
@@ -45,7 +63,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The error with its causes, except those that a message before them tells already.
+/// The error with its causes, except those that a message before them reports already.
 fn sentence(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |told, cause| match cause.to_string() {
         cause if told.is_empty() => cause,
@@ -71,7 +89,7 @@ fn run(start: &Start<'static>) -> anyhow::Result<()> {
     let result = match loaded.task {
         Task::Run => runtime.block_on(proxy(start, &loaded, verbosity)),
         Task::Cleanup => cleanup(&loaded.effective),
-        Task::InitOnly => node_setup::init_only(&loaded.effective),
+        Task::InitOnly => setup::init_only(&loaded.effective),
         Task::WriteConfig(_) => Ok(()),
     };
     // Something may be stuck in a name look-up or a file that never answers; the end does not wait for it.
@@ -91,7 +109,7 @@ fn version(format: VersionFormat) -> String {
     }
 }
 
-/// Runs until told to stop, or until something makes it impossible to go on. The rules stay in place either way.
+/// Runs until told to stop, or until something makes it impossible to continue. The rules stay in place either way.
 async fn proxy(
     start: &Start<'static>,
     loaded: &Loaded,
@@ -104,7 +122,7 @@ async fn proxy(
         _ = terminate.recv() => Ok("SIGTERM"),
         _ = interrupt.recv() => Ok("SIGINT"),
         result = serve(loaded, verbosity, &mut threads) => result.map(|()| "the end of its input"),
-        result = config_watch::follow(start, loaded) => result.map(|()| "the end of its configuration"),
+        result = tasks::named("configuration file", config_watch::follow(start, loaded)) => result.map(|()| "the end of its configuration"),
     };
     if let Ok(reason) = &result {
         tracing::info!("stopping on {reason}; the rules stay in place");
@@ -126,80 +144,61 @@ async fn serve(
         config.mode,
         config.node_name
     );
-    tokio::spawn(node_setup::conntrack_settings(config.conntrack.clone()));
-    tokio::spawn(node_setup::oom_score(config.oom_score_adj));
-    // The source runs first: what it finds waits in the inboxes until the families are ready for it.
+    match &loaded.mode_origin {
+        ModeOrigin::Named => {}
+        ModeOrigin::Default => tracing::warn!("{MODE_UNSET}"),
+        ModeOrigin::Chosen(reason) => {
+            tracing::info!(mode = %config.mode, "chose the proxy mode: {reason}");
+        }
+    }
+    tasks::spawn("conntrack settings", setup::conntrack_settings(config.conntrack.clone()));
+    tasks::spawn("OOM score", setup::oom_score(config.oom_score_adj));
+    // Source and servers run first: what the source finds waits in the inboxes until the families are ready for it.
     let limit = usize::try_from(config.service_metrics_limit).unwrap_or(usize::MAX);
     let metrics = Arc::new(Metrics::counting_traffic(limit));
-    let source = Source::new(config, observer(&metrics)).await?;
-    let problems = source.problems();
+    let source = Source::new(config, observer(&metrics))?;
+    metrics.component.set_gates(&config.feature_gates);
+    metrics.conntrack.read_table(setup::NETFILTER);
     let silence = source.silence();
+    if let Some(silence) = silence.clone() {
+        metrics.component.set_silence(silence);
+    }
     let (events, writer) = Events::new(&config.node_name, source.poster());
-    tokio::spawn(writer.run());
-    let inboxes = PerFamily::from_fn(|family| backends::host_has(family).then(Inbox::default));
-    let node = NodeWatch::default();
+    tasks::spawn("events", writer.run());
+    let host: Vec<_> = IpFamily::BOTH.into_iter().filter(|f| modes::host_has(*f)).collect();
+    let inboxes = PerFamily::from_fn(|family| host.contains(&family).then(Inbox::default));
     let senders = PerFamily::from_fn(|family| inboxes.get(family).as_ref().map(Inbox::sender));
-    let mut router = Router::new(senders, node.clone());
+    let (node, startup) = (NodeWatch::default(), Startup::default());
+    let mut router = Router::new(senders, node.clone(), startup.clone());
     let sink = sources::sink(move |event| router.route(event));
-    let rest = async {
-        let news = node.wait(config).await?;
-        let backends = create_backends(config, &news, &metrics)?;
-        let families: Vec<IpFamily> = backends.iter().map(|(family, _)| *family).collect();
-        metrics.start(config.mode, &families);
-        metrics.component.set_gates(&config.feature_gates);
-        if let Some(silence) = silence.clone() {
-            metrics.component.set_silence(silence);
-        }
-        let health = Health::new(&families, config.sync_period * 2, staleness(config, silence));
-        let health_ports = HealthPorts::per_family();
-        let context = Context {
-            loaded,
-            config,
-            news: &news,
-            node: &node,
-            health: &health,
-            metrics: &metrics,
-            events: &events,
-            health_ports: &health_ports,
-        };
-        context.start_families(backends, inboxes, threads)?;
-        let refresh = {
-            let metrics = metrics.clone();
-            let readers: Vec<_> = threads.iter().map(FamilyThread::traffic).collect();
-            let counts_packets = config.mode == Mode::Iptables;
-            move || {
-                problems.report(&metrics);
-                let (metrics, readers) = (metrics.clone(), readers.clone());
-                async move {
-                    if counts_packets {
-                        metrics.read_packets().await;
-                    }
-                    if metrics.traffic().is_on() {
-                        // All are asked before the first is waited for.
-                        let readings: Vec<_> = readers.iter().map(TrafficReader::read).collect();
-                        for reading in readings {
-                            reading.await;
-                        }
-                    }
-                }
-            }
-        };
-        events.send(Event::starting());
-        if config.mode == Mode::Ipvs {
-            events.send(Event::ipvs_deprecation(IPVS_DEPRECATION));
-        }
-        tokio::try_join!(
-            context.health_server(),
-            context.metrics_server(verbosity, refresh),
-            context.service_health_servers(&families),
-            node.follow(config, &news, &health, |family, news| {
-                context.node_moved(threads, family, news);
-            }),
-            supervise(threads),
-        )
-        .map(|_| ())
+    let context = Context {
+        loaded,
+        config,
+        node: &node,
+        startup: &startup,
+        silence: silence.clone().map(|silence| Arc::new(silence) as Arc<Silence>),
+        health: &Health::new(&host, config.sync_period * 2, staleness(config, silence)),
+        metrics: &metrics,
+        events: &events,
+        health_ports: &HealthPorts::per_family(),
+        families: &Arc::default(),
     };
-    tokio::try_join!(source.run(sink), rest).map(|_| ())
+    let problems = source.problems();
+    tokio::try_join!(
+        tasks::named("source", source.run(sink)),
+        tasks::named("health server", context.health_server()),
+        tasks::named("metrics server", context.metrics_server(verbosity, problems)),
+        tasks::named("start", async {
+            startup.follow(config, &node, context.health).await;
+            Ok(())
+        }),
+        tasks::named("node", async {
+            node.report(context.health).await;
+            Ok(())
+        }),
+        tasks::named("families", context.families(inboxes, threads)),
+    )
+    .map(|_| ())
 }
 
 /// Counts the requests to the API server.
@@ -214,51 +213,6 @@ fn staleness(
     silence: Option<impl Fn() -> Duration + Send + Sync + 'static>,
 ) -> Option<Staleness> {
     Some(Staleness { limit: config.healthz_stale_after?, silence: Box::new(silence?) })
-}
-
-/// One backend for each family that this node can use. The primary family must be among them.
-fn create_backends(
-    config: &Effective,
-    news: &NodeNews,
-    metrics: &Metrics,
-) -> anyhow::Result<Vec<(IpFamily, Created)>> {
-    let primary = config.primary_family(&news.addresses());
-    let mut backends = Vec::new();
-    for family in IpFamily::BOTH {
-        let facts = NodeFacts { ip: news.address(config, family), pod_cidrs: news.pod_cidrs() };
-        let created = if backends::host_has(family) {
-            backends::create(config, family, &facts, metrics.observer(family))
-                .map_err(|error| anyhow!(error))
-        } else {
-            Err(anyhow!("this host has no {family}"))
-        };
-        match created {
-            Ok(backend) => backends.push((family, backend)),
-            Err(error) if family == primary => return Err(error),
-            Err(error) => tracing::warn!("{family} is not served: {error:#}"),
-        }
-    }
-    let facts = config::NodeFacts {
-        primary,
-        dual_stack: backends.len() == 2,
-        addresses: news.addresses(),
-        pod_cidrs: news.pod_cidrs(),
-    };
-    config.check_start_up(&facts)?;
-    for warning in config.start_up_warnings(&facts) {
-        tracing::warn!("{warning}");
-    }
-    Ok(backends)
-}
-
-/// Notices a family that ended although nobody asked it to.
-async fn supervise(threads: &[FamilyThread]) -> anyhow::Result<()> {
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        if threads.iter().any(FamilyThread::has_ended) {
-            bail!("a sync thread ended unexpectedly; see the log above");
-        }
-    }
 }
 
 /// Lets a sync that is under way come to its end, for a while.

@@ -1,24 +1,22 @@
 //! The parts of the kube-proxy binary, as a library so that tests can reach them.
+//!
+//! * [`app`] wires: from the command line to a running proxy.
+//! * [`modes`] has all of a mode in one file each, and what is common: choosing one, and removing what others left.
+//! * [`debug`] explains over HTTP what this node serves, and [`commands`] asks it.
+//! * [`family`] is one IP family at work: its thread, the way of events there, the UDP flows.
+//! * [`node`] is this node: its Node object, its addresses, its sysctls.
+//! * [`serve`] answers over HTTP: health, metrics, `/configz`.
+//! * [`telemetry`] is what the process says of itself: log, metrics, events, profiles.
 
 pub mod app;
-pub mod backends;
-pub mod config;
-pub mod config_watch;
-pub mod events;
-pub mod family_thread;
-pub mod health;
-pub mod http;
-pub mod leftovers;
-pub mod local_addresses;
-pub mod localhost;
-pub mod logging;
-pub mod metrics;
-pub mod node_setup;
-pub mod node_watch;
-pub mod profiling;
-pub mod router;
-pub mod servers;
-pub mod service_health;
-pub mod sources;
-pub mod traffic;
-pub mod udp_flows;
+pub mod commands;
+pub mod debug;
+pub mod family;
+pub mod modes;
+pub mod node;
+pub mod serve;
+pub mod tasks;
+pub mod telemetry;
+
+#[cfg(test)]
+mod testing;

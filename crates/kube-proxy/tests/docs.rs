@@ -6,10 +6,20 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
-use kube_proxy::config::flags::Flags;
+use kube_proxy_config::flags::Flags;
 
 /// Flags of other programs that documents mention on their own, not after the program's name.
-const OF_OTHERS: [&str; 12] = [
+const OF_OTHERS: [&str; 23] = [
+    "mode",
+    "base",
+    "cpu",
+    "feature-gate",
+    "image",
+    "node-image",
+    "pod-image",
+    "rollback",
+    "or-mark",
+    "set-xmark",
     "noflush",
     "dst-type",
     "random-fully",
@@ -17,6 +27,7 @@ const OF_OTHERS: [&str; 12] = [
     "context",
     "only",
     "list",
+    "apiserver",
     "peer",
     "sizes",
     "filter",
@@ -57,7 +68,11 @@ fn mentioned(text: &str) -> BTreeSet<String> {
 #[test]
 fn flags_in_documents_exist() {
     let command = Flags::command();
-    let known: BTreeSet<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let mut known: BTreeSet<&str> =
+        command.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let commands = kube_proxy::commands::command_line();
+    let of_commands = commands.get_subcommands().flat_map(clap::Command::get_arguments);
+    known.extend(of_commands.filter_map(clap::Arg::get_long));
     let mut seen = 0;
     for path in documents() {
         let text = std::fs::read_to_string(&path).unwrap();
@@ -68,6 +83,16 @@ fn flags_in_documents_exist() {
         }
     }
     assert!(seen > 15, "only {seen} flags were found");
+}
+
+#[test]
+fn the_page_of_commands_has_each() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/commands.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for command in kube_proxy::commands::command_line().get_subcommands() {
+        let row = format!("| `{}", command.get_name());
+        assert!(page.contains(&row), "docs/commands.md has no row {row}");
+    }
 }
 
 #[test]

@@ -111,7 +111,7 @@ pub fn decode(message: &Message<'_>) -> Result<Counter, Malformed> {
     for attribute in message.attributes(HEADER_LEN)? {
         let attribute = attribute?;
         match attribute.kind {
-            attribute::NAME => name = Some(attribute.text()?.to_owned()),
+            attribute::NAME => name = Some(attribute.text().into_owned()),
             attribute::PACKETS => packets = Some(attribute.u64_be()?),
             attribute::BYTES => bytes = Some(attribute.u64_be()?),
             _ => {}

@@ -2,8 +2,8 @@
 //!
 //! Nothing here panics, whatever the bytes are. What does not fit its frame is a [`Malformed`].
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::str;
 
 /// Set in an attribute's type when its value is a list of attributes (`NLA_F_NESTED`).
 pub const NESTED: u16 = 1 << 15;
@@ -45,12 +45,6 @@ pub enum Malformed {
         length: usize,
         /// The length it must have.
         expected: usize,
-    },
-    /// A string attribute is not UTF-8.
-    #[error("netlink attribute {kind} is not text")]
-    NotText {
-        /// The attribute's type.
-        kind: u16,
     },
     /// A message lacks something that it always has.
     #[error("netlink message without {what}")]
@@ -114,9 +108,11 @@ impl<'a> Attribute<'a> {
     }
 
     /// Text up to the first NUL, or all of it.
-    pub fn text(&self) -> Result<&'a str, Malformed> {
+    ///
+    /// The kernel takes names of any bytes, and lists those of others beside ours: what is no UTF-8 is replaced and no error.
+    pub fn text(&self) -> Cow<'a, str> {
         let end = self.value.iter().position(|byte| *byte == 0).unwrap_or(self.value.len());
-        str::from_utf8(&self.value[..end]).map_err(|_| Malformed::NotText { kind: self.kind })
+        String::from_utf8_lossy(&self.value[..end])
     }
 
     /// The attributes inside.

@@ -32,7 +32,7 @@ impl Batch {
 
     /// Forgets all messages and keeps the memory.
     ///
-    /// With a generation id, the kernel refuses the batch when somebody else changed the ruleset since that generation
+    /// With a generation id, the kernel refuses the batch when another program changed the ruleset since that generation
     /// ([`Error::is_stale`](crate::Error::is_stale)).
     pub fn clear(&mut self, generation: Option<u32>) {
         self.writer.clear();

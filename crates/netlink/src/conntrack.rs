@@ -1,4 +1,4 @@
-//! Connection tracking: list flows, delete one, insert one.
+//! Connection tracking: list flows, delete one, insert one, follow them.
 //!
 //! The messages are those of `linux/netfilter/nfnetlink_conntrack.h`. The kernel answers for the network namespace of the socket.
 
@@ -10,9 +10,11 @@ use crate::socket::{DumpEnd, Protocol, Request, Socket};
 mod codec;
 mod filter;
 mod flow;
+mod monitor;
 
 pub use filter::{Filter, TupleFilter};
 pub use flow::{Flow, Status, Transport, Tuple};
+pub use monitor::{FlowEvent, Monitor};
 
 /// Operations, `IPCTNL_MSG_CT_*`.
 mod operation {

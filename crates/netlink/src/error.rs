@@ -8,13 +8,35 @@ use nix::errno::Errno;
 use crate::attr::Malformed;
 use crate::writer::TooLong;
 
+/// What a refused request was about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// `table`, `chain`, `set` or `flowtable`; elements are of their set, rules of their chain. For IPVS, `virtual server`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+}
+
+/// A message of a batch, for an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// [`Refusal::object`].
+    pub object: String,
+    /// [`Refusal::target`].
+    pub target: Option<Target>,
+}
+
 /// The kernel said no.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What was to be done to what, in words: `delete conntrack flow udp 10.0.0.1:53 …`.
     pub object: String,
+    /// The object itself, where the protocol reports it.
+    pub target: Option<Box<Target>>,
     /// The error number.
     pub errno: Errno,
+    /// The same as a number: some protocols have errors that [`Errno`] has no name for.
+    pub code: i32,
     /// What the kernel says about it (extended acknowledgement), if anything.
     pub message: Option<String>,
     /// Where in the request the attribute is that the kernel did not like, in bytes from its header.
@@ -139,6 +161,14 @@ impl Error {
             _ => (None, [].as_slice()),
         };
         first.into_iter().chain(others)
+    }
+
+    /// The same, with the object that was refused.
+    pub(crate) fn about(mut self, kind: &'static str, name: &str) -> Self {
+        if let Self::Refused(refusal) = &mut self {
+            refusal.target = Some(Box::new(Target { kind, name: name.to_owned() }));
+        }
+        self
     }
 
     /// The object is not there.

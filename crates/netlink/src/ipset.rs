@@ -125,28 +125,30 @@ impl Ipset {
     /// Name, type and size of all sets, without their entries.
     pub fn headers(&mut self) -> Result<Vec<Header>, Error> {
         let request = request(command::LIST, 0, &"list ipsets");
-        let (headers, _) = self.socket.dump_all(
+        let dump = self.socket.dump_all(
             request,
             |writer| {
                 begin(writer);
                 codec::write_header_only(writer);
             },
             |message: &Message<'_>| decode_header(message),
-        )?;
+        );
+        let (headers, _) = dump.map_err(explained)?;
         Ok(headers)
     }
 
     /// The entries of one set.
     pub fn members(&mut self, name: &str) -> Result<Vec<Entry>, Error> {
         let object = format!("list ipset {name}");
-        let (members, end) = self.socket.dump_all(
+        let dump = self.socket.dump_all(
             request(command::LIST, 0, &object),
             |writer| {
                 begin(writer);
                 writer.text(codec::NAME, name);
             },
             |message: &Message<'_>| decode_members(message).map(Some),
-        )?;
+        );
+        let (members, end) = dump.map_err(explained)?;
         match end {
             DumpEnd::Complete => Ok(members.into_iter().flatten().collect()),
             DumpEnd::Partial => Err(Error::Lost { object }),
@@ -181,11 +183,13 @@ impl Ipset {
         body: impl FnOnce(&mut Writer),
     ) -> Result<(), Error> {
         let object = format!("{what} ipset {name}");
-        self.socket.acknowledged(request(command, flags, &object), |writer| {
-            begin(writer);
-            writer.text(codec::NAME, name);
-            body(writer);
-        })
+        self.socket
+            .acknowledged(request(command, flags, &object), |writer| {
+                begin(writer);
+                writer.text(codec::NAME, name);
+                body(writer);
+            })
+            .map_err(|error| explained(error).about("set", name))
     }
 }
 
@@ -198,8 +202,18 @@ fn begin(writer: &mut Writer) {
     writer.u8(codec::PROTOCOL, codec::VERSION);
 }
 
+/// The same error in words, where the number is one of ipset's own.
+fn explained(mut error: Error) -> Error {
+    if let Error::Refused(refusal) = &mut error
+        && let Some(text) = explain(refusal.code)
+    {
+        refusal.message = Some(text.to_owned());
+    }
+    error
+}
+
 /// What the kernel means by an error number that only ipset has.
-pub(crate) fn explain(code: i32) -> Option<&'static str> {
+fn explain(code: i32) -> Option<&'static str> {
     Some(match code {
         4097 => "ipset: the message is not what this kernel expects",
         4098 => "ipset: this kernel does not have this type of set",
@@ -215,3 +229,6 @@ pub(crate) fn explain(code: i32) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Refusal, Target};
 use crate::generic;
 use crate::message::Message;
 use crate::socket::{DumpEnd, Protocol, Request, Socket};
@@ -32,7 +32,7 @@ mod command {
     pub(super) const SET_CONFIG: u8 = 12;
 }
 
-/// What tells one virtual server from another. Prints as `tcp 10.96.0.10:80`.
+/// The key of a virtual server. Prints as `tcp 10.96.0.10:80`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerKey {
     /// IP protocol number: 6 TCP, 17 UDP, 132 SCTP.
@@ -146,6 +146,25 @@ impl fmt::Display for Change {
     }
 }
 
+impl Change {
+    /// The virtual server that is changed.
+    pub fn key(&self) -> ServerKey {
+        match self {
+            Self::Add(key, _)
+            | Self::Set(key, _)
+            | Self::Delete(key)
+            | Self::AddDestination(key, ..)
+            | Self::SetDestination(key, ..)
+            | Self::DeleteDestination(key, _) => *key,
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Refusal {
+        let target = Target { kind: "virtual server", name: self.key().to_string() };
+        Refusal { target: Some(Box::new(target)), ..refusal }
+    }
+}
+
 /// IPVS of one network namespace.
 #[derive(Debug)]
 pub struct Ipvs {
@@ -201,7 +220,7 @@ impl Ipvs {
             request,
             changes,
             |change, writer| write_change(writer, change),
-            |_, refusal| refused.extend(refusal),
+            |change, refusal| refused.extend(refusal.map(|refusal| change.refused(refusal))),
         )?;
         Ok(refused)
     }

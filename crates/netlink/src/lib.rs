@@ -18,6 +18,7 @@ mod family;
 pub mod generic;
 pub mod ipset;
 pub mod ipvs;
+pub mod memory;
 pub mod message;
 pub mod netfilter;
 pub mod nf_tables;
@@ -27,6 +28,6 @@ mod sys;
 pub mod wait;
 pub mod writer;
 
-pub use error::{Error, Refusal};
+pub use error::{Described, Error, Refusal, Target};
 pub use family::Family;
 pub use nix::errno::Errno;

@@ -53,7 +53,7 @@ pub struct Message<'a> {
     pub flags: u16,
     /// The sequence number of the request that this answers; 0 in notifications.
     pub sequence: u32,
-    /// The port of the socket that this is about: in notifications, that of whoever made the change; 0 is the kernel itself.
+    /// The port of the socket that this is about: in notifications, that of the program that made the change; 0 is the kernel itself.
     pub port: u32,
     /// What follows the header.
     pub payload: &'a [u8],

@@ -1,14 +1,18 @@
-//! rtnetlink: interfaces and their addresses, and word when they change.
+//! rtnetlink: interfaces and their addresses, word when they change, and the next hops of routes.
 
 mod address;
 mod dummy;
 mod link;
 mod monitor;
+mod next_hop;
 
 pub use address::{Address, AddressFlags, Scope};
 pub use dummy::Interface;
 pub use link::{Link, LinkMonitor};
 pub use monitor::{AddressChange, AddressMonitor, Wake};
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::error::Error;
 use crate::message::Message;
@@ -22,6 +26,8 @@ mod kind {
     pub(super) const NEW_ADDRESS: u16 = 20;
     pub(super) const DELETE_ADDRESS: u16 = 21;
     pub(super) const GET_ADDRESS: u16 = 22;
+    pub(super) const NEW_ROUTE: u16 = 24;
+    pub(super) const GET_ROUTE: u16 = 26;
 }
 
 /// Requests about links, addresses and routes of one network namespace.
@@ -64,5 +70,20 @@ impl Route {
                 _ => Ok(None),
             },
         )
+    }
+
+    /// The next hops of the routes of both families, in all tables. [`DumpEnd::Partial`] says that routes changed all the while.
+    pub fn next_hops(&mut self) -> Result<(BTreeSet<IpAddr>, DumpEnd), Error> {
+        let mut hops = BTreeSet::new();
+        let end = self.socket.dump(
+            Request { kind: kind::GET_ROUTE, flags: 0, object: &"list routes" },
+            // struct rtmsg, all zero: every family and table.
+            |writer| writer.fixed(&[0; next_hop::HEADER_LEN]),
+            |message: &Message<'_>| match message.kind {
+                kind::NEW_ROUTE => next_hop::read(message, &mut hops),
+                _ => Ok(()),
+            },
+        )?;
+        Ok((hops, end))
     }
 }

@@ -25,7 +25,7 @@ mod pipeline;
 
 pub use dump::DumpEnd;
 
-/// Answers of the kernel come within microseconds; this only keeps a lost one from hanging us for ever.
+/// Answers of the kernel come within microseconds; this only keeps a lost one from hanging us indefinitely.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Room for the answers that the kernel queues before we read: the acknowledgements of a pipeline or a batch, bursts of notifications.
 const RECEIVE_BUFFER: usize = 4 << 20;

@@ -1,4 +1,4 @@
-//! Waiting for notifications on a socket, until somebody says stop.
+//! Waiting for notifications on a socket, until it is stopped.
 
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,7 +33,7 @@ impl StopHandle {
     }
 }
 
-/// Waits for a socket, whoever reads it.
+/// Waits for a socket that other code reads.
 #[derive(Debug)]
 pub struct Waiter {
     socket: OwnedFd,

@@ -86,6 +86,7 @@ fn config() -> Config {
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::Cidr(*plan::cluster_net().get(FAMILY)),
         node_ports: NodePortAddresses::All,
+        refused_on_loopback: Vec::new(),
         offload_after: None,
     }
 }
@@ -96,6 +97,7 @@ fn tracker(pod: &Pod, to: SocketAddr) -> Tracker {
         node_name: "node-0".into(),
         node_ip: None,
         allow_external_ips: true,
+        no_local_endpoints: kube_proxy_core::NoLocalEndpoints::Drop,
     });
     let port = NonZeroU16::new(to.port()).expect("not zero");
     let name = ObjectName::new("bench", "iperf");

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use futures::executor::block_on;
 use kube_proxy_core::{
-    EndpointSlice, Event, IpFamily, Kind, LocalTrafficDetector, NodePortAddresses, ObjectName,
-    Port, Protocol, ProxyBackend as _, Scope, Service, SliceEndpoint, SlicePort, Tracker,
-    TrackerOptions, Waker,
+    CheckWaker, EndpointSlice, Event, IpFamily, Kind, LocalTrafficDetector, NodePortAddresses,
+    ObjectName, Port, Protocol, ProxyBackend as _, Scope, Service, SliceEndpoint, SlicePort,
+    Tracker, TrackerOptions,
 };
 use kube_proxy_nftables::{Config, NftablesBackend};
 use kube_proxy_testkit::sandbox;
@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
     let (mut backend, took) = timed(|| NftablesBackend::new(config()));
     let backend = backend.as_mut().map_err(|error| anyhow::anyhow!("{error}"))?;
     println!("probe of the kernel: {took:?}");
-    backend.set_waker(Waker::new(|| {}));
+    backend.set_waker(CheckWaker::new(|| {}));
 
     let (result, took) = timed(|| block_on(backend.sync(tracker.snapshot(), Scope::Full)));
     result?;
@@ -59,9 +59,9 @@ fn main() -> anyhow::Result<()> {
     println!("restart: {took:?}, {:?}", again.last_sync());
     println!("after it: {} resident now, {} at most", status("VmRSS")?, status("VmHWM")?);
 
-    let (result, took) = timed(|| block_on(again.cleanup()));
+    let (result, took) = timed(|| kube_proxy_nftables::remove(IpFamily::V4));
     result?;
-    println!("cleanup: {took:?}");
+    println!("removed: {took:?}");
     Ok(())
 }
 
@@ -72,6 +72,7 @@ fn config() -> Config {
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::InterfacePrefix("veth".into()),
         node_ports: NodePortAddresses::All,
+        refused_on_loopback: Vec::new(),
         offload_after: None,
     }
 }
@@ -115,6 +116,7 @@ fn tracker(services: u32, endpoints: u32) -> Tracker {
         node_name: "node-0".into(),
         node_ip: None,
         allow_external_ips: true,
+        no_local_endpoints: kube_proxy_core::NoLocalEndpoints::Drop,
     });
     for kind in [Kind::Service, Kind::EndpointSlice] {
         tracker.apply(Event::ListStarted(kind));

@@ -2,33 +2,40 @@
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Changes, Count, ProxyBackend, Scope, Snapshot, SyncError, SyncReport, Traffic, Waker,
+    Changes, CheckWaker, Difference, Frontend, NodePortAddresses, ObjectCount, ProxyBackend, Scope,
+    Snapshot, SyncError, SyncReport, Traffic,
 };
 use kube_proxy_netlink::nf_tables::{NfTables, Transaction};
 use kube_proxy_netlink::writer::TooLong;
 use kube_proxy_netlink::{Errno, Error};
 
 use crate::chain::Chain;
-use crate::difference::Difference;
-use crate::existing::{Existing, Keep, Repair};
+use crate::compare::compare;
+use crate::counts::Counts;
+use crate::difference::Difference as Changed;
+use crate::element::SetId;
+use crate::error::{sync_error, too_long};
+use crate::existing::{Existing, Keep, Tasks};
 use crate::layout::{CHAINS, FLOWTABLE, TABLE};
-use crate::remove::remove_table;
+use crate::rebuild::Rebuild;
 use crate::state::State;
-use crate::takeover::Session;
+use crate::takeover::{OldSession, Session};
 use crate::traffic::{Counters, Totals, carried_over};
-use crate::verify::{Counts, Expected};
-use crate::watch::{Heard, Watch};
-use crate::{Config, affinity, encode, takeover};
+use crate::verify::Expected;
+use crate::watch::{Notification, Watch, WatchGroup};
+use crate::{Config, affinity, encode, left_over, takeover};
 
 mod fast_path;
+mod gate;
 
 use fast_path::FastPath;
+use gate::Gate;
 
-/// How often a full sync reads the table again because somebody else changed the ruleset meanwhile.
+/// How often a full sync reads the table again because another program changed the ruleset meanwhile.
 const ATTEMPTS: usize = 8;
 
-/// From so many elements in one transaction on, nobody listens to it: the kernel would tell each of them.
-const QUIET: usize = 5_000;
+/// Smallest number of elements in a transaction for which watches pause.
+const LARGE: usize = 5_000;
 
 /// The nftables mode for one family.
 #[derive(Debug)]
@@ -36,16 +43,20 @@ pub struct NftablesBackend {
     config: Config,
     netlink: NfTables,
     transaction: Transaction,
+    gate: Gate,
     /// What is on the node; `None` while that is not known.
     synced: Option<Synced>,
     /// Chains that nothing leads to, and that the kernel still held on to.
     stale_chains: Vec<Chain>,
-    /// Tells of changes by others; without it there is only the number of the generation.
+    /// Notices changes by others; without it the generation alone shows that there was one.
     watch: Option<Watch>,
+    watch_group: WatchGroup,
     fast_path: Option<FastPath>,
     last: LastSync,
     traffic: Totals,
     looks: usize,
+    /// UDP frontends that full syncs found and removed since the last successful one.
+    removed_udp: Vec<Frontend>,
 }
 
 /// What was sent to the kernel in the last sync, over all its transactions.
@@ -67,8 +78,19 @@ pub struct LastSync {
 struct Synced {
     state: State,
     counts: Counts,
-    /// The generation of the ruleset as we left it; another one is somebody else's doing.
+    /// The generation of the ruleset as we left it; another one is the work of another program.
     generation: u32,
+}
+
+/// What a full sync begins with.
+struct Start<'a> {
+    /// The generation that was read.
+    generation: u32,
+    /// The table is made.
+    new: bool,
+    rebuild: &'a Rebuild,
+    /// Chains that lose their rules first.
+    emptied: Vec<String>,
 }
 
 impl NftablesBackend {
@@ -99,14 +121,24 @@ impl NftablesBackend {
             config,
             netlink,
             transaction,
+            gate: Gate::default(),
             synced: None,
             stale_chains: Vec::new(),
             watch: None,
+            watch_group: WatchGroup::default(),
             fast_path,
             last: LastSync::default(),
             traffic: Totals::default(),
             looks: 0,
+            removed_udp: Vec::new(),
         })
+    }
+
+    /// Puts the watch of the table into a group, before [`ProxyBackend::set_waker`] starts it.
+    #[must_use]
+    pub fn in_group(mut self, group: &WatchGroup) -> Self {
+        self.watch_group = group.clone();
+        self
     }
 
     /// What the last sync sent to the kernel.
@@ -119,45 +151,56 @@ impl NftablesBackend {
         self.looks
     }
 
-    /// Reads the table back and sends what differs, again if somebody else came in between.
-    fn full(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
+    /// Reads the table back and sends what differs, again if another program came in between.
+    fn full(&mut self, snapshot: &Snapshot, rebuild: &Rebuild) -> Result<(), Error> {
         self.synced = None;
         self.stale_chains.clear();
         for _ in 1..ATTEMPTS {
-            match self.try_full(snapshot) {
+            match self.try_full(snapshot, rebuild) {
                 Err(error) if error.is_stale() || error.errno() == Some(Errno::EINTR) => {
                     tracing::debug!(%error, "the ruleset changed while it was read; reading again");
                 }
                 result => return result,
             }
         }
-        self.try_full(snapshot)
+        self.try_full(snapshot, rebuild)
     }
 
-    fn try_full(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        // What was heard before the table is read says nothing about what is read.
+    fn try_full(&mut self, snapshot: &Snapshot, rebuild: &Rebuild) -> Result<(), Error> {
+        // Notices from before the table is read say nothing about what is read.
         self.watch.as_ref().map(Watch::take);
         let generation = self.netlink.generation()?;
         let existing = Existing::read(&mut self.netlink, &self.config)?;
         let has_sessions = matches!(&existing, Existing::Table(table) if table.sets.has_sessions);
-        let old_sessions = match &existing {
-            Existing::OtherLayout => {
-                tracing::info!(table = TABLE, "replacing a table of another layout");
-                takeover::read(&mut self.netlink, self.config.family)?
-            }
+        let mut removed_udp = match &existing {
+            Existing::OtherLayout => left_over::of_table(&mut self.netlink, self.config.family)?,
             Existing::Nothing | Existing::Table(_) => Vec::new(),
         };
-        let new = !matches!(&existing, Existing::Table(_));
         let mut state = State::build(snapshot, &existing, &self.config);
+        if *rebuild != Rebuild::Nothing
+            && self.traffic.read(&mut self.netlink, self.config.family, &state).is_err()
+        {
+            tracing::debug!("connections since they were last counted are not counted");
+        }
+        let old_sessions = self.sessions_to_keep(&existing, rebuild)?;
+        let emptied = rebuild.emptied(&existing);
+        let existing = rebuild.forget(existing);
+        let new = !matches!(&existing, Existing::Table(_));
         let repair = existing.repair(&mut state, &self.config);
         let chains = repair.static_chains.len() + repair.difference.new_chains.len();
         let sessions = takeover::carry_over(&old_sessions, &state);
         let counters = carried_over(&mut self.netlink, &repair.difference)?;
-        self.encode_full(generation, new, &repair, &sessions, &counters).map_err(too_long)?;
+        let start = Start { generation, new, rebuild, emptied };
+        self.encode_full(&start, &state, &repair, &sessions, &counters).map_err(too_long)?;
         let counts = repair.counts;
         let mut synced = Synced { state, counts, generation };
         self.commit(&mut synced)?;
+        if repair.all_elements {
+            self.traffic.all_written();
+        }
         self.traffic.written(&repair.difference, &counters);
+        removed_udp.extend(left_over::of_difference(&repair.difference, self.config.family));
+        self.removed_udp.append(&mut removed_udp);
         self.last.chains = chains;
         if has_sessions {
             self.end_sessions(&mut synced)?;
@@ -170,18 +213,36 @@ impl NftablesBackend {
         Ok(())
     }
 
+    /// The sessions that a table or a set holds which is about to be written again.
+    fn sessions_to_keep(
+        &mut self,
+        existing: &Existing,
+        rebuild: &Rebuild,
+    ) -> Result<Vec<OldSession>, Error> {
+        match existing {
+            Existing::Nothing => return Ok(Vec::new()),
+            Existing::OtherLayout => {
+                tracing::info!(table = TABLE, "replacing a table of another layout");
+            }
+            Existing::Table(_) if !rebuild.ends_sessions() => return Ok(Vec::new()),
+            Existing::Table(_) => {}
+        }
+        takeover::read(&mut self.netlink, self.config.family)
+    }
+
     fn encode_full(
         &mut self,
-        generation: u32,
-        new: bool,
-        repair: &Repair,
+        start: &Start<'_>,
+        state: &State,
+        repair: &Tasks,
         sessions: &[Session],
         counters: &Counters,
     ) -> Result<(), TooLong> {
-        self.transaction.clear(Some(generation));
-        if new {
+        self.transaction.clear(Some(start.generation));
+        if start.new {
             encode::new_table(&mut self.transaction, self.config.family)?;
         }
+        start.rebuild.encode(&start.emptied, &mut self.transaction, self.config.family)?;
         if repair.flowtable == Keep::Make {
             self.transaction.add_flowtable(FLOWTABLE)?;
         }
@@ -191,7 +252,12 @@ impl NftablesBackend {
             self.transaction.delete_flowtable(FLOWTABLE)?;
         }
         encode::changes(&mut self.transaction, &repair.difference, &self.config, counters)?;
-        encode::add_sessions(&mut self.transaction, sessions)
+        if repair.all_elements {
+            let sets = SetId::ALL.into_iter().filter(|set| repair.counts.of(*set) > 0);
+            encode::all_elements(&mut self.transaction, sets, state, &self.config)?;
+        }
+        let kept = sessions.iter().filter(|session| start.new || start.rebuild.ends(session.list));
+        encode::add_sessions(&mut self.transaction, &kept.collect::<Vec<_>>())
     }
 
     /// Sends what changed. On an error nothing is taken for granted any more.
@@ -215,7 +281,7 @@ impl NftablesBackend {
         if sessions.any {
             self.end_sessions(&mut synced)?;
         }
-        let Difference { new_chains, mut stale_chains, .. } = difference;
+        let Changed { new_chains, mut stale_chains, .. } = difference;
         let left = std::mem::take(&mut self.stale_chains);
         stale_chains.extend(left.into_iter().filter(|chain| !new_chains.contains(chain)));
         self.delete_chains(&mut synced, stale_chains)?;
@@ -227,13 +293,14 @@ impl NftablesBackend {
         if self.transaction.is_empty() {
             return Ok(());
         }
-        let large = self.transaction.elements() >= QUIET;
-        let quiet = self.watch.as_ref().filter(|_| large).map(Watch::pause);
+        self.gate.pass(&self.transaction)?;
+        let large = self.transaction.elements() >= LARGE;
+        let pause = self.watch.as_ref().filter(|_| large).map(Watch::pause);
         let result = self.netlink.commit(&mut self.transaction);
         // The kernel counts every transaction; 0 it leaves out.
         synced.generation = synced.generation.wrapping_add(1).max(1);
-        if let Some(quiet) = quiet {
-            quiet.end(|| self.netlink.generation().ok() == Some(synced.generation));
+        if let Some(pause) = pause {
+            pause.end(|| self.netlink.generation().ok() == Some(synced.generation));
         }
         result?;
         self.last.transactions += 1;
@@ -291,10 +358,10 @@ impl NftablesBackend {
         let chains = synced.state.chains().len() + CHAINS.len();
         SyncReport {
             counts: vec![
-                Count { kind: "elements", written: self.last.elements, total },
-                Count { kind: "chains", written: self.last.chains, total: chains },
+                ObjectCount { kind: "elements", written: self.last.elements, total },
+                ObjectCount { kind: "chains", written: self.last.chains, total: chains },
             ],
-            refused: 0,
+            ..SyncReport::default()
         }
     }
 
@@ -310,11 +377,11 @@ impl NftablesBackend {
     }
 
     fn is_intact(&mut self, synced: &mut Synced) -> Result<bool, Error> {
-        let heard = self.watch.as_ref().and_then(Watch::take);
-        match heard {
-            Some(Heard::Nothing) => return Ok(true),
-            Some(Heard::Damage) => return Ok(false),
-            Some(Heard::NotAll) | None => {}
+        let notification = self.watch.as_ref().and_then(Watch::take);
+        match notification {
+            Some(Notification::None) => return Ok(true),
+            Some(Notification::Changed) => return Ok(false),
+            Some(Notification::Lost) | None => {}
         }
         let generation = self.netlink.generation()?;
         if generation == synced.generation {
@@ -326,7 +393,7 @@ impl NftablesBackend {
             state: &synced.state,
             counts: &synced.counts,
             left_over: &self.stale_chains,
-            sure: heard.is_some(),
+            sure: notification.is_some(),
         };
         let intact = expected.is_there(&mut self.netlink)?;
         if intact {
@@ -346,39 +413,58 @@ impl ProxyBackend for NftablesBackend {
         self.last = LastSync::default();
         let result = match (scope, self.synced.take()) {
             (Scope::Partial(changes), Some(synced)) => self.partial(synced, snapshot, changes),
-            _ => self.full(snapshot),
+            (Scope::Partial(_) | Scope::Full, _) => self.full(snapshot, &Rebuild::Nothing),
+            (Scope::Repair(repair), _) => self.full(snapshot, &Rebuild::of(repair)),
         };
         result.map_err(|error| sync_error(&error))?;
-        Ok(self.report())
+        let removed_udp = std::mem::take(&mut self.removed_udp);
+        Ok(SyncReport { removed_udp, ..self.report() })
     }
 
     /// With a [waker](ProxyBackend::set_waker): whether the kernel told of a change of the table that is not ours.
     ///
-    /// Where the kernel cannot tell, or not all of it, reads the number of the ruleset's generation; only if somebody else changed
+    /// Where the kernel cannot tell, or not all of it, reads the number of the ruleset's generation; only if another program changed
     /// something, looks at the table, at all its rules and (from Linux 6.17 on) at the sizes of its sets.
     async fn intact(&mut self) -> Result<bool, SyncError> {
         self.verify().map_err(|error| sync_error(&error))
     }
 
-    /// Listens to changes of the ruleset, in the network namespace of this thread, and wakes when somebody else touches the table.
-    fn set_waker(&mut self, waker: Waker) {
+    async fn compare(&mut self, snapshot: &Snapshot) -> Result<Vec<Difference>, SyncError> {
+        let (synced, stale) = (&self.synced, &self.stale_chains);
+        let kept = |chain: &Chain| {
+            let known = synced.as_ref().is_some_and(|synced| synced.state.chains().contains(chain));
+            known || stale.contains(chain)
+        };
+        compare(&mut self.netlink, &self.config, snapshot, kept).map_err(|error| sync_error(&error))
+    }
+
+    /// Listens to changes of the ruleset, in the network namespace of this thread, and wakes when another program touches the table.
+    fn set_waker(&mut self, waker: CheckWaker) {
         let family = self.config.family;
         if let Some(fast_path) = &mut self.fast_path {
             fast_path.set_waker(&self.config, waker.clone());
         }
-        let watch = self.netlink.port().and_then(|port| Watch::start(family, port, waker));
+        let group = &self.watch_group;
+        let watch = self.netlink.port().and_then(|port| Watch::start(family, port, waker, group));
         match watch {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => tracing::warn!(
                 %family,
-                "changes of the nftables ruleset by others are only noticed every sync period: {error}"
+                %error,
+                "cannot watch the table; changes by others are found every sync period only"
             ),
         }
     }
 
+    fn set_node_ports(&mut self, addresses: &NodePortAddresses) -> bool {
+        self.config.node_ports = addresses.clone();
+        self.synced = None;
+        true
+    }
+
     /// Connections of each service port in the order of names; empty before the first sync.
     ///
-    /// The kernel counts at the frontends, from the moment when a frontend is written. Where it is written anew, because the number of its
+    /// The kernel counts at the frontends, from the moment when a frontend is written. Where it is written again, because the number of its
     /// endpoints or its policy changed, it counts on.
     async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
         let Some(synced) = &self.synced else { return Ok(Vec::new()) };
@@ -387,14 +473,6 @@ impl ProxyBackend for NftablesBackend {
             .read(&mut self.netlink, family, &synced.state)
             .map_err(|error| sync_error(&error))
     }
-
-    async fn cleanup(&mut self) -> Result<(), SyncError> {
-        self.synced = None;
-        self.stale_chains.clear();
-        let family = self.config.netlink_family();
-        let removed = remove_table(&mut self.netlink, family);
-        removed.map(|_| ()).map_err(|error| sync_error(&error))
-    }
 }
 
 /// Makes all of the skeleton, and each kind of chain, and deletes it in the same transaction.
@@ -402,20 +480,4 @@ fn probe(netlink: &mut NfTables, config: &Config) -> Result<(), Error> {
     let mut transaction = Transaction::new(config.netlink_family(), "kube-proxy-probe");
     encode::probe(&mut transaction, config).map_err(too_long)?;
     netlink.commit(&mut transaction)
-}
-
-pub(crate) fn too_long(too_long: TooLong) -> Error {
-    Error::TooLong { object: format!("transaction for table {TABLE}"), too_long }
-}
-
-pub(crate) fn sync_error(error: &Error) -> SyncError {
-    if error.is_unsupported() {
-        SyncError::Unsupported(error.to_string())
-    } else if error.is_stale() || error.is_busy() || error.errno() == Some(Errno::EINTR) {
-        SyncError::Busy(format!("somebody else is changing the nftables ruleset: {error}"))
-    } else if let (None, Some(errno)) = (error.refusals().next(), error.errno()) {
-        SyncError::Io { what: error.to_string(), source: errno.into() }
-    } else {
-        SyncError::Refused(error.to_string())
-    }
 }

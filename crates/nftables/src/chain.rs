@@ -18,7 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kube_proxy_core::{IpFamily, Protocol, TrafficPolicy};
 
-use crate::element::Frontend;
+use crate::fnv;
+use crate::key::{Key, KeyKind};
 
 /// A chain that elements of maps lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,7 +32,7 @@ pub(crate) enum Chain {
     Remember(Remember),
 }
 
-/// Which packets a chain marks for masquerading.
+/// Which packets a chain marks for masquerading: [`kube_proxy_core::Masquerade`] as configured, and what is short-circuited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Masquerade {
     /// None.
@@ -50,47 +51,11 @@ pub(crate) struct Balance {
     /// Keys are address, protocol and port, or protocol and port.
     pub(crate) key: KeyKind,
     /// From the cluster endpoints or from the local ones.
-    pub(crate) endpoints: Endpoints,
+    pub(crate) endpoints: TrafficPolicy,
     /// How many there are; not 0.
     pub(crate) count: u32,
     /// Clients with a session of this service port stay with its endpoint.
     pub(crate) affinity: Option<Sessions>,
-}
-
-/// What frontends of a kind are looked up by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum KeyKind {
-    /// Address, protocol and port.
-    Address,
-    /// Protocol and node port.
-    NodePort,
-}
-
-impl KeyKind {
-    /// Both.
-    pub(crate) const ALL: [Self; 2] = [Self::Address, Self::NodePort];
-}
-
-/// The two lists of endpoints of a service port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Endpoints {
-    /// For the `Cluster` traffic policy.
-    Cluster,
-    /// For the `Local` traffic policy.
-    Local,
-}
-
-impl Endpoints {
-    /// Both.
-    pub(crate) const ALL: [Self; 2] = [Self::Cluster, Self::Local];
-
-    /// The list that a traffic policy uses.
-    pub(crate) fn of(policy: TrafficPolicy) -> Self {
-        match policy {
-            TrafficPolicy::Cluster => Self::Cluster,
-            TrafficPolicy::Local => Self::Local,
-        }
-    }
 }
 
 /// What the sessions of one service port are known by, whichever of its frontends a client used: one of the frontends.
@@ -116,7 +81,7 @@ pub(crate) struct Remember {
 }
 
 /// The name of the chain that rejects.
-pub(crate) const REJECT: &str = "reject-chain";
+pub const REJECT: &str = "reject-chain";
 
 impl Chain {
     /// The chain of this name, if it is one of ours that elements lead to.
@@ -191,18 +156,18 @@ impl Masquerade {
 
 impl Balance {
     /// The start of the names of chains and maps for these endpoints.
-    pub(crate) fn stem(key: KeyKind, endpoints: Endpoints) -> &'static str {
+    pub(crate) fn stem(key: KeyKind, endpoints: TrafficPolicy) -> &'static str {
         match (key, endpoints) {
-            (KeyKind::Address, Endpoints::Cluster) => "cluster",
-            (KeyKind::Address, Endpoints::Local) => "local",
-            (KeyKind::NodePort, Endpoints::Cluster) => "nodeport-cluster",
-            (KeyKind::NodePort, Endpoints::Local) => "nodeport-local",
+            (KeyKind::Address, TrafficPolicy::Cluster) => "cluster",
+            (KeyKind::Address, TrafficPolicy::Local) => "local",
+            (KeyKind::NodePort, TrafficPolicy::Cluster) => "nodeport-cluster",
+            (KeyKind::NodePort, TrafficPolicy::Local) => "nodeport-local",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
         for key in KeyKind::ALL {
-            for endpoints in Endpoints::ALL {
+            for endpoints in TrafficPolicy::ALL {
                 let rest = text.strip_prefix(Self::stem(key, endpoints));
                 let Some(rest) = rest.and_then(|rest| rest.strip_prefix('-')) else { continue };
                 let (count, affinity) = match rest.split_once("-affinity-") {
@@ -239,9 +204,26 @@ impl Remember {
 }
 
 impl Sessions {
-    /// The frontend that it is.
-    pub(crate) fn frontend(&self) -> Frontend {
-        Frontend::Address(self.ip, self.protocol, self.port)
+    /// What stands for the service port in the keys of its sessions: the address as a number, of IPv6 its last 32 bits and a hash of
+    /// the others; then protocol and port, as 600080 for TCP port 80.
+    ///
+    /// They are numbers since a rule that loads them as such can be loaded again as `nft` prints it; and with another field it prints nothing.
+    pub(crate) fn numbers(&self) -> Vec<u32> {
+        let mut numbers = match self.ip {
+            IpAddr::V4(ip) => vec![u32::from(ip)],
+            IpAddr::V6(ip) => {
+                let number = u128::from(ip);
+                let hash = fnv::hash(&(number >> 32).to_be_bytes());
+                vec![last_bits(number), last_bits(hash.into())]
+            }
+        };
+        numbers.push(u32::from(self.protocol.number()) * 100_000 + u32::from(self.port));
+        numbers
+    }
+
+    /// The keys of its sessions, without the client.
+    pub(crate) fn key(&self) -> Key {
+        self.numbers().into_iter().fold(Key::new(), Key::number)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -261,6 +243,11 @@ impl Sessions {
         let protocol = all.into_iter().find(|known| known.lower() == protocol)?;
         Some(Self { ip, protocol, port: port.parse().ok()? })
     }
+}
+
+/// The last 32 bits of a number.
+fn last_bits(number: u128) -> u32 {
+    u32::try_from(number & u128::from(u32::MAX)).unwrap_or_default()
 }
 
 /// Names in nftables may hold no colon: the eight parts of an IPv6 address stand between dots, none left out.
@@ -289,7 +276,7 @@ pub(crate) fn examples(family: IpFamily) -> Vec<Chain> {
     let remember = |local| Chain::Remember(Remember { sessions, timeout: 1, local });
     let mut chains = [false, true].map(remember).to_vec();
     for key in KeyKind::ALL {
-        for endpoints in Endpoints::ALL {
+        for endpoints in TrafficPolicy::ALL {
             for affinity in [None, Some(sessions)] {
                 let balance = Balance { key, endpoints, count: 1, affinity };
                 let masquerades =

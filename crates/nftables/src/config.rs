@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses};
+use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses, Protocol};
 use kube_proxy_netlink::Family;
 
 /// What the backend of one family has to know besides snapshots.
@@ -18,6 +18,8 @@ pub struct Config {
     pub local_traffic: LocalTrafficDetector,
     /// Which of the node's addresses take NodePort traffic.
     pub node_ports: NodePortAddresses,
+    /// Protocols that are refused at node ports on loopback addresses; all others are left to who listens there.
+    pub refused_on_loopback: Vec<Protocol>,
     /// Forwarded connections with more packets than this, of both directions, pass by the rules in a flowtable; `None` for none.
     pub offload_after: Option<NonZeroU32>,
 }

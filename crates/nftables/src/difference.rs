@@ -13,6 +13,8 @@ pub(crate) struct Difference {
     pub(crate) new_chains: Vec<Chain>,
     /// Chains that nothing leads to any more, to be deleted afterwards.
     pub(crate) stale_chains: Vec<Chain>,
+    /// Sets that lose all their elements before the added ones come.
+    pub(crate) flushed: Vec<SetId>,
     /// Elements to delete.
     pub(crate) deleted: PerSet,
     /// Elements to add.
@@ -24,6 +26,7 @@ impl Difference {
     pub(crate) fn is_empty(&self) -> bool {
         self.new_chains.is_empty()
             && self.stale_chains.is_empty()
+            && self.flushed.is_empty()
             && self.deleted.is_empty()
             && self.added.is_empty()
     }
@@ -47,6 +50,12 @@ impl Difference {
         }
         known.insert(chain);
         self.new_chains.push(chain);
+    }
+
+    /// Gives a set these elements and no others, whatever it holds.
+    pub(crate) fn replace(&mut self, set: SetId, items: impl IntoIterator<Item = Item>) {
+        self.flushed.push(set);
+        items.into_iter().for_each(|item| self.added.push(set, item));
     }
 
     /// Adds what turns one list of elements into another.
@@ -102,6 +111,11 @@ impl PerSet {
     /// Those of one set.
     pub(crate) fn of(&self, set: SetId) -> &[Item] {
         &self.0[set as usize]
+    }
+
+    /// Takes out those of one set.
+    pub(crate) fn take(&mut self, set: SetId) -> Vec<Item> {
+        std::mem::take(&mut self.0[set as usize])
     }
 
     /// The sets that have any, with what they have.

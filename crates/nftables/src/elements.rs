@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kube_proxy_core::IpFamily;
+use kube_proxy_core::{Frontend, IpFamily, TrafficPolicy};
 use kube_proxy_netlink::nf_tables::{Data, Element, NfTables, Set, Verdict};
 use kube_proxy_netlink::socket::DumpEnd;
 use kube_proxy_netlink::{Errno, Error};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use crate::chain::{Chain, Endpoints, KeyKind};
-use crate::element::{Frontend, Item, Key, SetId, Value, read_ip};
+use crate::chain::Chain;
+use crate::element::{Item, SetId, Value};
+use crate::key::{Key, KeyKind, Keyed as _, read_ip};
 use crate::layout::{TABLE, set_name};
 
 /// From this size on, a set of slots is read by its keys: to list it takes the kernel time that grows with the square of the size.
@@ -53,12 +54,12 @@ impl Elements {
     }
 
     /// The endpoints of a frontend, by slot.
-    pub(crate) fn slots(&self, frontend: &Frontend, endpoints: Endpoints) -> Vec<SocketAddr> {
-        let kind = frontend.kind();
+    pub(crate) fn slots(&self, frontend: &Frontend, endpoints: TrafficPolicy) -> Vec<SocketAddr> {
+        let kind = frontend.key_kind();
         let Some(held) = self.sets.get(&SetId::endpoints(kind, endpoints)) else {
             return Vec::new();
         };
-        let slots = (0..).map_while(|number| match held.get(&frontend.key().slot(number)) {
+        let slots = (0..).map_while(|number| match held.get(&frontend.key().number(number)) {
             Some((Value::Endpoint(address), _)) => Some(*address),
             _ => None,
         });
@@ -71,7 +72,22 @@ impl Elements {
         Some(Item { key: *key, value, comment })
     }
 
-    /// Hands on what nobody took.
+    /// Takes out all elements of a set; whether they were these and no others.
+    pub(crate) fn take_all(&mut self, set: SetId, items: &[Item]) -> bool {
+        let mut held = self.sets.remove(&set).unwrap_or_default();
+        let same = |item: &Item| {
+            held.remove(&item.key) == Some((item.value.clone(), item.comment.clone()))
+        };
+        items.iter().all(same) && held.is_empty()
+    }
+
+    /// Forgets what a set holds.
+    pub(crate) fn forget(&mut self, set: SetId) {
+        self.sets.remove(&set);
+        self.has_sessions &= !set.holds_sessions();
+    }
+
+    /// Hands on what nothing took.
     pub(crate) fn rest(self, put: &mut impl FnMut(SetId, Item)) {
         for (set, held) in self.sets {
             for (key, (value, comment)) in held {
@@ -89,7 +105,7 @@ impl Elements {
                     let Value::Goto(Chain::Entry(_, balance)) = value else { continue };
                     let slots = SetId::endpoints(balance.key, balance.endpoints);
                     if slots == set && balance.key == kind {
-                        keys.extend((0..balance.count).map(|number| key.slot(number)));
+                        keys.extend((0..balance.count).map(|number| key.number(number)));
                     }
                 }
             }

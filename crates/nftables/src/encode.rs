@@ -2,20 +2,22 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kube_proxy_core::IpFamily;
+use kube_proxy_core::{IpFamily, TrafficPolicy};
 use kube_proxy_netlink::nf_tables::{Count, Data, Element, Transaction, Verdict, user_data};
 use kube_proxy_netlink::writer::TooLong;
 
 use crate::Config;
-use crate::chain::{Chain, Endpoints};
+use crate::chain::Chain;
 use crate::difference::Difference;
-use crate::element::{Item, Key, SetId, Value};
+use crate::element::{Item, SetId, Value};
+use crate::key::Key;
 use crate::layout::{CHAINS, FLOWTABLE, StaticChain, TABLE_COMMENT, set_name, set_spec};
 use crate::rules::{Rule, Rules};
+use crate::state::State;
 use crate::takeover::Session;
 use crate::traffic::Counters;
 
-/// Makes the table anew, with all that is always in it but rules. A table that was there goes with all that it held.
+/// Makes the table again, with all that is always in it but rules. A table that was there goes with all that it held.
 pub(crate) fn new_table(transaction: &mut Transaction, family: IpFamily) -> Result<(), TooLong> {
     let comment = user_data::comment(TABLE_COMMENT);
     // Deleting what is not there is an error, so it is made first.
@@ -39,7 +41,7 @@ pub(crate) fn static_rules<'a>(
 ) -> Result<(), TooLong> {
     let rules = Rules::new(config);
     for chain in chains {
-        set_rules(transaction, chain.name, &rules.of_static(chain.name))?;
+        set_rules(transaction, chain.name, &rules.of_static(chain.id))?;
     }
     Ok(())
 }
@@ -58,6 +60,9 @@ pub(crate) fn changes(
     for chain in &difference.new_chains {
         set_rules(transaction, &chain.to_string(), &rules.of(*chain))?;
     }
+    for set in &difference.flushed {
+        transaction.flush_set(set_name(*set))?;
+    }
     for (set, items) in difference.deleted.iter() {
         transaction.delete_elements(set_name(set), items, |item, hand_on| {
             element(item, None, hand_on);
@@ -71,6 +76,21 @@ pub(crate) fn changes(
     Ok(())
 }
 
+/// All elements of these sets, which are empty.
+pub(crate) fn all_elements(
+    transaction: &mut Transaction,
+    sets: impl IntoIterator<Item = SetId>,
+    state: &State,
+    config: &Config,
+) -> Result<(), TooLong> {
+    sets.into_iter().try_for_each(|set| {
+        let items = state.elements_of(set, config);
+        transaction.add_elements(set_name(set), items, |item, hand_on| {
+            element(item, None, hand_on);
+        })
+    })
+}
+
 /// The end of chains that nothing leads to. First their rules go, which may lead from one to another.
 pub(crate) fn delete_chains(
     transaction: &mut Transaction,
@@ -81,12 +101,12 @@ pub(crate) fn delete_chains(
     names.iter().try_for_each(|name| transaction.delete_chain(name))
 }
 
-/// Sessions that go on from another table.
+/// Sessions that continue from another table.
 pub(crate) fn add_sessions(
     transaction: &mut Transaction,
-    sessions: &[Session],
+    sessions: &[&Session],
 ) -> Result<(), TooLong> {
-    for list in Endpoints::ALL {
+    for list in TrafficPolicy::ALL {
         let sessions = sessions.iter().filter(|session| session.list == list);
         transaction.add_elements(
             set_name(SetId::sessions(list)),
@@ -111,7 +131,7 @@ pub(crate) fn delete_sessions(
     transaction: &mut Transaction,
     sessions: &[(SetId, Key)],
 ) -> Result<(), TooLong> {
-    for list in Endpoints::ALL {
+    for list in TrafficPolicy::ALL {
         let set = SetId::sessions(list);
         let keys = sessions.iter().filter(|(of, _)| *of == set);
         transaction.delete_elements(set_name(set), keys, |(_, key), hand_on| {
@@ -191,7 +211,7 @@ pub(crate) fn probe(transaction: &mut Transaction, config: &Config) -> Result<()
         transaction.add_flowtable(FLOWTABLE)?;
     }
     for chain in &CHAINS {
-        for rule in rules.of_static(chain.name) {
+        for rule in rules.of_static(chain.id) {
             transaction.add_rule(chain.name, &rule.expressions, &rule.user_data())?;
         }
     }

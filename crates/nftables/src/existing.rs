@@ -2,20 +2,20 @@
 
 use std::net::SocketAddr;
 
-use kube_proxy_core::IpFamily;
+use kube_proxy_core::{Frontend, IpFamily, TrafficPolicy};
 use kube_proxy_netlink::Error;
 use kube_proxy_netlink::nf_tables::{NfTables, Set, Table};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Config;
-use crate::chain::{Balance, Chain, Endpoints, Masquerade};
-use crate::difference::Difference;
-use crate::element::{Frontend, SetId};
+use crate::chain::{Balance, Chain, Masquerade};
+use crate::counts::Counts;
+use crate::difference::{Difference, PerSet};
+use crate::element::SetId;
 use crate::elements::Elements;
 use crate::layout::{CHAINS, FLOWTABLE, StaticChain, TABLE, TABLE_COMMENT, set_spec, static_chain};
 use crate::rules::{Rule, Rules};
 use crate::state::{Before, State};
-use crate::verify::Counts;
 
 /// Spare chains are made up to the next multiple of this number of endpoints.
 const SPARE: u32 = 8;
@@ -27,7 +27,7 @@ const MAX_SPARE: u32 = 128;
 pub(crate) enum Existing {
     /// No table of this name.
     Nothing,
-    /// A table that somebody else wrote, or that was damaged beyond its elements and rules.
+    /// A table that another program wrote, or that was damaged beyond its elements and rules.
     OtherLayout,
     /// Our table.
     Table(Content),
@@ -47,9 +47,11 @@ pub(crate) struct Content {
 
 /// What a full sync has to do.
 #[derive(Debug, Default)]
-pub(crate) struct Repair {
+pub(crate) struct Tasks {
     /// Chains that are always there, but with other rules than these.
     pub(crate) static_chains: Vec<&'static StaticChain>,
+    /// All elements of the state are added: there is none yet. They are not in the difference.
+    pub(crate) all_elements: bool,
     /// All the rest.
     pub(crate) difference: Difference,
     /// What becomes of the flowtable.
@@ -95,31 +97,39 @@ impl Existing {
         Ok(Self::Table(content))
     }
 
-    /// What turns this into what `state` asks for; also tells `state` which chains there will be.
-    pub(crate) fn repair(self, state: &mut State, config: &Config) -> Repair {
+    /// What turns this into what `state` asks for; also reports to `state` which chains there will be.
+    pub(crate) fn repair(self, state: &mut State, config: &Config) -> Tasks {
         let rules = Rules::new(config);
-        let mut repair = Repair::default();
-        let content = match self {
-            Self::Nothing | Self::OtherLayout => Content::default(),
-            Self::Table(content) => content,
+        let mut repair = Tasks::default();
+        let (all_elements, content) = match self {
+            Self::Nothing | Self::OtherLayout => (true, Content::default()),
+            Self::Table(content) => (false, content),
         };
+        repair.all_elements = all_elements;
         repair.flowtable = match (content.has_flowtable, config.offload_after.is_some()) {
             (false, true) => Keep::Make,
             (true, false) => Keep::Delete,
             _ => Keep::AsItIs,
         };
         for chain in &CHAINS {
-            if !content.has_rules(chain.name, &rules.of_static(chain.name)) {
+            if !content.has_rules(chain.name, &rules.of_static(chain.id)) {
                 repair.static_chains.push(chain);
             }
         }
         let Content { mut sets, rules: existing_rules, chains: existing_chains, .. } = content;
         let (difference, counts) = (&mut repair.difference, &mut repair.counts);
         let mut needed = FxHashSet::default();
+        let mut intervals = PerSet::default();
         state.elements(config, &mut |set, item| {
             counts.add(set);
             if let Some(chain) = item.chain() {
                 difference.need_chain(chain, &mut needed);
+            }
+            if all_elements {
+                return;
+            }
+            if set.is_plain_intervals() {
+                return intervals.push(set, item);
             }
             match sets.take(set, &item.key) {
                 Some(old) if old == item => {}
@@ -130,6 +140,12 @@ impl Existing {
                 None => difference.added.push(set, item),
             }
         });
+        for set in SetId::ALL.into_iter().filter(|set| set.is_plain_intervals()) {
+            let items = intervals.take(set);
+            if !sets.take_all(set, &items) {
+                difference.replace(set, items);
+            }
+        }
         state.shared_chains().for_each(|chain| difference.need_chain(chain, &mut needed));
         let mut spare: Vec<_> = if existing_chains.is_empty() {
             spare(&needed)
@@ -173,7 +189,7 @@ fn spare(needed: &FxHashSet<Chain>) -> Vec<Chain> {
 }
 
 impl Before for Existing {
-    fn slots(&self, frontend: &Frontend, endpoints: Endpoints) -> Vec<SocketAddr> {
+    fn slots(&self, frontend: &Frontend, endpoints: TrafficPolicy) -> Vec<SocketAddr> {
         match self {
             Self::Table(content) => content.sets.slots(frontend, endpoints),
             Self::Nothing | Self::OtherLayout => Vec::new(),
@@ -182,6 +198,20 @@ impl Before for Existing {
 }
 
 impl Content {
+    /// All chains that are there.
+    pub(crate) fn chain_names(&self) -> Vec<String> {
+        let fixed = CHAINS.iter().map(|chain| chain.name.to_owned());
+        fixed.chain(self.chains.iter().map(Chain::to_string)).collect()
+    }
+
+    /// Forgets the rules of all chains, or of one.
+    pub(crate) fn forget_rules(&mut self, chain: Option<&str>) {
+        match chain {
+            Some(chain) => drop(self.rules.remove(chain)),
+            None => self.rules.clear(),
+        }
+    }
+
     fn has_rules(&self, chain: &str, rules: &[Rule]) -> bool {
         self.rules.get(chain).is_some_and(|found| are(found, rules))
     }

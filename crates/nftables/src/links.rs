@@ -1,8 +1,8 @@
-//! Hears when interfaces come and go.
+//! Watches for interfaces that are added or removed.
 
 use std::sync::{Arc, Mutex};
 
-use kube_proxy_core::{IpFamily, Waker};
+use kube_proxy_core::{CheckWaker, IpFamily};
 use kube_proxy_netlink::Error;
 use kube_proxy_netlink::route::LinkMonitor;
 use kube_proxy_netlink::wait::StopHandle;
@@ -20,14 +20,14 @@ pub(crate) struct LinkWatch {
 struct Shared {
     monitor: LinkMonitor,
     changed: bool,
-    waker: Waker,
-    /// The kernel no longer tells anything.
+    waker: CheckWaker,
+    /// The kernel sends nothing any more.
     broken: bool,
 }
 
 impl LinkWatch {
     /// Watches in the network namespace of this thread.
-    pub(crate) fn start(family: IpFamily, waker: Waker) -> Result<Self, Error> {
+    pub(crate) fn start(family: IpFamily, waker: CheckWaker) -> Result<Self, Error> {
         let (monitor, waiter, stop) = LinkMonitor::open()?;
         let shared = Shared { monitor, changed: false, waker, broken: false };
         let shared = Arc::new(Mutex::new(shared));
@@ -56,7 +56,7 @@ impl Shared {
 }
 
 impl Listener for Shared {
-    fn hear(&mut self) -> bool {
+    fn receive(&mut self) -> bool {
         let before = self.changed;
         self.read();
         if self.changed && !before {
@@ -68,7 +68,8 @@ impl Listener for Shared {
     fn give_up(&mut self, error: &Error) {
         self.broken = true;
         tracing::warn!(
-            "new interfaces join the fast path only every sync period from now on: {error}"
+            %error,
+            "the watch of interfaces has ended; new ones join the fast path every sync period only"
         );
     }
 }

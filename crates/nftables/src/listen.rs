@@ -6,10 +6,10 @@ use std::thread;
 use kube_proxy_netlink::wait::{Ready, Waiter};
 use kube_proxy_netlink::{Errno, Error};
 
-/// What listens on a thread, and is looked at from others.
+/// A listener on a thread of its own, shared with other threads.
 pub(crate) trait Listener: Send + 'static {
-    /// Takes in what there is. `false` ends the thread: nothing will come any more.
-    fn hear(&mut self) -> bool;
+    /// Reads everything that is pending; `false` ends the thread, because nothing more will come.
+    fn receive(&mut self) -> bool;
 
     /// Waiting failed; the thread ends.
     fn give_up(&mut self, error: &Error);
@@ -26,7 +26,7 @@ pub(crate) fn start<T: Listener>(
             match waiter.wait(None) {
                 Ok(Ready::Stopped) => return,
                 Ok(Ready::MayRead) => {
-                    if !lock(&listener).hear() {
+                    if !lock(&listener).receive() {
                         return;
                     }
                 }
@@ -41,7 +41,7 @@ pub(crate) fn start<T: Listener>(
     })
 }
 
-/// What a thread that panicked left is still right: notices are taken one by one.
+/// Locks also after a panic: notices are processed one by one, so the state is consistent.
 pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,11 @@
-//! Removing the table, whoever wrote it: the Go kube-proxy's has the same name.
+//! Removing the table, of any origin: the Go kube-proxy's has the same name.
 
 use kube_proxy_core::{IpFamily, SyncError};
 use kube_proxy_netlink::nf_tables::{NfTables, Transaction};
 use kube_proxy_netlink::{Error, Family};
 
-use crate::backend::{sync_error, too_long};
 use crate::config::netlink_family;
+use crate::error::{sync_error, too_long};
 use crate::layout::TABLE;
 
 /// Removes the table `kube-proxy` of one family; whether there was one. No backend is needed for it, and nothing is tried out.

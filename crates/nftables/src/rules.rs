@@ -1,19 +1,19 @@
 //! The rules of each chain, as expressions. `docs/nftables.md` shows them as `nft list` prints them.
 
-use std::hash::{Hash as _, Hasher as _};
 use std::num::NonZeroU32;
 
 use ipnet::IpNet;
-use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses};
+use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses, Protocol, TrafficPolicy};
 use kube_proxy_netlink::nf_tables::{
     ADDRESS_TYPE_LOCAL, Comparison, CtKey, Expression, FibAddress, MetaKey, PayloadBase, Register,
-    SetUpdate, Verdict, ct_state, ct_status, user_data,
+    SetUpdate, Verdict, ct_state, ct_status, encoded, user_data,
 };
 
-use crate::Config;
-use crate::chain::{Balance, Chain, Endpoints, KeyKind, Masquerade, REJECT, Remember, Sessions};
+use crate::chain::{Balance, Chain, Masquerade, REJECT, Remember, Sessions};
 use crate::element::SetId;
-use crate::layout::{FLOWTABLE, set_name};
+use crate::key::KeyKind;
+use crate::layout::{FLOWTABLE, Fixed, set_name};
+use crate::{Config, fnv};
 
 /// A rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,13 +25,11 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// A number that another rule hardly has: rules on the node are known again by it.
+    /// A number that another rule hardly has: rules on the node are known again by it, also by later versions of this program.
     pub(crate) fn fingerprint(&self) -> u64 {
-        // The text of the expressions holds all there is to them.
-        let mut hasher = rustc_hash::FxHasher::default();
-        format!("{:?}", self.expressions).hash(&mut hasher);
-        self.comment.hash(&mut hasher);
-        hasher.finish()
+        let mut bytes = encoded(&self.expressions);
+        bytes.extend(self.comment.unwrap_or_default().as_bytes());
+        fnv::hash(&bytes)
     }
 
     /// Comment and fingerprint as the kernel keeps them.
@@ -52,37 +50,41 @@ impl<'a> Rules<'a> {
     }
 
     /// The rules of a chain that is always there.
-    pub(crate) fn of_static(&self, name: &str) -> Vec<Rule> {
-        match name {
-            "filter-prerouting-pre-dnat" | "filter-output-pre-dnat" => {
+    pub(crate) fn of_static(&self, chain: Fixed) -> Vec<Rule> {
+        match chain {
+            Fixed::FilterPreroutingPreDnat | Fixed::FilterOutputPreDnat => {
                 vec![self.new_connection().jump("firewall-check")]
             }
-            "filter-input" => vec![
+            Fixed::FilterInput => vec![
                 self.new_connection().jump("nodeport-endpoints-check"),
                 self.new_connection().jump("service-endpoints-check"),
                 self.first_packet().jump("sessions"),
             ],
-            "filter-output" => self.checks(),
-            "filter-forward" => {
+            Fixed::FilterOutput => self.checks(),
+            Fixed::FilterForward => {
                 let mut rules = self.checks();
                 rules.extend(self.config.offload_after.map(|packets| self.offload(packets)));
                 rules
             }
-            "nat-prerouting" | "nat-output" => vec![self.rule().jump("services")],
-            "nat-postrouting" => vec![self.rule().jump("masquerading")],
-            "services" => self.services(),
-            "short-circuit" => vec![
+            Fixed::NatPrerouting | Fixed::NatOutput => vec![self.rule().jump("services")],
+            Fixed::NatPostrouting => vec![self.rule().jump("masquerading")],
+            Fixed::Services => self.services(),
+            Fixed::ShortCircuit => vec![
                 self.rule().key(KeyKind::Address, 0).verdict_from(SetId::ShortCircuitIps),
                 self.node_port().verdict_from(SetId::ShortCircuitNodeports),
             ],
-            "firewall-check" => vec![self.firewall()],
-            "service-endpoints-check" => {
+            Fixed::FirewallCheck => vec![self.firewall()],
+            Fixed::ServiceEndpointsCheck => {
                 vec![self.rule().key(KeyKind::Address, 0).verdict_from(SetId::NoEndpointServices)]
             }
-            "nodeport-endpoints-check" => {
-                vec![self.node_port().verdict_from(SetId::NoEndpointNodeports)]
-            }
-            "cluster-ips-check" => vec![
+            Fixed::NodeportEndpointsCheck => vec![
+                self.rule()
+                    .sent_to_loopback(Comparison::Equal)
+                    .key(KeyKind::NodePort, 0)
+                    .verdict_from(SetId::LoopbackNodeports),
+                self.node_port().verdict_from(SetId::NoEndpointNodeports),
+            ],
+            Fixed::ClusterIpsCheck => vec![
                 self.rule()
                     .destination(0)
                     .within(SetId::ClusterIps)
@@ -94,9 +96,9 @@ impl<'a> Rules<'a> {
                     .comment("no service has this address")
                     .verdict(Verdict::Drop),
             ],
-            "sessions" => self.sessions(),
-            "masquerading" => self.masquerading(),
-            _ => vec![self.reject()],
+            Fixed::Sessions => self.sessions(),
+            Fixed::Masquerading => self.masquerading(),
+            Fixed::Reject => vec![self.reject()],
         }
     }
 
@@ -120,7 +122,7 @@ impl<'a> Rules<'a> {
         ]
     }
 
-    /// Connections to services that have had so many packets need no rules any more.
+    /// Connections to services that have had this many packets need no rules any more.
     fn offload(&self, packets: NonZeroU32) -> Rule {
         let ct = |key| Expression::Ct { key, to: Register::word(0) };
         let rule = self.rule().expression(ct(CtKey::State));
@@ -139,14 +141,14 @@ impl<'a> Rules<'a> {
             rules.push(self.rule().sent_by_local_pod(true).jump("short-circuit"));
         }
         rules.push(self.rule().address_is_local(FibAddress::Source).jump("short-circuit"));
-        rules.push(self.rule().key(KeyKind::Address, 0).verdict_from(SetId::ServiceIps));
-        rules.push(self.node_port().verdict_from(SetId::ServiceNodeports));
+        rules.push(self.rule().key(KeyKind::Address, 0).verdict_from(SetId::FrontendIps));
+        rules.push(self.node_port().verdict_from(SetId::FrontendNodeports));
         rules
     }
 
     fn firewall(&self) -> Rule {
         let key = KeyKind::Address;
-        let rule = self.rule().key(key, 0).within(SetId::FirewallIps).key(key, 0);
+        let rule = self.rule().key(key, 0).within(SetId::FirewallAddresses).key(key, 0);
         let end = rule.key_words(key);
         rule.source(end).not_within(SetId::FirewallSources).verdict(Verdict::Drop)
     }
@@ -201,37 +203,45 @@ impl<'a> Rules<'a> {
     }
 
     /// To the endpoint of the client's session.
-    fn remembered(&self, sessions: Sessions, endpoints: Endpoints) -> Rule {
-        let rule = self.rule().session_key(sessions);
-        let endpoint = 2 * self.address_words() + 2;
-        let rule = rule.comment("the client and the address in the name of this chain");
+    fn remembered(&self, sessions: Sessions, endpoints: TrafficPolicy) -> Rule {
+        let (rule, endpoint) = self.rule().protocol(sessions.protocol).session_key(sessions);
+        let rule = rule.comment(
+            "the client; the address, protocol and port in the name of this chain as numbers",
+        );
         rule.lookup(SetId::sessions(endpoints), endpoint).dnat(endpoint).build()
     }
 
-    /// The endpoint that the packet goes to is the client's session: a new one, or if it has one, that starts its time anew.
+    /// The endpoint that the packet goes to is the client's session: a new one, or if it has one, that starts its time again.
     fn remember(&self, remember: Remember) -> Vec<Rule> {
         let Remember { sessions, timeout, local } = remember;
         let words = self.address_words();
-        let data = 2 * words + 2;
         let update = |rule: Builder<'a>, endpoints| {
-            let rule = rule.session_key(sessions).destination(data).port(data + words);
+            let (rule, data) = rule.session_key(sessions);
+            let rule = rule.destination(data).port(data + words);
             rule.update(SetId::sessions(endpoints), data, timeout).build()
         };
-        let mut rules = vec![update(self.rule(), Endpoints::Cluster)];
+        let mut rules = vec![update(self.rule(), TrafficPolicy::Cluster)];
         if local {
-            // Endpoints that may reach themselves are those on this node.
+            // TrafficPolicy that may reach themselves are those on this node.
             let here = self.rule().destination(0).key(KeyKind::Address, words);
-            rules.push(update(here.within(SetId::HairpinConnections), Endpoints::Local));
+            rules.push(update(here.within(SetId::HairpinConnections), TrafficPolicy::Local));
         }
         rules
     }
 
     /// By what the client sent to, as the packet has the endpoint's address by now.
     fn sessions(&self) -> Vec<Rule> {
+        // One rule for each protocol: `nft` takes the port for one only where the protocol is known.
+        let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+        all.into_iter().flat_map(|protocol| self.sessions_of(protocol)).collect()
+    }
+
+    fn sessions_of(&self, protocol: Protocol) -> [Rule; 2] {
         let words = self.address_words();
         let address = || {
             let key = CtKey::OriginalDestination(self.config.netlink_family());
-            self.rule().expression(Expression::Ct { key, to: Register::word(0) })
+            let rule = self.rule().protocol(protocol);
+            rule.expression(Expression::Ct { key, to: Register::word(0) })
         };
         let port = |rule: Builder<'a>, at: u32| {
             let to = Register::word(at + 1);
@@ -239,12 +249,12 @@ impl<'a> Rules<'a> {
             rule.expression(Expression::Ct { key: CtKey::OriginalDestinationPort, to })
         };
         let node_port = match self.config.node_ports {
-            NodePortAddresses::All => self.rule(),
-            NodePortAddresses::Within(_) => address().within(SetId::NodeportIps),
+            NodePortAddresses::All => self.rule().protocol(protocol),
+            NodePortAddresses::Within(_) => address().within(SetId::NodeportAddresses),
         };
-        vec![
-            port(address(), words).verdict_from(SetId::AffinityIps),
-            port(node_port, 0).verdict_from(SetId::AffinityNodeports),
+        [
+            port(address(), words).verdict_from(SetId::StickyIps),
+            port(node_port, 0).verdict_from(SetId::StickyNodeports),
         ]
     }
 
@@ -266,15 +276,11 @@ impl<'a> Rules<'a> {
 
     /// Traffic to a node port, up to its key.
     fn node_port(&self) -> Builder<'a> {
-        let loopback = match self.config.family {
-            IpFamily::V4 => IpNet::V4(ipnet::Ipv4Net::new_assert([127, 0, 0, 0].into(), 8)),
-            IpFamily::V6 => IpNet::V6(std::net::Ipv6Addr::LOCALHOST.into()),
-        };
         let rule = self.rule().address_is_local(FibAddress::Destination);
-        let rule = rule.destination(0).in_net(&loopback, Comparison::NotEqual);
+        let rule = rule.sent_to_loopback(Comparison::NotEqual);
         let rule = match self.config.node_ports {
             NodePortAddresses::All => rule,
-            NodePortAddresses::Within(_) => rule.destination(0).within(SetId::NodeportIps),
+            NodePortAddresses::Within(_) => rule.destination(0).within(SetId::NodeportAddresses),
         };
         rule.key(KeyKind::NodePort, 0)
     }
@@ -350,6 +356,12 @@ impl Builder<'_> {
         self.payload(PayloadBase::Network, offset, length, to)
     }
 
+    /// Whether the packet has this protocol; `nft` wants it known where ports are rewritten or read from connection tracking.
+    fn protocol(self, protocol: Protocol) -> Self {
+        let rule = self.meta(MetaKey::TransportProtocol, 0);
+        rule.compare(Comparison::Equal, &[protocol.number()])
+    }
+
     /// Protocol and destination port.
     fn port_key(self, to: u32) -> Self {
         self.meta(MetaKey::TransportProtocol, to).port(to + 1)
@@ -361,15 +373,13 @@ impl Builder<'_> {
         self.payload(PayloadBase::Transport, 2, 2, to)
     }
 
-    /// The client, and what the sessions of a service port are known by. The packet's protocol is the service port's.
-    fn session_key(self, sessions: Sessions) -> Self {
-        let words = self.address_words();
-        let rule = match sessions.ip {
-            std::net::IpAddr::V4(ip) => self.source(0).constant(&ip.octets(), words),
-            std::net::IpAddr::V6(ip) => self.source(0).constant(&ip.octets(), words),
-        };
-        let rule = rule.meta(MetaKey::TransportProtocol, 2 * words);
-        rule.constant(&sessions.port.to_be_bytes(), 2 * words + 1)
+    /// The client, and what the sessions of a service port are known by; also where the register after this key is.
+    fn session_key(self, sessions: Sessions) -> (Self, u32) {
+        let end = self.address_words();
+        sessions
+            .numbers()
+            .into_iter()
+            .fold((self.source(0), end), |(rule, at), number| (rule.number(number, at), at + 1))
     }
 
     /// The key of a frontend.
@@ -419,6 +429,15 @@ impl Builder<'_> {
 
     fn set_mark(self) -> Self {
         self.expression(Expression::SetMeta { key: MetaKey::Mark, from: Register::word(0) })
+    }
+
+    /// Whether the destination is a loopback address.
+    fn sent_to_loopback(self, comparison: Comparison) -> Self {
+        let loopback = match self.config.family {
+            IpFamily::V4 => IpNet::V4(ipnet::Ipv4Net::new_assert([127, 0, 0, 0].into(), 8)),
+            IpFamily::V6 => IpNet::V6(std::net::Ipv6Addr::LOCALHOST.into()),
+        };
+        self.destination(0).in_net(&loopback, comparison)
     }
 
     /// Whether the address in register 0 is in a network.
@@ -493,12 +512,12 @@ impl Builder<'_> {
     }
 
     fn random(self, modulus: u32, to: u32) -> Self {
-        self.expression(Expression::Random { modulus, to: Register::word(to) })
+        self.expression(Expression::Random { modulus, offset: 0, to: Register::word(to) })
     }
 
-    fn constant(self, value: &[u8], to: u32) -> Self {
-        let (value, to) = (value.to_vec(), Register::word(to));
-        self.expression(Expression::Immediate { value, to })
+    /// Always the same number, in a form that `nft` can print and load again within a concatenation.
+    fn number(self, number: u32, to: u32) -> Self {
+        self.expression(Expression::Random { modulus: 1, offset: number, to: Register::word(to) })
     }
 
     /// To the endpoint that the key in register 0 maps to.
@@ -513,7 +532,7 @@ impl Builder<'_> {
         self.expression(Expression::DestinationNat { family, address, port })
     }
 
-    /// Puts the key in register 0 into a map, or starts the time of the element anew that has it.
+    /// Puts the key in register 0 into a map, or starts the time of the element again that has it.
     fn update(self, map: SetId, data: u32, seconds: u32) -> Self {
         self.expression(Expression::UpdateSet {
             update: SetUpdate::Refresh,

@@ -6,7 +6,8 @@ use kube_proxy_core::Protocol;
 use rustc_hash::FxHashMap;
 
 use crate::chain::Chain;
-use crate::element::{Item, Key, SetId, Value};
+use crate::element::{Item, SetId, Value};
+use crate::key::Key;
 
 /// Something that several service ports may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,7 +72,7 @@ impl Shares {
         }
     }
 
-    /// Everything that somebody needs.
+    /// Everything that is needed.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Share> {
         self.counts.keys()
     }

@@ -29,32 +29,47 @@ impl From<&Endpoint> for Slot {
     }
 }
 
-/// Gives each endpoint a slot, numbered from 0 without a hole, so that as few slots as possible differ from `before`.
-///
-/// An endpoint keeps its slot if there still is one of that number; new endpoints fill the holes, and then the last ones do.
-pub(crate) fn assign(before: &[SocketAddr], endpoints: &[Endpoint]) -> Box<[Slot]> {
-    let all = endpoints.iter().map(Slot::from);
-    if before.is_empty() {
-        return all.collect();
-    }
-    let wanted: rustc_hash::FxHashMap<SocketAddr, Slot> =
-        all.clone().map(|slot| (slot.address(), slot)).collect();
-    let mut slots: Vec<Option<Slot>> = vec![None; endpoints.len()];
-    let mut placed = FxHashSet::default();
-    for (slot, address) in slots.iter_mut().zip(before) {
-        if let Some(endpoint) = wanted.get(address)
-            && placed.insert(*address)
-        {
-            *slot = Some(*endpoint);
+/// Which endpoint of a list has which slot. It takes no memory until an endpoint has gone that was not the last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slots {
+    /// For each slot the place of its endpoint in the list; `None` if that is the number of the slot.
+    order: Option<Box<[u32]>>,
+}
+
+impl Slots {
+    /// Gives each endpoint a slot, numbered from 0 without a hole, so that as few slots as possible differ from `before`.
+    ///
+    /// An endpoint keeps its slot if there still is one of that number; new endpoints fill the holes, and then the last ones do.
+    pub(crate) fn assign(before: &[SocketAddr], endpoints: &[Endpoint]) -> Self {
+        let in_order =
+            |(address, endpoint): (&SocketAddr, &Endpoint)| *address == endpoint.socket_address();
+        let as_many = before.len().min(endpoints.len());
+        if before[..as_many].iter().zip(endpoints).all(in_order) {
+            return Self::default();
         }
-    }
-    let mut rest = all.filter(|endpoint| !placed.contains(&endpoint.address()));
-    for slot in &mut slots {
-        if slot.is_none() {
-            *slot = rest.next();
+        let wanted: rustc_hash::FxHashMap<SocketAddr, u32> =
+            (0..).zip(endpoints).map(|(place, e)| (e.socket_address(), place)).collect();
+        let mut slots: Vec<Option<u32>> = vec![None; endpoints.len()];
+        let mut placed = FxHashSet::default();
+        for (slot, address) in slots.iter_mut().zip(before) {
+            *slot = wanted.get(address).copied().filter(|place| placed.insert(*place));
         }
+        let all = (0..).zip(endpoints).map(|(place, _)| place);
+        let mut rest = all.filter(|place| !placed.contains(place));
+        let filled = slots.into_iter().filter_map(|slot| slot.or_else(|| rest.next()));
+        Self { order: Some(filled.collect()) }
     }
-    slots.into_iter().flatten().collect()
+
+    /// The endpoints by slot.
+    pub(crate) fn of<'a>(
+        &'a self,
+        endpoints: &'a [Endpoint],
+    ) -> impl ExactSizeIterator<Item = Slot> {
+        (0..endpoints.len()).map(move |slot| {
+            let place = self.order.as_ref().map_or(slot, |order| order[slot] as usize);
+            Slot::from(&endpoints[place])
+        })
+    }
 }
 
 #[cfg(test)]

@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use kube_proxy_core::{Changes, Claims, Handover, NodePortAddresses, ServicePortName, Snapshot};
+use kube_proxy_core::{
+    Changes, Frontend, FrontendKind, NodePortAddresses, ServicePortName, Snapshot, TrafficPolicy,
+};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Config;
-use crate::chain::{Chain, Endpoints};
+use crate::chain::Chain;
 use crate::difference::Difference;
-use crate::element::{Frontend, Item, SetId};
-use crate::plan::{OldSlots, Plan, Role, frontends, interval_items};
+use crate::element::{Item, SetId};
+use crate::key::Key;
+use crate::plan::{OldSlots, Plan, interval_items};
 use crate::range::{Range, from_nets};
 use crate::shares::{Shares, Touched};
 
@@ -18,7 +21,6 @@ use crate::shares::{Shares, Touched};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     plans: FxHashMap<ServicePortName, Plan>,
-    claims: Claims<Frontend>,
     shares: Shares,
     /// Chains that are there, in use or not, besides those that always are.
     chains: FxHashSet<Chain>,
@@ -35,7 +37,7 @@ pub(crate) struct EndedSessions {
 /// What the table held at the start: slots that endpoints keep.
 pub(crate) trait Before {
     /// The endpoints of a frontend, by slot.
-    fn slots(&self, frontend: &Frontend, endpoints: Endpoints) -> Vec<SocketAddr>;
+    fn slots(&self, frontend: &Frontend, endpoints: TrafficPolicy) -> Vec<SocketAddr>;
 }
 
 impl State {
@@ -43,19 +45,11 @@ impl State {
     pub(crate) fn build(snapshot: &Snapshot, before: &impl Before, config: &Config) -> Self {
         let mut state =
             Self { service_cidrs: from_nets(&snapshot.service_cidrs), ..Self::default() };
-        for (name, entry) in &snapshot.services {
-            for (frontend, role) in frontends(&entry.port) {
-                state.claims.claim(frontend, role == Role::ClusterIp, name);
-            }
-        }
         let mut touched = Touched::default();
         state.plans.reserve(snapshot.services.len());
         for (name, entry) in &snapshot.services {
-            let old = old_slots(&frontends(&entry.port), before);
-            let claims = &state.claims;
-            let plan = Plan::new(name, entry, snapshot.node_ip, &old, |frontend| {
-                claims.owner(frontend) == Some(name)
-            });
+            let old = old_slots(&entry.port.frontends, before);
+            let plan = Plan::new(entry, snapshot.node_ip, &old);
             plan.shares(config, &mut |share| state.shares.add(share, &mut touched));
             state.plans.insert(name.clone(), plan);
         }
@@ -64,16 +58,40 @@ impl State {
 
     /// Every element that belongs into the table, but for sessions.
     pub(crate) fn elements(&self, config: &Config, put: &mut impl FnMut(SetId, Item)) {
-        for plan in self.plans.values() {
-            plan.elements(config, put);
+        for (name, plan) in &self.plans {
+            plan.elements(name, config, put);
         }
+        self.elements_of_no_plan(config, put);
+    }
+
+    fn elements_of_no_plan(&self, config: &Config, put: &mut impl FnMut(SetId, Item)) {
         for (set, item) in self.shares.all().filter_map(crate::shares::Share::element) {
             put(set, item);
         }
         interval_items(&self.service_cidrs).for_each(|item| put(SetId::ServiceCidrs, item));
         if let NodePortAddresses::Within(nets) = &config.node_ports {
-            interval_items(&from_nets(nets)).for_each(|item| put(SetId::NodeportIps, item));
+            interval_items(&from_nets(nets)).for_each(|item| put(SetId::NodeportAddresses, item));
         }
+    }
+
+    /// The elements that belong into one set, made one service port at a time: all of them together take more memory than the state.
+    pub(crate) fn elements_of(&self, set: SetId, config: &Config) -> impl Iterator<Item = Item> {
+        let of_plan = move |(name, plan): (&ServicePortName, &Plan)| {
+            let mut items = Vec::new();
+            plan.elements(name, config, &mut |of, item| {
+                if of == set {
+                    items.push(item);
+                }
+            });
+            items
+        };
+        let mut others = Vec::new();
+        self.elements_of_no_plan(config, &mut |of, item| {
+            if of == set {
+                others.push(item);
+            }
+        });
+        self.plans.iter().flat_map(of_plan).chain(others)
     }
 
     /// Chains that are needed whatever the elements are.
@@ -111,7 +129,7 @@ impl State {
         let mut difference = Difference::default();
         let mut sessions = EndedSessions::default();
         let mut touched = Touched::default();
-        for name in &self.affected(snapshot, changes) {
+        for name in &self.affected(changes) {
             self.replan(name, snapshot, config, &mut difference, &mut touched, &mut sessions);
         }
         self.finish_shares(&touched, &mut difference);
@@ -125,38 +143,28 @@ impl State {
         (difference, sessions)
     }
 
-    /// The service port whose sessions are known by this, if it still keeps any.
-    pub(crate) fn session_owner(&self, sessions: &Frontend) -> Option<&Plan> {
-        self.plans.get(self.claims.owner(sessions)?).filter(|plan| plan.affinity().is_some())
+    /// The service ports that keep sessions, by what these are known by.
+    pub(crate) fn session_owners(&self) -> FxHashMap<Key, &Plan> {
+        let plans = self.plans.values();
+        plans.filter_map(|plan| Some((plan.affinity()?.sessions.key(), plan))).collect()
     }
 
-    /// The service port that has a frontend.
-    pub(crate) fn owner(&self, frontend: &Frontend) -> Option<&ServicePortName> {
-        self.claims.owner(frontend)
+    /// The service port that has each frontend.
+    pub(crate) fn owners(&self) -> FxHashMap<Frontend, &ServicePortName> {
+        let mut owners = FxHashMap::default();
+        for (name, plan) in &self.plans {
+            owners.extend(plan.port().frontends.iter().map(|(frontend, _)| (*frontend, name)));
+        }
+        owners
     }
 
-    /// Claims and releases frontends; returns every service port that looks different now.
-    fn affected(&mut self, snapshot: &Snapshot, changes: &Changes) -> BTreeSet<ServicePortName> {
+    /// Every service port that looks different now.
+    fn affected(&self, changes: &Changes) -> BTreeSet<ServicePortName> {
         let mut affected = changes.services.clone();
         if changes.node_ip {
-            let ranged = |plan: &Plan| plan.port.load_balancer_source_ranges.is_some();
+            let ranged = |plan: &Plan| plan.port().source_ranges().is_some();
             let all = self.plans.iter().filter(|(_, plan)| ranged(plan));
             affected.extend(all.map(|(name, _)| name.clone()));
-        }
-        for name in &changes.services {
-            let before = self.plans.get(name).map(|plan| frontends(&plan.port)).unwrap_or_default();
-            let after = snapshot.services.get(name).map(|entry| frontends(&entry.port));
-            let after = after.unwrap_or_default();
-            let mut handed_over = |handover: Option<Handover>| {
-                let Some(Handover { from, to }) = handover else { return };
-                affected.extend(from.into_iter().chain(to));
-            };
-            for (frontend, role) in before.iter().filter(|old| !after.contains(old)) {
-                handed_over(self.claims.release(frontend, *role == Role::ClusterIp, name));
-            }
-            for (frontend, role) in after.iter().filter(|new| !before.contains(new)) {
-                handed_over(self.claims.claim(*frontend, *role == Role::ClusterIp, name));
-            }
         }
         affected
     }
@@ -172,15 +180,12 @@ impl State {
     ) {
         let before = self.plans.remove(name);
         let old_slots = before.as_ref().map(OldSlots::of).unwrap_or_default();
-        let after = snapshot.services.get(name).map(|entry| {
-            Plan::new(name, entry, snapshot.node_ip, &old_slots, |frontend| {
-                self.claims.owner(frontend) == Some(name)
-            })
-        });
+        let after = snapshot.services.get(name);
+        let after = after.map(|entry| Plan::new(entry, snapshot.node_ip, &old_slots));
         let elements = |plan: Option<&Plan>| {
             let mut all = Vec::new();
             if let Some(plan) = plan {
-                plan.elements(config, &mut |set, item| all.push((set, item)));
+                plan.elements(name, config, &mut |set, item| all.push((set, item)));
             }
             all
         };
@@ -217,11 +222,10 @@ impl State {
 
     fn update_service_cidrs(&mut self, snapshot: &Snapshot, difference: &mut Difference) {
         let after = from_nets(&snapshot.service_cidrs);
-        let before = std::mem::replace(&mut self.service_cidrs, after);
-        let items = |ranges: &[Range]| {
-            interval_items(ranges).map(|item| (SetId::ServiceCidrs, item)).collect()
-        };
-        difference.compare(items(&before), items(&self.service_cidrs));
+        if after != self.service_cidrs {
+            self.service_cidrs = after;
+            difference.replace(SetId::ServiceCidrs, interval_items(&self.service_cidrs));
+        }
     }
 }
 
@@ -233,20 +237,20 @@ impl EndedSessions {
             self.any = true;
             return;
         };
-        for endpoints in Endpoints::ALL {
-            let mut old = before.list(endpoints).iter();
+        for endpoints in TrafficPolicy::ALL {
+            let mut old = before.list(endpoints);
             self.any |= !old.all(|slot| after.has_endpoint(endpoints, slot.address()));
         }
     }
 }
 
 /// The slots that a service port had: those of the first of its frontends that had any.
-fn old_slots<R>(frontends: &[(Frontend, R)], before: &impl Before) -> OldSlots {
+fn old_slots(frontends: &[(Frontend, FrontendKind)], before: &impl Before) -> OldSlots {
     let of = |endpoints| {
         let mut lists = frontends.iter().map(|(frontend, _)| before.slots(frontend, endpoints));
         lists.find(|list| !list.is_empty()).unwrap_or_default()
     };
-    OldSlots { cluster: of(Endpoints::Cluster), local: of(Endpoints::Local) }
+    OldSlots { cluster: of(TrafficPolicy::Cluster), local: of(TrafficPolicy::Local) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Sessions of a table in another layout, to go on after the table is replaced: of an earlier one of ours, of one that somebody
+//! Sessions of a table in another layout, to continue after the table is replaced: of an earlier one of ours, of one that another program
 //! damaged so that it counts as another, and of the Go kube-proxy's.
 //!
 //! In the last, each endpoint with session affinity has a set of clients, named
@@ -6,14 +6,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kube_proxy_core::{IpFamily, ServicePortName};
+use kube_proxy_core::{Frontend, IpFamily, ServicePortName, TrafficPolicy};
 use kube_proxy_netlink::Error;
-use kube_proxy_netlink::nf_tables::NfTables;
+use kube_proxy_netlink::nf_tables::{Element, NfTables};
 use rustc_hash::FxHashMap;
 
 use crate::affinity::read_session;
-use crate::chain::Endpoints;
-use crate::element::{Frontend, Key, SetId, read_ip};
+use crate::chain::Sessions;
+use crate::element::SetId;
+use crate::key::{Key, KeyKind, Keyed as _, read_ip};
 use crate::layout::{TABLE, set_name};
 use crate::state::State;
 
@@ -32,8 +33,8 @@ pub(crate) struct OldSession {
 enum Of {
     /// `namespace/service/protocol/port name`.
     Name(String),
-    /// One of its frontends.
-    Frontend(Frontend),
+    /// What its sessions are known by.
+    Sessions(Key),
 }
 
 /// A session as it is written.
@@ -42,7 +43,7 @@ pub(crate) struct Session {
     /// Client, and what the sessions of the service port are known by.
     pub(crate) key: Key,
     /// Among which endpoints.
-    pub(crate) list: Endpoints,
+    pub(crate) list: TrafficPolicy,
     /// Where it leads.
     pub(crate) endpoint: SocketAddr,
     /// How long it lasts without a new connection, in milliseconds.
@@ -55,26 +56,54 @@ pub(crate) struct Session {
 pub(crate) fn read(netlink: &mut NfTables, family: IpFamily) -> Result<Vec<OldSession>, Error> {
     let mut sessions = Vec::new();
     for set in netlink.sets(TABLE)? {
-        let ours = SetId::ALL.iter().any(|id| id.holds_sessions() && set_name(*id) == set.name);
-        let theirs = parse(&set.name, family);
-        if !ours && theirs.is_none() {
-            continue;
-        }
-        // What is missing from a list that is not whole is spread anew.
-        let _ = netlink.elements(TABLE, &set.name, |element| {
-            let Some(expiration) = element.expiration else { return };
-            if let Some((service, endpoint)) = theirs {
-                if let Some((client, [])) = read_ip(element.key, family) {
-                    let service = Of::Name(service.to_owned());
-                    sessions.push(OldSession { service, endpoint, client, expiration });
-                }
-            } else if let Some((client, frontend, endpoint)) = read_session(element, family) {
-                let service = Of::Frontend(frontend);
-                sessions.push(OldSession { service, endpoint, client, expiration });
-            }
-        })?;
+        let Some(kind) = SessionSet::of(&set.name, family) else { continue };
+        // What is missing from a list that is not whole is spread again.
+        let _ =
+            netlink.elements(TABLE, &set.name, |element| {
+                let session = element.expiration.zip(kind.read(element, family));
+                sessions.extend(session.map(|(expiration, (client, service, endpoint))| {
+                    OldSession { service, endpoint, client, expiration }
+                }));
+            })?;
     }
     Ok(sessions)
+}
+
+/// A set of sessions.
+#[derive(Clone, Copy)]
+enum SessionSet<'a> {
+    /// One of this layout.
+    Ours,
+    /// One of ours until layout 2: the cluster IP is an address in the key.
+    Layout2,
+    /// The Go kube-proxy's, for one endpoint of one service port.
+    OfEndpoint(&'a str, SocketAddr),
+}
+
+impl<'a> SessionSet<'a> {
+    fn of(name: &'a str, family: IpFamily) -> Option<Self> {
+        if SetId::ALL.iter().any(|id| id.holds_sessions() && set_name(*id) == name) {
+            return Some(Self::Ours);
+        }
+        if ["affinity", "affinity-local"].contains(&name) {
+            return Some(Self::Layout2);
+        }
+        parse(name, family).map(|(service, endpoint)| Self::OfEndpoint(service, endpoint))
+    }
+
+    fn read(self, element: &Element<'_>, family: IpFamily) -> Option<(IpAddr, Of, SocketAddr)> {
+        if let Self::OfEndpoint(service, endpoint) = self {
+            let (client, []) = read_ip(element.key, family)? else { return None };
+            return Some((client, Of::Name(service.to_owned()), endpoint));
+        }
+        let (client, mut key, endpoint) = read_session(element, family)?;
+        if let Self::Layout2 = self {
+            let frontend = Frontend::read(KeyKind::Address, key.as_bytes(), family)?;
+            let Frontend::Address(protocol, to) = frontend else { return None };
+            key = Sessions { ip: to.ip(), protocol, port: to.port() }.key();
+        }
+        Some((client, Of::Sessions(key), endpoint))
+    }
 }
 
 /// The service port and the endpoint that the name of a set is about.
@@ -91,24 +120,25 @@ fn parse(name: &str, family: IpFamily) -> Option<(&str, SocketAddr)> {
     Some((service, SocketAddr::new(ip, port.parse().ok()?)))
 }
 
-/// The sessions that can go on: those of service ports that still have the endpoint.
+/// The sessions that can continue: those of service ports that still have the endpoint.
 /// Of two for the same client the one that lasts longer counts.
 pub(crate) fn carry_over(old: &[OldSession], state: &State) -> Vec<Session> {
     let plans: FxHashMap<String, _> =
         state.plans().map(|(name, plan)| (old_name(name), plan)).collect();
-    let mut sessions: FxHashMap<(Key, Endpoints), Session> = FxHashMap::default();
+    let owners = state.session_owners();
+    let mut sessions: FxHashMap<(Key, TrafficPolicy), Session> = FxHashMap::default();
     for session in old {
         let plan = match &session.service {
             Of::Name(name) => plans.get(name).copied(),
-            Of::Frontend(frontend) => state.session_owner(frontend),
+            Of::Sessions(key) => owners.get(key).copied(),
         };
         let Some((plan, affinity)) = plan.and_then(|plan| Some((plan, plan.affinity()?))) else {
             continue;
         };
         let timeout = u64::from(affinity.timeout) * 1000;
-        let key = Key::new().ip(session.client).then(affinity.sessions.frontend().key());
+        let key = Key::new().ip(session.client).then(affinity.sessions.key());
         let expiration = session.expiration.min(timeout);
-        for list in Endpoints::ALL {
+        for list in TrafficPolicy::ALL {
             if !plan.has_endpoint(list, session.endpoint) {
                 continue;
             }

@@ -1,13 +1,13 @@
 //! How many connections each service has had: what the kernel counts at the frontends.
 
-use kube_proxy_core::{IpFamily, ServicePortName, Traffic};
+use kube_proxy_core::{Frontend, IpFamily, ServicePortName, Traffic};
 use kube_proxy_netlink::Error;
 use kube_proxy_netlink::nf_tables::{Count, NfTables};
 use rustc_hash::FxHashMap;
 
-use crate::chain::KeyKind;
 use crate::difference::Difference;
-use crate::element::{Frontend, Key, SetId};
+use crate::element::SetId;
+use crate::key::{Key, KeyKind, Keyed as _};
 use crate::layout::{TABLE, set_name};
 use crate::state::State;
 
@@ -51,7 +51,12 @@ impl Totals {
         Ok(self.list(state))
     }
 
-    /// Notes that frontends were written: those without a counter to go on from started at zero.
+    /// Notes that all frontends were written, and start at zero.
+    pub(crate) fn all_written(&mut self) {
+        self.shown.clear();
+    }
+
+    /// Notes that frontends were written: those without a counter to continue from started at zero.
     pub(crate) fn written(&mut self, difference: &Difference, counters: &Counters) {
         for (_, set) in counting() {
             for item in difference.added.of(set) {
@@ -64,13 +69,14 @@ impl Totals {
     }
 
     fn add_up(&mut self, shown: FxHashMap<(SetId, Key), u64>, family: IpFamily, state: &State) {
+        let owners = state.owners();
         for (kind, set) in counting() {
             for (frontend, count) in shown.iter().filter(|((of, _), _)| *of == set) {
                 let owner = Frontend::read(kind, frontend.1.as_bytes(), family)
-                    .and_then(|frontend| state.owner(&frontend));
-                let Some(name) = owner else { continue };
+                    .and_then(|frontend| owners.get(&frontend));
+                let Some(&name) = owner else { continue };
                 let before = self.shown.get(frontend).copied().unwrap_or_default();
-                // One that fell started anew.
+                // One that fell started again.
                 let rise = count.checked_sub(before).unwrap_or(*count);
                 if let Some(total) = self.connections.get_mut(name) {
                     *total += rise;
@@ -98,7 +104,7 @@ impl Totals {
     }
 }
 
-/// What the counters show of frontends that are written anew for the same service port, such as for another number of endpoints.
+/// What the counters show of frontends that are written again for the same service port, such as for another number of endpoints.
 /// What comes in between reading and writing is not counted.
 pub(crate) fn carried_over(
     netlink: &mut NfTables,
@@ -126,7 +132,7 @@ pub(crate) fn carried_over(
             },
         );
         match result {
-            // Somebody deleted one: the transaction will tell.
+            // Another program deleted one: the transaction will show it.
             Err(error) if error.is_not_found() => {}
             result => result?,
         }

@@ -5,38 +5,12 @@ use kube_proxy_netlink::nf_tables::NfTables;
 
 use crate::Config;
 use crate::chain::Chain;
-use crate::difference::Difference;
+use crate::counts::Counts;
 use crate::element::SetId;
 use crate::existing::{is_ours, read_chains};
 use crate::layout::{CHAINS, TABLE, set_name, static_chain};
 use crate::rules::Rules;
 use crate::state::State;
-
-/// How many elements each set has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts([usize; SetId::ALL.len()]);
-
-impl Counts {
-    /// One more.
-    pub(crate) fn add(&mut self, set: SetId) {
-        self.0[set as usize] += 1;
-    }
-
-    /// After some changes.
-    pub(crate) fn change(&mut self, difference: &Difference) {
-        for (set, items) in difference.added.iter() {
-            self.0[set as usize] += items.len();
-        }
-        for (set, items) in difference.deleted.iter() {
-            self.0[set as usize] = self.0[set as usize].saturating_sub(items.len());
-        }
-    }
-
-    /// All of them.
-    pub(crate) fn elements(&self) -> usize {
-        self.0.iter().sum()
-    }
-}
 
 /// What must be in the table.
 pub(crate) struct Expected<'a> {
@@ -70,7 +44,7 @@ impl Expected<'_> {
 
     fn rules_are_there(&self, netlink: &mut NfTables) -> Result<bool, Error> {
         let rules = Rules::new(self.config);
-        let mut missing: usize = CHAINS.iter().map(|c| rules.of_static(c.name).len()).sum();
+        let mut missing: usize = CHAINS.iter().map(|c| rules.of_static(c.id).len()).sum();
         missing += self.state.chains().iter().map(|c| rules.of(*c).len()).sum::<usize>();
         for rule in netlink.rules(TABLE)? {
             let own = static_chain(&rule.chain).is_some()
@@ -83,14 +57,14 @@ impl Expected<'_> {
         Ok(missing == 0)
     }
 
-    /// Where the kernel tells sizes. Those of plain intervals it counts in ways of its own.
+    /// Where the kernel reports sizes. Those of plain intervals it counts in ways of its own.
     fn sizes_are_right(&self, netlink: &mut NfTables) -> Result<bool, Error> {
-        let unknown = [SetId::ServiceCidrs, SetId::NodeportIps];
+        let known = |id: &&SetId| !id.is_plain_intervals() && !id.holds_sessions();
         let sets = netlink.sets(TABLE)?;
-        Ok(SetId::ALL.iter().filter(|id| !unknown.contains(id) && !id.holds_sessions()).all(|id| {
+        Ok(SetId::ALL.iter().filter(known).all(|id| {
             let set = sets.iter().find(|set| set.name == set_name(*id));
             set.is_some_and(|set| {
-                let expected = self.counts.0[*id as usize];
+                let expected = self.counts.of(*id);
                 set.count.map_or(!self.sure, |count| usize::try_from(count) == Ok(expected))
             })
         }))

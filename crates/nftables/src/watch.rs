@@ -1,12 +1,11 @@
-//! Hears of what others do to the table, at once, and says nothing about all else.
+//! Watches the table for changes by others, and ignores all other changes of the ruleset.
 //!
-//! A thread waits for the kernel's notices and asks for a look when one is about the table and not from our own socket.
-//! Who looks takes the notices too: what happened before a look is known to it, whether the thread has run or not.
+//! A thread waits for the kernel's notices and requests a check when one is about the table and not from our own socket.
+//! A check reads the notices too, so that it knows of every earlier change, whether the thread has run or not.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, Weak};
 
-use kube_proxy_core::{IpFamily, Waker};
+use kube_proxy_core::{CheckWaker, IpFamily};
 use kube_proxy_netlink::nf_tables::{Monitor, Notice};
 use kube_proxy_netlink::wait::StopHandle;
 use kube_proxy_netlink::{Error, Family};
@@ -15,121 +14,129 @@ use crate::element::SetId;
 use crate::layout::{TABLE, set_name};
 use crate::listen::{self, Listener, lock};
 
-/// What is known of the table since the last look.
+/// What the kernel notified since the last check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Heard {
-    /// Nobody else touched it.
-    Nothing,
-    /// Notices are missing: somebody may have.
-    NotAll,
-    /// Somebody did.
-    Damage,
+pub(crate) enum Notification {
+    /// No change by others.
+    None,
+    /// Notices were lost: a change by others is possible.
+    Lost,
+    /// A change by others.
+    Changed,
 }
 
 /// The watch over the table of one family. It ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watch {
     shared: Arc<Mutex<Shared>>,
-    net: u64,
+    group: WatchGroup,
     _stop: StopHandle,
+}
+
+/// The watches of all backends in one network namespace.
+///
+/// The kernel sends each element of a transaction to every listener, of whichever family, which takes it ten times as long as the
+/// transaction itself. So while one backend of a group writes a large transaction, no watch of the group listens.
+#[derive(Clone, Debug, Default)]
+pub struct WatchGroup(Arc<Mutex<Vec<Weak<Mutex<Shared>>>>>);
+
+impl WatchGroup {
+    fn add(&self, watch: &Arc<Mutex<Shared>>) {
+        lock(&self.0).push(Arc::downgrade(watch));
+    }
+
+    fn members(&self) -> Vec<Arc<Mutex<Shared>>> {
+        let mut members = lock(&self.0);
+        members.retain(|watch| watch.strong_count() > 0);
+        members.iter().filter_map(Weak::upgrade).collect()
+    }
 }
 
 #[derive(Debug)]
 struct Shared {
     monitor: Monitor,
-    ear: Ear,
-    waker: Waker,
-    /// The look that was asked for has not come yet.
-    asked: bool,
-    /// How many ask for quiet.
+    filter: NotificationFilter,
+    waker: CheckWaker,
+    /// A check was requested and has not come yet.
+    requested: bool,
+    /// Number of guards that pause the watch.
     pauses: usize,
 }
 
-/// What was heard so far.
+/// Reduces notices to one notification.
 #[derive(Debug)]
-struct Ear {
-    own: Own,
-    heard: Heard,
-    /// The kernel no longer tells anything.
+struct NotificationFilter {
+    own: SelfPort,
+    seen: Notification,
+    /// The kernel sends nothing any more.
     broken: bool,
 }
 
-/// What concerns us, and what we do ourselves.
+/// The family, and the netlink port from which our own changes come.
 #[derive(Clone, Copy, Debug)]
-struct Own {
+struct SelfPort {
     family: u8,
     port: u32,
 }
 
 impl Watch {
-    /// Watches in the network namespace of this thread; `port` is the number of the socket from which our own changes come.
-    pub(crate) fn start(family: IpFamily, port: u32, waker: Waker) -> Result<Self, Error> {
+    /// Watches in the network namespace of this thread; our own changes come from the netlink port `port`.
+    pub(crate) fn start(
+        family: IpFamily,
+        port: u32,
+        waker: CheckWaker,
+        group: &WatchGroup,
+    ) -> Result<Self, Error> {
         let (monitor, waiter, stop) = Monitor::open()?;
         let number = match family {
             IpFamily::V4 => Family::V4.number(),
             IpFamily::V6 => Family::V6.number(),
         };
-        let ear = Ear::new(Own { family: number, port });
-        let shared = Arc::new(Mutex::new(Shared { monitor, ear, waker, asked: false, pauses: 0 }));
-        let net = network_namespace();
-        lock(&WATCHES).push((net, Arc::downgrade(&shared)));
+        let filter = NotificationFilter::new(SelfPort { family: number, port });
+        let shared = Shared { monitor, filter, waker, requested: false, pauses: 0 };
+        let shared = Arc::new(Mutex::new(shared));
+        group.add(&shared);
         listen::start(format!("watch-{family}"), waiter, Arc::clone(&shared))?;
-        Ok(Self { shared, net, _stop: stop })
+        Ok(Self { shared, group: group.clone(), _stop: stop })
     }
 
-    /// What was heard since the last time; `None` if the kernel no longer tells.
-    pub(crate) fn take(&self) -> Option<Heard> {
+    /// The notification since the last call; `None` if the kernel sends nothing any more.
+    pub(crate) fn take(&self) -> Option<Notification> {
         let mut shared = lock(&self.shared);
         shared.read();
-        shared.asked = false;
-        let heard = std::mem::replace(&mut shared.ear.heard, Heard::Nothing);
-        (!shared.ear.broken).then_some(heard)
+        shared.requested = false;
+        let seen = std::mem::replace(&mut shared.filter.seen, Notification::None);
+        (!shared.filter.broken).then_some(seen)
     }
 
-    /// Nobody of this process listens until [`Quiet::end`], so that the kernel need not tell each element of a large transaction:
-    /// that takes it ten times as long as the transaction itself.
-    pub(crate) fn pause(&self) -> Quiet {
-        let all = all_of(self.net);
-        for shared in &all {
+    /// Pauses all watches of the group until [`PauseGuard::end`].
+    pub(crate) fn pause(&self) -> PauseGuard {
+        let paused = self.group.members();
+        for shared in &paused {
             lock(shared).pause();
         }
-        Quiet { all }
+        PauseGuard { paused }
     }
 }
 
-/// While it is there, nobody of this process listens.
+/// Watches that do not listen.
 #[derive(Debug)]
-pub(crate) struct Quiet {
-    all: Vec<Arc<Mutex<Shared>>>,
+pub(crate) struct PauseGuard {
+    paused: Vec<Arc<Mutex<Shared>>>,
 }
 
-impl Quiet {
-    /// Listens again, and asks for looks unless the ruleset is still as it was left.
-    pub(crate) fn end(self, still_as_left: impl FnOnce() -> bool) {
-        for shared in &self.all {
+impl PauseGuard {
+    /// Listens again, and requests checks unless the ruleset is unchanged but for our own transaction.
+    pub(crate) fn end(self, unchanged: impl FnOnce() -> bool) {
+        for shared in &self.paused {
             lock(shared).resume();
         }
-        if !still_as_left() {
-            for shared in &self.all {
-                lock(shared).miss();
+        if !unchanged() {
+            for shared in &self.paused {
+                lock(shared).lose();
             }
         }
     }
-}
-
-/// The watches of this process with the network namespaces that they are in: those of both families, as a rule.
-static WATCHES: Mutex<Vec<(u64, Weak<Mutex<Shared>>)>> = Mutex::new(Vec::new());
-
-fn all_of(net: u64) -> Vec<Arc<Mutex<Shared>>> {
-    let mut watches = lock(&WATCHES);
-    watches.retain(|(_, watch)| watch.strong_count() > 0);
-    let here = watches.iter().filter(|(its_net, _)| *its_net == net);
-    here.filter_map(|(_, watch)| watch.upgrade()).collect()
-}
-
-/// The number of this thread's network namespace.
-fn network_namespace() -> u64 {
-    std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |file| file.ino())
 }
 
 impl Shared {
@@ -138,7 +145,7 @@ impl Shared {
         if self.pauses == 1
             && let Err(error) = self.monitor.pause()
         {
-            tracing::debug!("listening on while a large transaction is written: {error}");
+            tracing::debug!(%error, "cannot pause the watch of the table for a large transaction");
         }
     }
 
@@ -147,72 +154,72 @@ impl Shared {
         if self.pauses == 0
             && let Err(error) = self.monitor.resume()
         {
-            self.ear.give_up(&error);
+            self.filter.give_up(&error);
         }
     }
 
-    fn miss(&mut self) {
-        self.ear.miss();
-        self.ask();
+    fn lose(&mut self) {
+        self.filter.lose();
+        self.request_check();
     }
 
-    /// Takes in what the kernel has told.
     fn read(&mut self) {
-        let Self { monitor, ear, .. } = self;
-        if !ear.broken {
-            let result = monitor.notices(|notice| ear.hear(&notice));
-            ear.end(result);
+        let Self { monitor, filter, .. } = self;
+        if !filter.broken {
+            let result = monitor.notices(|notice| filter.take(&notice));
+            filter.end(result);
         }
     }
 
-    fn ask(&mut self) {
-        if self.ear.heard > Heard::Nothing && !self.asked {
-            self.asked = true;
+    fn request_check(&mut self) {
+        if self.filter.seen > Notification::None && !self.requested {
+            self.requested = true;
             self.waker.wake();
         }
     }
 }
 
-impl Ear {
-    fn new(own: Own) -> Self {
-        Self { own, heard: Heard::Nothing, broken: false }
+impl NotificationFilter {
+    fn new(own: SelfPort) -> Self {
+        Self { own, seen: Notification::None, broken: false }
     }
 
-    fn hear(&mut self, notice: &Notice<'_>) {
+    fn take(&mut self, notice: &Notice<'_>) {
         if self.own.is_touched_by(notice) {
-            self.heard = Heard::Damage;
+            self.seen = Notification::Changed;
         }
     }
 
-    /// After all notices that there were.
+    /// `result` is how reading all pending notices ended.
     fn end(&mut self, result: Result<(), Error>) {
         match result {
             Ok(()) => {}
-            // The buffer overflowed; or a message made no sense, which comes to the same.
-            Err(Error::Lost { .. } | Error::Malformed { .. }) => self.miss(),
+            // A message that cannot be read is as good as lost.
+            Err(Error::Lost { .. } | Error::Malformed { .. }) => self.lose(),
             Err(error) => self.give_up(&error),
         }
     }
 
-    fn miss(&mut self) {
-        self.heard = self.heard.max(Heard::NotAll);
+    fn lose(&mut self) {
+        self.seen = self.seen.max(Notification::Lost);
     }
 
     fn give_up(&mut self, error: &Error) {
         self.broken = true;
         tracing::warn!(
-            "changes of the nftables ruleset by others are only noticed every sync period from now on: {error}"
+            %error,
+            "the watch of the table has ended; changes by others are found every sync period only"
         );
     }
 }
 
-impl Own {
-    /// Whether somebody else touched the table. Whoever ends a session early does no damage.
+impl SelfPort {
+    /// Whether this is a change of the table by others. Ending a client's session early does no damage.
     fn is_touched_by(self, notice: &Notice<'_>) -> bool {
         notice.table == TABLE
             && notice.family == self.family
             && notice.port != self.port
-            && !notice.elements_gone_from.is_some_and(is_of_sessions)
+            && !notice.elements_gone_from.as_deref().is_some_and(is_of_sessions)
     }
 }
 
@@ -221,14 +228,14 @@ fn is_of_sessions(set: &str) -> bool {
 }
 
 impl Listener for Shared {
-    fn hear(&mut self) -> bool {
+    fn receive(&mut self) -> bool {
         self.read();
-        self.ask();
-        !self.ear.broken
+        self.request_check();
+        !self.filter.broken
     }
 
     fn give_up(&mut self, error: &Error) {
-        self.ear.give_up(error);
+        self.filter.give_up(error);
     }
 }
 

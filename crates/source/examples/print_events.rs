@@ -32,7 +32,7 @@ async fn run(which: &str, path: PathBuf, node_name: &str) -> Result<(), Box<dyn 
             node_name: node_name.to_owned(),
             ..KubernetesOptions::default()
         };
-        KubernetesSource::new(options, problems).await?.run(sink).await;
+        KubernetesSource::new(options, problems)?.run(sink).await;
     }
     Ok(())
 }

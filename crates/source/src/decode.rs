@@ -1,17 +1,50 @@
 //! From the bytes of a response to events.
 //!
-//! A page of a list or a line of a watch is decoded in one pass into slim types.
-//! Only when that fails is it taken apart item by item, so that one wrongly typed object is named and the others count.
+//! Both encodings of the API end in the same slim types, and what is wrong with an object is reported alike: by kind, name and field,
+//! at the cost of no other object.
 
 use kube_proxy_core::{Event, Kind, ObjectName};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::context::Context;
-use crate::normalise::object_name;
 use crate::object::{self, Object};
 use crate::problem::{Findings, Problem, Subject};
-use crate::slim::{self, Int, List, Meta, Text};
+use crate::protobuf::Fault;
+use crate::slim::{self, Int, Meta, Text};
+
+mod json;
+mod protobuf;
+
+/// An encoding of the Kubernetes API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`
+    Json,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
+}
+
+/// What was received is no list, or no event of a watch.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DecodeError(Reason);
+
+#[derive(Debug, thiserror::Error)]
+enum Reason {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("protobuf: {0}")]
+    Protobuf(#[from] Fault),
+    #[error("a {found}, not a {expected}")]
+    Kind { found: String, expected: String },
+    #[error("an event without a type")]
+    NoType,
+}
+
+impl<E: Into<Reason>> From<E> for DecodeError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
 
 /// What became of one object.
 #[derive(Debug)]
@@ -27,20 +60,20 @@ pub struct Decoded {
 /// The head of a page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageHead {
-    /// Where a watch may go on.
+    /// Where a watch may continue.
     pub resource_version: String,
     /// The token for the next page; empty on the last one.
     pub continue_token: String,
 }
 
-/// A line of a watch.
+/// An event of a watch.
 #[derive(Debug)]
-pub enum WatchLine {
-    /// `ADDED` or `MODIFIED`: the object, and the version to go on from.
+pub enum WatchEvent {
+    /// `ADDED` or `MODIFIED`: the object, and the version to continue from.
     Applied(Decoded, String),
     /// `DELETED`, or no longer selected.
     Deleted(ObjectName, String),
-    /// `BOOKMARK`: nothing but a version to go on from.
+    /// `BOOKMARK`: nothing but a version to continue from.
     Bookmark {
         /// That version.
         resource_version: String,
@@ -69,186 +102,96 @@ pub struct Status {
 /// Decodes a page of a list, giving each object to `out`.
 ///
 /// # Errors
-/// The page is not JSON, or not a list: nothing was given to `out` then.
+/// The page is not a list of the kind: nothing was given to `out` then.
 pub fn page(
+    format: Format,
     kind: Kind,
     body: &[u8],
     context: &Context,
     out: &mut dyn FnMut(Decoded),
-) -> Result<PageHead, serde_json::Error> {
+) -> Result<PageHead, DecodeError> {
     match kind {
-        Kind::Service => typed_page::<slim::Service<'_>>(body, context, out),
-        Kind::EndpointSlice => typed_page::<slim::EndpointSlice<'_>>(body, context, out),
-        Kind::Node => typed_page::<slim::Node<'_>>(body, context, out),
-        Kind::ServiceCidr => typed_page::<slim::ServiceCidr<'_>>(body, context, out),
+        Kind::Service => typed_page::<slim::Service<'_>>(format, body, context, out),
+        Kind::EndpointSlice => typed_page::<slim::EndpointSlice<'_>>(format, body, context, out),
+        Kind::Node => typed_page::<slim::Node<'_>>(format, body, context, out),
+        Kind::ServiceCidr => typed_page::<slim::ServiceCidr<'_>>(format, body, context, out),
     }
-}
-
-/// Decodes one line of a watch.
-///
-/// # Errors
-/// The line is not JSON, or not a watch event.
-pub fn watch_line(
-    kind: Kind,
-    line: &[u8],
-    context: &Context,
-) -> Result<WatchLine, serde_json::Error> {
-    match kind {
-        Kind::Service => typed_line::<slim::Service<'_>>(line, context),
-        Kind::EndpointSlice => typed_line::<slim::EndpointSlice<'_>>(line, context),
-        Kind::Node => typed_line::<slim::Node<'_>>(line, context),
-        Kind::ServiceCidr => typed_line::<slim::ServiceCidr<'_>>(line, context),
-    }
-}
-
-/// Decodes the body of an error response, if it is a `Status`.
-pub fn status(body: &[u8]) -> Option<Status> {
-    let raw: RawStatus<'_> = serde_json::from_slice(body).ok()?;
-    Some(raw.into())
-}
-
-#[derive(Deserialize)]
-#[serde(bound(deserialize = "T: Deserialize<'de> + Default"))]
-struct Page<'a, T> {
-    #[serde(borrow)]
-    metadata: Option<ListMeta<'a>>,
-    #[serde(default)]
-    items: List<T>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListMeta<'a> {
-    #[serde(borrow)]
-    resource_version: Option<Text<'a>>,
-    #[serde(borrow, rename = "continue")]
-    continue_token: Option<Text<'a>>,
-}
-
-impl From<Option<ListMeta<'_>>> for PageHead {
-    fn from(meta: Option<ListMeta<'_>>) -> Self {
-        let meta = meta.unwrap_or_default();
-        Self {
-            resource_version: owned(meta.resource_version.as_ref()),
-            continue_token: owned(meta.continue_token.as_ref()),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(bound(deserialize = "T: Deserialize<'de>"))]
-struct Line<'a, T> {
-    #[serde(borrow, rename = "type")]
-    type_: Text<'a>,
-    object: T,
-}
-
-#[derive(Default, Deserialize)]
-struct RawStatus<'a> {
-    code: Option<Int>,
-    #[serde(borrow)]
-    reason: Option<Text<'a>>,
-    #[serde(borrow)]
-    message: Option<Text<'a>>,
-    details: Option<StatusDetails>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StatusDetails {
-    retry_after_seconds: Option<Int>,
-}
-
-impl From<RawStatus<'_>> for Status {
-    fn from(raw: RawStatus<'_>) -> Self {
-        let code = raw.code.unwrap_or_default().0;
-        let seconds = raw.details.and_then(|d| d.retry_after_seconds);
-        Self {
-            code: u16::try_from(code).unwrap_or_default(),
-            reason: owned(raw.reason.as_ref()),
-            message: owned(raw.message.as_ref()),
-            retry_after: seconds.and_then(|s| u64::try_from(s.0).ok()),
-        }
-    }
-}
-
-/// Just enough of an object to name it.
-#[derive(Default, Deserialize)]
-struct Nameplate<'a> {
-    #[serde(borrow)]
-    metadata: Option<NameplateMeta<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct NameplateMeta<'a> {
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    namespace: Option<Text<'a>>,
-    #[serde(borrow)]
-    resource_version: Option<Text<'a>>,
 }
 
 fn typed_page<'a, T: Object<'a>>(
+    format: Format,
     body: &'a [u8],
     context: &Context,
     out: &mut dyn FnMut(Decoded),
-) -> Result<PageHead, serde_json::Error> {
-    if let Ok(page) = serde_json::from_slice::<Page<'_, T>>(body) {
-        for item in page.items.0 {
-            out(decoded(&item, context));
-        }
-        return Ok(page.metadata.into());
+) -> Result<PageHead, DecodeError> {
+    match format {
+        Format::Json => json::page::<T>(body, context, out),
+        Format::Protobuf => protobuf::page::<T>(body, context, out),
     }
-    let page: Page<'_, Option<&RawValue>> = serde_json::from_slice(body)?;
-    for raw in page.items.0.into_iter().flatten() {
-        out(raw_object::<T>(raw, context).0);
-    }
-    Ok(page.metadata.into())
 }
 
-fn typed_line<'a, T: Object<'a>>(
-    line: &'a [u8],
+/// Decodes one event of a watch: a line of JSON, or the content of a frame of protobuf.
+///
+/// # Errors
+/// It is no event of a watch.
+pub fn watch_event(
+    format: Format,
+    kind: Kind,
+    bytes: &[u8],
     context: &Context,
-) -> Result<WatchLine, serde_json::Error> {
-    match serde_json::from_slice::<Line<'_, T>>(line) {
-        Ok(Line { type_, object }) if &*type_ != "ERROR" => {
-            let version = version(object.meta());
-            let name = || object.name(context);
-            Ok(match &*type_ {
-                "ADDED" | "MODIFIED" => WatchLine::Applied(decoded(&object, context), version),
-                "DELETED" => WatchLine::Deleted(name(), version),
-                "BOOKMARK" => bookmark(object.meta(), version),
-                other => WatchLine::Unknown(other.to_owned()),
-            })
-        }
-        _ => raw_line::<T>(line, context),
+) -> Result<WatchEvent, DecodeError> {
+    match kind {
+        Kind::Service => typed_event::<slim::Service<'_>>(format, bytes, context),
+        Kind::EndpointSlice => typed_event::<slim::EndpointSlice<'_>>(format, bytes, context),
+        Kind::Node => typed_event::<slim::Node<'_>>(format, bytes, context),
+        Kind::ServiceCidr => typed_event::<slim::ServiceCidr<'_>>(format, bytes, context),
     }
 }
 
-/// The slow way: the object could not be decoded, or is a `Status`.
-fn raw_line<'a, T: Object<'a>>(
-    line: &'a [u8],
+fn typed_event<'a, T: Object<'a>>(
+    format: Format,
+    bytes: &'a [u8],
     context: &Context,
-) -> Result<WatchLine, serde_json::Error> {
-    let Line { type_, object }: Line<'_, &RawValue> = serde_json::from_slice(line)?;
-    if &*type_ == "ERROR" {
-        let status: RawStatus<'_> = serde_json::from_str(object.get()).unwrap_or_default();
-        return Ok(WatchLine::Error(status.into()));
+) -> Result<WatchEvent, DecodeError> {
+    match format {
+        Format::Json => json::line::<T>(bytes, context),
+        Format::Protobuf => protobuf::event::<T>(bytes, context),
     }
-    let (decoded, version) = raw_object::<T>(object, context);
-    Ok(match &*type_ {
-        "DELETED" => WatchLine::Deleted(decoded.name, version),
-        "ADDED" | "MODIFIED" => WatchLine::Applied(decoded, version),
-        other => WatchLine::Unknown(other.to_owned()),
-    })
 }
 
-fn bookmark(meta: Option<&Meta<'_>>, resource_version: String) -> WatchLine {
+/// Decodes the body of an error response, if it is a `Status`; the body itself says in which encoding.
+pub fn status(body: &[u8]) -> Option<Status> {
+    protobuf::status(body).or_else(|| json::status(body))
+}
+
+impl Status {
+    fn new(
+        code: Option<Int>,
+        reason: Option<&Text<'_>>,
+        message: Option<&Text<'_>>,
+        retry_after: Option<Int>,
+    ) -> Self {
+        Self {
+            code: u16::try_from(code.unwrap_or_default().0).unwrap_or_default(),
+            reason: owned(reason),
+            message: owned(message),
+            retry_after: retry_after.and_then(|seconds| u64::try_from(seconds.0).ok()),
+        }
+    }
+}
+
+/// A list of something else would look like an empty list of this, and take everything away.
+fn check_kind(kind: Kind, list: &str) -> Result<(), DecodeError> {
+    if list.is_empty() || list == format!("{kind}List") {
+        return Ok(());
+    }
+    Err(Reason::Kind { found: list.to_owned(), expected: format!("{kind}List") }.into())
+}
+
+fn bookmark(meta: Option<&Meta<'_>>, resource_version: String) -> WatchEvent {
     let annotations = meta.and_then(|m| m.annotations.as_ref());
     let end = annotations.and_then(|a| a.initial_events_end.as_deref());
-    WatchLine::Bookmark { resource_version, initial_events_end: end == Some("true") }
+    WatchEvent::Bookmark { resource_version, initial_events_end: end == Some("true") }
 }
 
 /// Normalises an object that was decoded.
@@ -259,39 +202,10 @@ fn decoded<'a, T: Object<'a>>(object: &T, context: &Context) -> Decoded {
     Decoded { name, event, problems }
 }
 
-/// Decodes one object on its own, or says what is wrong with it; also its resource version.
-fn raw_object<'a, T: Object<'a>>(raw: &'a RawValue, context: &Context) -> (Decoded, String) {
-    let mut json = serde_json::Deserializer::from_str(raw.get());
-    match serde_path_to_error::deserialize::<_, T>(&mut json) {
-        Ok(object) => {
-            let version = version(object.meta());
-            (decoded(&object, context), version)
-        }
-        Err(error) => {
-            let plate: Nameplate<'_> = serde_json::from_str(raw.get()).unwrap_or_default();
-            let meta = plate.metadata.unwrap_or_default();
-            let version = owned(meta.resource_version.as_ref());
-            let meta = Meta { name: meta.name, namespace: meta.namespace, ..Meta::default() };
-            let name = object_name(Some(&meta), context);
-            let problems = undecodable(T::KIND, &name, &error);
-            let event = Event::Kept(T::KIND, name.clone());
-            let decoded = Decoded { name, event, problems };
-            (decoded, version)
-        }
-    }
-}
-
-/// The problem of an object with a wrongly typed field.
-fn undecodable(
-    kind: Kind,
-    name: &ObjectName,
-    error: &serde_path_to_error::Error<serde_json::Error>,
-) -> Vec<Problem> {
+/// The problem of an object that cannot be decoded because of one field, or as a whole.
+fn undecodable(kind: Kind, name: &ObjectName, field: &str, reason: &str) -> Vec<Problem> {
     let mut findings = Findings::new(Subject::object(kind, name.clone()));
-    let path = error.path().to_string();
-    let path = if path == "." { "" } else { &path };
-    let reason = without_position(&error.inner().to_string());
-    findings.add(path, "", format_args!("{reason}; what it said before stays in use"));
+    findings.add(field, "", format_args!("{reason}; what it said before stays in use"));
     findings.into_problems()
 }
 

@@ -7,7 +7,7 @@
 //!            ▼                                                                  │
 //!   list ──▶ streaming list (KEP-3157) ── end of initial events ──▶ watch ──────┤
 //!            └─ refused ─▶ pages of 500 ─── last page ────────────▶   ▲         │
-//!                                                                     └ dropped, stalled: go on from the last version
+//!                                                                     └ dropped, stalled: continue from the last version
 //! ```
 //!
 //! Errors are retried with a growing, jittered delay, as the server asks for if it does. Meanwhile no events come, so traffic keeps its
@@ -21,18 +21,26 @@ use crate::Sink;
 use crate::context::Context;
 use crate::problems::Problems;
 
+mod accept;
 mod api;
 mod backoff;
+mod body;
+mod client;
 mod config;
+mod events;
+mod failure;
 mod lines;
 mod observe;
 mod outage;
 mod post;
 mod rate;
+mod retry_after;
 mod status;
 mod watcher;
 
+use accept::Accept;
 use api::Api;
+use client::Transport;
 pub use config::{ConfigError, KubernetesOptions, Timing};
 pub use observe::{Answered, Observer};
 pub use post::{PostError, Poster};
@@ -62,17 +70,18 @@ struct Shared {
 impl KubernetesSource {
     /// Reads the configuration and prepares the client. Nothing is sent yet, so the server need not be there.
     ///
-    /// Has to be awaited on a tokio runtime with I/O and time, the one that [`run`](Self::run) will be awaited on too.
+    /// A runtime of tokio with I/O and time has to be entered, the one that [`run`](Self::run) will be awaited on too.
     ///
     /// # Errors
     /// The kubeconfig cannot be read or makes no sense, or there is none and the process does not run in a cluster.
-    pub async fn new(options: KubernetesOptions, problems: Problems) -> Result<Self, ConfigError> {
-        let config = config::load(&options).await?;
-        let server = config.cluster_url.to_string();
-        let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
-        let client = config::client(config)?;
+    pub fn new(options: KubernetesOptions, problems: Problems) -> Result<Self, ConfigError> {
+        let settings = config::load(&options)?;
+        let server = settings.server.to_string();
+        let transport = Transport::new(settings, options.timing.connect);
+        let transport = Arc::new(transport.map_err(ConfigError::Client)?);
+        let accept = Accept::new(&options.content_type, &options.accept_content_types);
         let shared = Shared {
-            api: Api::new(client, host, options.timing.response, options.observer),
+            api: Api::new(transport, accept, options.timing.response, options.observer),
             node_name: options.node_name,
             timing: options.timing,
             rate: RateLimit::new(options.qps, options.burst),
@@ -89,7 +98,7 @@ impl KubernetesSource {
         Poster::new(self.shared.clone(), qps, burst)
     }
 
-    /// When the server was last heard of.
+    /// When the server last answered.
     pub fn status(&self) -> ApiStatus {
         self.shared.status.clone()
     }
@@ -97,11 +106,14 @@ impl KubernetesSource {
     /// Lists and watches until the future is dropped; it never ends by itself.
     pub async fn run(self, sink: Sink) {
         let Self { shared } = self;
+        // Nodes that start at once, after a power cut or with a new version, do not ask at once.
+        tokio::time::sleep(shared.timing.start.mul_f64(backoff::random())).await;
         let watcher = |kind| Watcher::new(shared.clone(), kind, sink.clone()).run();
         let services = watcher(Kind::Service);
         let slices = watcher(Kind::EndpointSlice);
         let node = watcher(Kind::Node);
         let cidrs = watcher(Kind::ServiceCidr);
-        futures::future::join4(services, slices, node, cidrs).await;
+        let files = shared.api.transport().follow_files(shared.timing.credentials);
+        futures::future::join5(services, slices, node, cidrs, files).await;
     }
 }

@@ -23,9 +23,10 @@ pub mod normalise;
 mod object;
 pub mod problem;
 pub mod problems;
+mod protobuf;
 pub mod slim;
 
-pub use context::{Context, Trust};
+pub use context::Context;
 pub use kubernetes::{KubernetesOptions, KubernetesSource};
 pub use manifests::ManifestSource;
 pub use names::Names;

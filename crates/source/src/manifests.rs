@@ -1,15 +1,15 @@
 //! Manifest files as a source: Services, EndpointSlices, Nodes and ServiceCIDRs without a cluster.
 //!
 //! A file or a directory of YAML and JSON is read, and read again whenever it changes. As long as a document of a file cannot be read,
-//! the objects that the file had before stay, except those that its other documents define anew.
+//! the objects that the file had before stay, except those that its other documents define again.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kube_proxy_core::Event;
+use kube_proxy_core::{Event, Trust};
 
 use crate::Sink;
-use crate::context::{Context, Trust};
+use crate::context::Context;
 use crate::problem::Problem;
 use crate::problems::Problems;
 
@@ -19,6 +19,7 @@ mod fill;
 mod follow;
 mod place;
 mod state;
+mod yaml;
 
 use follow::Changes;
 use state::State;
@@ -107,9 +108,12 @@ impl ManifestSource {
                 let outcome = state.reload();
                 (state, outcome)
             });
-            let Ok((read, outcome)) = reading.await else {
-                tracing::error!("reading manifests failed; changes are no longer followed");
-                return std::future::pending().await;
+            let (read, outcome) = match reading.await {
+                Ok(read) => read,
+                // To continue with half of what is needed helps no client.
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // The runtime ends.
+                Err(_) => return std::future::pending().await,
             };
             state = read;
             if let Some(outcome) = outcome {

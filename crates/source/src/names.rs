@@ -8,7 +8,7 @@ const MIN_LIMIT: usize = 1024;
 
 /// Hands out shared strings, so that namespaces, service names, port names and zones exist once in memory.
 ///
-/// Strings that nobody uses any more are dropped when the number of strings has doubled, so it stays in proportion to what is in use.
+/// Strings that nothing uses any more are dropped when the number of strings has doubled, so it stays in proportion to what is in use.
 /// Cloning gives another handle to the same strings.
 #[derive(Clone, Debug, Default)]
 pub struct Names {

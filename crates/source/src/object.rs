@@ -8,10 +8,11 @@ use serde::Deserialize;
 use crate::context::Context;
 use crate::normalise::{self, object_name};
 use crate::problem::Problem;
+use crate::protobuf::Message;
 use crate::slim::{self, Meta};
 
 /// A slim object of one of the four kinds.
-pub(crate) trait Object<'a>: Deserialize<'a> + Default {
+pub(crate) trait Object<'a>: Deserialize<'a> + Message<'a> {
     /// Its kind.
     const KIND: Kind;
 

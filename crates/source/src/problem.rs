@@ -1,13 +1,19 @@
 //! What is wrong with an object, said so that its owner can find it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use k8s_openapi::Resource;
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube_proxy_core::{Kind, ObjectName};
 
 /// Longest value that is repeated in a problem, in characters.
 const MAX_VALUE: usize = 80;
+/// Of a name, a path or a reason that is longer than twice this, only this many characters at both ends are written.
+const MAX_END: usize = 320;
 /// Most problems that are kept of one object.
 const MAX_PER_OBJECT: usize = 16;
 
@@ -48,10 +54,10 @@ impl Subject {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Object { kind, name } => write!(f, "{kind} {name}"),
-            Self::Document { file, document: 0 } => write!(f, "{}", file.display()),
+            Self::Object { kind, name } => write!(f, "{kind} {}", Line::of(name)),
+            Self::Document { file, document: 0 } => write!(f, "{}", Line::of(file.display())),
             Self::Document { file, document } => {
-                write!(f, "{}, document {document}", file.display())
+                write!(f, "{}, document {document}", Line::of(file.display()))
             }
         }
     }
@@ -60,10 +66,10 @@ impl fmt::Display for Subject {
 /// The name of a kind as a constant.
 pub(crate) fn kind_text(kind: Kind) -> &'static str {
     match kind {
-        Kind::Service => "Service",
-        Kind::EndpointSlice => "EndpointSlice",
-        Kind::Node => "Node",
-        Kind::ServiceCidr => "ServiceCIDR",
+        Kind::Service => Service::KIND,
+        Kind::EndpointSlice => EndpointSlice::KIND,
+        Kind::Node => Node::KIND,
+        Kind::ServiceCidr => ServiceCIDR::KIND,
     }
 }
 
@@ -87,16 +93,43 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.subject)?;
         if !self.field.is_empty() {
-            write!(f, ": {}", self.field)?;
+            write!(f, ": {}", Line::of(&self.field))?;
         }
         if !self.value.is_empty() {
             write!(f, ": {:?}", self.value)?;
         }
-        write!(f, ": {}", self.reason)?;
+        write!(f, ": {}", Line::of(&self.reason))?;
         match &self.place {
-            Some(place) => write!(f, " ({place})"),
+            Some(place) => write!(f, " ({})", Line::of(place)),
             None => Ok(()),
         }
+    }
+}
+
+/// What others named, as part of one line of bounded length: control characters escaped, the middle of what is too long left out.
+struct Line(String);
+
+impl Line {
+    fn of(text: impl fmt::Display) -> Self {
+        Self(text.to_string())
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = self.0.chars().count();
+        let left_out = MAX_END..length.saturating_sub(MAX_END);
+        for (i, c) in self.0.chars().enumerate() {
+            if i == left_out.start && !left_out.is_empty() {
+                f.write_str("...")?;
+            }
+            match c {
+                _ if left_out.contains(&i) => {}
+                c if c.is_control() => write!(f, "{}", c.escape_debug())?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
     }
 }
 

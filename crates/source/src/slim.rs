@@ -7,8 +7,10 @@
 
 use serde::Deserialize;
 
+mod keyed;
 mod scalar;
 
+pub use keyed::{Annotations, Labels};
 pub use scalar::{Int, List, Text};
 
 /// `metadata`, of all kinds.
@@ -28,40 +30,6 @@ pub struct Meta<'a> {
     pub labels: Option<Labels<'a>>,
     #[serde(borrow, default, deserialize_with = "scalar::object")]
     pub annotations: Option<Annotations<'a>>,
-}
-
-/// The labels that mean something to a proxy.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Labels<'a> {
-    /// The Service that an EndpointSlice belongs to.
-    #[serde(borrow, rename = "kubernetes.io/service-name")]
-    pub service_name: Option<Text<'a>>,
-    /// Somebody else proxies this Service.
-    #[serde(borrow, rename = "service.kubernetes.io/service-proxy-name")]
-    pub service_proxy_name: Option<Text<'a>>,
-    /// The Service of this EndpointSlice is headless.
-    #[serde(borrow, rename = "service.kubernetes.io/headless")]
-    pub headless: Option<Text<'a>>,
-    /// The zone of a Node.
-    #[serde(borrow, rename = "topology.kubernetes.io/zone")]
-    pub zone: Option<Text<'a>>,
-}
-
-/// The annotations that mean something to a proxy.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Annotations<'a> {
-    /// When the change happened that led to this version of an EndpointSlice.
-    #[serde(borrow, rename = "endpoints.kubernetes.io/last-change-trigger-time")]
-    pub last_change_trigger_time: Option<Text<'a>>,
-    /// On the bookmark that ends the initial events of a streaming list (KEP-3157).
-    #[serde(borrow, rename = "k8s.io/initial-events-end")]
-    pub initial_events_end: Option<Text<'a>>,
-    /// On a Service: the scheduler of its virtual servers. An extension of this program.
-    #[serde(borrow, rename = "kube-proxy.io/ipvs-scheduler")]
-    pub ipvs_scheduler: Option<Text<'a>>,
-    /// What the userspace mode begins connections to the endpoints of a Service with.
-    #[serde(borrow, rename = "kube-proxy.io/userspace-proxy-protocol")]
-    pub proxy_protocol: Option<Text<'a>>,
 }
 
 /// A Service.

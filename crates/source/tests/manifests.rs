@@ -14,9 +14,9 @@ use kube_proxy_source::{ManifestSource, Problems};
 use tempfile::TempDir;
 
 /// No test needs so long; it only ends those that would hang.
-const HANG: Duration = Duration::from_mins(1);
+const HANG: Duration = Duration::from_mins(5);
 
-/// A source that runs on a thread of its own, and a tracker that hears it.
+/// A source that runs on a thread of its own, and a tracker that receives its events.
 struct Running {
     events: mpsc::Receiver<Event>,
     tracker: Tracker,
@@ -49,10 +49,8 @@ impl Running {
             });
         });
         let options = TrackerOptions {
-            family: IpFamily::V4,
             node_name: "n1".into(),
-            node_ip: None,
-            allow_external_ips: true,
+            ..kube_proxy_core::testing::options(IpFamily::V4)
         };
         Self {
             events,
@@ -82,7 +80,7 @@ impl Running {
         }
     }
 
-    /// Waits until so many problems are known.
+    /// Waits until this many problems are known.
     #[track_caller]
     fn expect_problems(&self, count: usize) {
         let deadline = std::time::Instant::now() + HANG;
@@ -213,7 +211,7 @@ fn a_directory_that_is_replaced_as_a_whole() {
 #[test]
 fn without_notices_a_poll_finds_changes() {
     let (_dir, path) = temp();
-    // The file is behind a link whose further target nobody watches: two hops away.
+    // The file is behind a link whose further target nothing watches: two hops away.
     fs::create_dir(path.join("m")).unwrap();
     for name in ["one", "two"] {
         fs::create_dir_all(path.join("far").join(name)).unwrap();

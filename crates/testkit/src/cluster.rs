@@ -37,6 +37,7 @@
 mod client;
 mod node;
 pub mod plan;
+pub mod pod;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -46,8 +47,8 @@ use anyhow::{Context as _, ensure};
 
 pub use self::client::Client;
 pub use self::node::{Node, POD_BRIDGE};
+use self::pod::Pod;
 use crate::netns::Netns;
-use crate::pod::Pod;
 
 /// Sysctls of every namespace: addresses work at once, and routes stay as they were set.
 ///

@@ -7,6 +7,32 @@ use std::time::{Duration, Instant};
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How long the next try may take: little at first, then more, so that neither silence nor a busy machine costs much.
+///
+/// ```
+/// use kube_proxy_testkit::eventually::Patience;
+///
+/// let mut patience = Patience::default();
+/// assert!(patience.grow() < patience.grow());
+/// ```
+#[derive(Debug)]
+pub struct Patience(Duration);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(Duration::from_millis(200))
+    }
+}
+
+impl Patience {
+    /// The time for the next try; the one after it gets twice as much, up to ten seconds.
+    pub fn grow(&mut self) -> Duration {
+        let now = self.0;
+        self.0 = (now * 2).min(Duration::from_secs(10));
+        now
+    }
+}
+
 /// Tries until it works, and returns that result.
 ///
 /// `guard` only keeps a test from hanging; choose it generously, as passing costs no time.

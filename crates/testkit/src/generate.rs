@@ -99,7 +99,7 @@ struct Port {
 }
 
 impl Scale {
-    /// So many Services with so many endpoints each; everything else as by default.
+    /// This many Services with this many endpoints each; everything else as by default.
     pub fn new(services: usize, endpoints: usize) -> Self {
         Self { services, endpoints, ..Self::default() }
     }

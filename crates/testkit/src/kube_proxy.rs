@@ -1,16 +1,50 @@
 //! A running kube-proxy, ours or another one, in a node's namespace.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::env;
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use kube_proxy_core::IpFamily;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::netns::Netns;
+
+/// Names a kube-proxy binary to use instead of one that was built with the program that starts it.
+pub const VARIABLE: &str = "KUBE_PROXY_BIN";
+
+/// Path of the binary: the one [`VARIABLE`] names, or the one beside this program.
+///
+/// # Errors
+/// When there is no such file.
+pub fn binary() -> anyhow::Result<PathBuf> {
+    if let Some(path) = env::var_os(VARIABLE) {
+        let path = PathBuf::from(path);
+        ensure!(path.is_file(), "{VARIABLE}: there is no file {}", path.display());
+        return path.canonicalize().with_context(|| format!("{VARIABLE}: {}", path.display()));
+    }
+    let own = env::current_exe().context("cannot find the path of this program")?;
+    let path = own.with_file_name("kube-proxy");
+    ensure!(path.is_file(), "there is no {}: cargo build --package kube-proxy", path.display());
+    Ok(path)
+}
+
+/// Says when the last successful sync of a family was; absent before the first.
+const LAST_SYNC: &str = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
+
+/// Pause between two looks at the metrics.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Where the metrics are unless a flag says otherwise.
+pub const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10_249);
 
 /// A process in a namespace whose output is collected. Dropping it kills it.
 ///
@@ -34,21 +68,8 @@ use crate::netns::Netns;
 pub struct KubeProxy {
     child: Child,
     program: String,
-    output: Arc<Output>,
-}
-
-/// Lines of standard output and standard error together, in the order they were read.
-#[derive(Debug, Default)]
-struct Output {
-    state: Mutex<Lines>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Lines {
-    lines: Vec<String>,
-    /// How many of the two streams have ended.
-    ended: usize,
+    /// Standard output and standard error together, in the order they were written.
+    output: File,
 }
 
 impl KubeProxy {
@@ -60,18 +81,14 @@ impl KubeProxy {
     /// When it cannot be started.
     pub fn start(netns: &Netns, mut command: Command) -> anyhow::Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A file in memory: what was written can be read at once, which is not so behind a pipe with a thread that reads it.
+        let output = memfd_create("output", MFdFlags::MFD_CLOEXEC).context("cannot make a file")?;
+        let output = File::from(output);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
         // A child runs in the network namespace of the thread that starts it.
-        let mut child = netns
+        let child = netns
             .run(|| command.spawn())
             .with_context(|| format!("cannot start {program} in {}", netns.name()))?;
-        let output = Arc::new(Output::default());
-        if let Some(stdout) = child.stdout.take() {
-            output.collect(stdout);
-        }
-        if let Some(stderr) = child.stderr.take() {
-            output.collect(stderr);
-        }
         Ok(Self { child, program, output })
     }
 
@@ -80,9 +97,25 @@ impl KubeProxy {
         self.child.id()
     }
 
-    /// All lines written so far.
+    /// All lines that it has written until now, complete ones only.
     pub fn lines(&self) -> Vec<String> {
-        self.output.lock().lines.clone()
+        let mut bytes = Vec::new();
+        let mut part = vec![0; 1 << 16];
+        // At an offset of its own: the process writes at the one that it shares with the file.
+        while let Ok(length @ 1..) = self.output.read_at(&mut part, bytes.len() as u64) {
+            bytes.extend_from_slice(&part[..length]);
+        }
+        let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let text = String::from_utf8_lossy(&bytes[..complete]);
+        text.lines().map(|line| line.trim_end().to_owned()).collect()
+    }
+
+    /// Whether it has ended, also before anything waited for it.
+    fn has_ended(&self) -> bool {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        // An error: it was waited for.
+        !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
     }
 
     /// Waits for a line, also one written before, and returns the first that fits.
@@ -107,23 +140,56 @@ impl KubeProxy {
     ) -> anyhow::Result<(usize, String)> {
         let deadline = Instant::now() + guard;
         let mut seen = skip;
-        let mut state = self.output.lock();
         loop {
-            while let Some(line) = state.lines.get(seen) {
+            // In this order: what it wrote before its end counts.
+            let has_ended = self.has_ended();
+            let lines = self.lines();
+            while let Some(line) = lines.get(seen) {
                 seen += 1;
                 if fits(line) {
                     return Ok((seen, line.clone()));
                 }
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.ended == 2 {
-                let why = if state.ended == 2 { "ended" } else { "went on" };
-                let last = state.lines[state.lines.len().saturating_sub(20)..].join("\n");
-                bail!("{} {why} without the line waited for; it wrote:\n{last}", self.program);
+            if has_ended || Instant::now() >= deadline {
+                bail!("{}", self.gave_up("the line waited for", has_ended, &lines));
             }
-            let waited = self.output.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            thread::sleep(PAUSE);
         }
+    }
+
+    /// Waits until its metrics, at this address of its namespace, say that these families have been synced.
+    ///
+    /// # Errors
+    /// When it has ended, with its last lines, or when the guard has passed.
+    pub fn wait_until_synced(
+        &self,
+        netns: &Netns,
+        metrics: SocketAddr,
+        families: &[IpFamily],
+        guard: Duration,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + guard;
+        loop {
+            let metrics = netns.probe().http_get(metrics, "/metrics").map(|answer| answer.body);
+            let has_synced = |family: &IpFamily| {
+                let sample = format!("{LAST_SYNC}{{ip_family=\"{family}\"}}");
+                metrics.as_ref().is_ok_and(|text| text.contains(&sample))
+            };
+            if families.iter().all(has_synced) {
+                return Ok(());
+            }
+            let has_ended = self.has_ended();
+            if has_ended || Instant::now() > deadline {
+                bail!("{}", self.gave_up("a first sync", has_ended, &self.lines()));
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn gave_up(&self, missing: &str, has_ended: bool, lines: &[String]) -> String {
+        let how = if has_ended { "ended" } else { "still runs" };
+        let last = lines[lines.len().saturating_sub(20)..].join("\n");
+        format!("{} {how} without {missing}; it wrote:\n{last}", self.program)
     }
 
     /// Sends SIGTERM.
@@ -152,32 +218,21 @@ impl KubeProxy {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for the end and for all output to be collected.
+    /// Waits for the end.
     ///
     /// # Errors
-    /// When the guard has passed; the process then goes on.
+    /// When the guard has passed; the process then still runs.
     pub fn wait(&mut self, guard: Duration) -> anyhow::Result<ExitStatus> {
         let deadline = Instant::now() + guard;
-        let status = loop {
-            let status = self.child.try_wait().context("cannot wait for the process")?;
-            if let Some(status) = status {
-                break status;
+        loop {
+            if let Some(status) = self.child.try_wait().context("cannot wait for the process")? {
+                return Ok(status);
             }
             if Instant::now() >= deadline {
                 bail!("{} has not ended within {guard:?}", self.program);
             }
             thread::sleep(Duration::from_millis(5));
-        };
-        let mut state = self.output.lock();
-        while state.ended < 2 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                bail!("{} ended, but a process it left behind holds its output", self.program);
-            }
-            let waited = self.output.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        Ok(status)
     }
 }
 
@@ -186,29 +241,5 @@ impl Drop for KubeProxy {
         // Fails only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-impl Output {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Lines> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads a stream to its end, on a thread of its own.
-    fn collect(self: &Arc<Self>, stream: impl Read + Send + 'static) {
-        let output = Arc::clone(self);
-        thread::spawn(move || {
-            let mut stream = BufReader::new(stream);
-            let mut bytes = Vec::new();
-            // A stream that cannot be read further counts as ended.
-            while stream.read_until(b'\n', &mut bytes).is_ok_and(|length| length > 0) {
-                let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-                output.lock().lines.push(line);
-                output.changed.notify_all();
-                bytes.clear();
-            }
-            output.lock().ended += 1;
-            output.changed.notify_all();
-        });
     }
 }

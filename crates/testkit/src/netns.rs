@@ -12,7 +12,6 @@ use anyhow::{Context as _, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::probe::Probe;
 use crate::sandbox;
 
 /// A network namespace under `/run/netns`, where the `ip` program finds it by name.
@@ -144,7 +143,7 @@ impl Netns {
     /// The kernel brings up an interface that was opened before its other end, and the bridge port
     /// on top of it, in the background; until then it drops what it is to send.
     pub(crate) fn wait_up(&self, names: &[&str]) -> anyhow::Result<()> {
-        const GUARD: Duration = Duration::from_mins(1);
+        const GUARD: Duration = Duration::from_mins(5);
         let start = Instant::now();
         loop {
             let list = self.output("ip", &["-br", "link", "show"])?;
@@ -170,11 +169,6 @@ impl Netns {
             }
             Ok(())
         })
-    }
-
-    /// Connections and datagrams from this namespace.
-    pub fn probe(&self) -> Probe<'_> {
-        Probe::from(self)
     }
 
     fn enter(&self) {

@@ -3,6 +3,7 @@
 mod answer;
 mod flow;
 mod http;
+mod sctp;
 mod socket;
 mod spread;
 
@@ -16,8 +17,10 @@ pub use self::http::HttpResponse;
 pub use self::spread::Spread;
 use crate::netns::Netns;
 
-/// How long a probe waits unless told otherwise. It is long enough for one lost SYN to be repeated.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a probe waits unless told otherwise: long enough for a machine on which thirty programs take turns.
+///
+/// What is expected to stay silent is asked with a short [`Probe::timeout`].
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends probes from a namespace, to the servers of [`crate::pod::Responder`].
 ///
@@ -44,6 +47,13 @@ pub(crate) struct Options {
     pub(crate) source: Option<IpAddr>,
     pub(crate) source_port: u16,
     pub(crate) timeout: Duration,
+}
+
+impl Netns {
+    /// Connections and datagrams from this namespace.
+    pub fn probe(&self) -> Probe<'_> {
+        Probe::from(self)
+    }
 }
 
 impl<'a> Probe<'a> {
@@ -90,6 +100,13 @@ impl<'a> Probe<'a> {
     /// Sends one datagram and waits for the answer to it.
     pub fn udp(&self, address: SocketAddr) -> Outcome {
         self.netns.run(|| udp_once(self.options, address))
+    }
+
+    /// Sends the first packet of an SCTP association and waits for what comes back; no kernel module is needed for it.
+    ///
+    /// On loopback, where nothing refuses it, the packet itself comes back: that is [`Outcome::Broken`].
+    pub fn sctp(&self, address: SocketAddr) -> Outcome {
+        self.netns.run(|| sctp::once(self.options, address))
     }
 
     /// Opens a TCP connection and keeps it.

@@ -13,16 +13,16 @@
 //! use std::process::ExitCode;
 //!
 //! use kube_proxy_testkit::cluster::Cluster;
-//! use kube_proxy_testkit::sandbox;
-//! use libtest_mimic::{Arguments, Failed, Trial};
+//! use kube_proxy_testkit::{harness, sandbox};
+//! use libtest_mimic::Arguments;
 //!
 //! fn main() -> ExitCode {
 //!     sandbox::enter_or_reexec();
-//!     let trials = vec![Trial::test("pod_reaches_pod", pod_reaches_pod)];
-//!     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+//!     let trials = vec![harness::trial("pod_reaches_pod", pod_reaches_pod)];
+//!     harness::run(&Arguments::from_args(), trials)
 //! }
 //!
-//! fn pod_reaches_pod() -> Result<(), Failed> {
+//! fn pod_reaches_pod() -> anyhow::Result<()> {
 //!     let cluster = Cluster::builder().nodes(2).build()?;
 //!     let pods = cluster.add_pods(&[(0, "a"), (1, "b")])?;
 //!     pods[1].serve_tcp(80)?;
@@ -46,6 +46,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use anyhow::{Context as _, anyhow, bail};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
 /// Set to anything, this environment variable asks for the rootless form even when started as root.
@@ -54,11 +55,14 @@ pub const ROOTLESS_VARIABLE: &str = "TESTKIT_ROOTLESS";
 /// Holds, inside, the name of the network namespace outside, as `/proc/self/ns/net` shows it.
 const OUTSIDE_VARIABLE: &str = "TESTKIT_OUTSIDE_NETNS";
 
-/// Tells the program inside which form was chosen: `root` or `rootless`.
+/// Passes to the program inside the form that was chosen: `root` or `rootless`.
 const FORM_VARIABLE: &str = "TESTKIT_SANDBOX_FORM";
 
 /// Directory for temporary files inside; it is on a tmpfs and vanishes with the sandbox.
 const TEMPORARY: &str = "/run/tmp";
+
+/// How many files a test program may have open, if it may choose: pods, clients and probers share one process.
+const OPEN_FILES: u64 = 1 << 16;
 
 /// How a program stands to the sandbox after [`enter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +106,7 @@ pub fn enter() -> anyhow::Result<Entry> {
         prepare_inside(rootless)?;
         return Ok(Entry::Inside(Sandbox { rootless }));
     }
+    raise_open_files();
     let program = std::env::current_exe().context("cannot find the path of this program")?;
     let form = usable_form(&program)?;
     let mut command = form.command();
@@ -125,6 +130,16 @@ pub fn is_inside() -> bool {
     };
     let named = outside.as_encoded_bytes().starts_with(b"net:[");
     named && std::process::id() == 1 && network_namespace().is_ok_and(|own| own != outside)
+}
+
+/// Raises the limit of open files of this process and its children, without root up to the hard limit. The limit then.
+pub fn raise_open_files() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
+    let wanted = hard.max(OPEN_FILES);
+    let raised = [(wanted, wanted), (hard, hard)]
+        .into_iter()
+        .find(|(soft, hard)| setrlimit(Resource::RLIMIT_NOFILE, *soft, *hard).is_ok());
+    raised.map_or(soft, |(soft, _)| soft)
 }
 
 fn network_namespace() -> anyhow::Result<OsString> {

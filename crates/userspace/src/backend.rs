@@ -5,23 +5,24 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Changes, Endpoint, Protocol, ProxyBackend, Scope, ServiceEntry, ServicePortName, Snapshot,
-    SyncError, SyncReport, Traffic,
+    Changes, Deviation, Difference, Endpoint, Frontend, FrontendKind, NodePortAddresses, Protocol,
+    ProxyBackend, Scope, ServiceEntry, ServicePortName, Snapshot, SyncError, SyncReport, Traffic,
+    TrafficPolicy,
 };
-use kube_proxy_iptables::node_port_destinations;
-use kube_proxy_iptables::programs::Programs;
+use kube_proxy_xtables::{Programs, node_port_destinations};
 use rustc_hash::{FxHashMap, FxHashSet};
 use socket2::Socket;
 
 use crate::Config;
-use crate::balance::{Balancer, Class, Endpoints, seed};
+use crate::balance::{Balancer, Endpoints, seed};
+use crate::compare::compare;
+use crate::copy_strategy::CopyStrategy;
 use crate::data_path::{DataPath, Listening};
 use crate::existing::Existing;
 use crate::flows::Touched;
 use crate::port::{self, Ports};
-use crate::relay::Means;
-use crate::remove::remove;
-use crate::rules::{Frontend, Role, ServiceRules, Settings, classes, comment, frontends};
+use crate::proxy_header::{self, ProxyProtocol};
+use crate::rules::{ServiceRules, Settings, classes, comment, refuses};
 use crate::service::{Service, Shared};
 use crate::table::{Batch, Hook, Rules, Slot, TABLES, hooks};
 use crate::tcp::Owner;
@@ -37,8 +38,8 @@ pub struct UserspaceBackend {
     ports: Ports,
     data: DataPath,
     services: FxHashMap<Name, Held>,
-    /// Who wants which frontend, the first has it.
-    claims: FxHashMap<Frontend, Vec<(Name, Role)>>,
+    /// The service port that has each frontend.
+    owners: FxHashMap<Frontend, (Name, FrontendKind)>,
     /// Node ports that are kept from others.
     node_ports: FxHashMap<Frontend, Socket>,
     /// Ports that no rule is to lead to once the next sync worked.
@@ -56,20 +57,18 @@ pub struct UserspaceBackend {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Problem {
     /// No listening port.
-    Port(Name, Class),
-    /// Somebody else has the node port.
+    Port(Name, TrafficPolicy),
+    /// Another program has the node port.
     NodePort(Frontend),
-    /// The frontend is another service's.
-    Clash(Frontend, Name),
     Sctp(Name),
 }
 
 /// A service port that is served.
 struct Held {
     service: Arc<Service>,
-    /// By class.
+    /// By policy.
     ports: [Option<Open>; 2],
-    frontends: Vec<(Frontend, Role)>,
+    frontends: Box<[(Frontend, FrontendKind)]>,
 }
 
 struct Open {
@@ -81,6 +80,12 @@ impl Held {
     fn numbers(&self) -> [Option<u16>; 2] {
         self.ports.each_ref().map(|open| open.as_ref().map(|open| open.port))
     }
+}
+
+/// The ways to our chains, as configured.
+fn ways(config: &Config) -> Vec<Hook> {
+    let loopback = config.localhost_node_ports && config.node_ports.contains_loopback();
+    hooks(&node_port_destinations(config.family, &config.node_ports, loopback))
 }
 
 impl UserspaceBackend {
@@ -97,34 +102,26 @@ impl UserspaceBackend {
             )));
         }
         let programs = Programs::choose(config.family, config.variant)?;
-        programs.probe("nat").map_err(|error| {
-            SyncError::Unsupported(format!(
-                "{} cannot use the nat table of {}: {error}",
-                programs.name(),
-                config.family
-            ))
-        })?;
-        tracing::info!("{}: using {}", config.family, programs.name());
-        let means = if config.splice { Means::Splice } else { Means::Copy };
-        let shared = Shared { udp_idle: config.udp_idle, means, ..Shared::default() };
+        programs.try_out()?;
+        tracing::info!(family = %config.family, programs = programs.name(), "chose the iptables programs");
+        let strategy = if config.splice { CopyStrategy::Splice } else { CopyStrategy::Copy };
+        let shared = Shared { udp_idle: config.udp_idle, strategy, ..Shared::default() };
         let data = DataPath::start(shared).map_err(|source| SyncError::Io {
             what: "starting the threads that copy connections".to_owned(),
             source,
         })?;
-        let loopback = config.localhost_node_ports && config.node_ports.contains_loopback();
-        let destinations = node_port_destinations(config.family, &config.node_ports, loopback);
         Ok(Self {
             settings: Settings {
                 detector: config.local_traffic.clone(),
                 listen: Some(config.listen).filter(|ip| !ip.is_unspecified()),
                 node_ip: None,
             },
-            hooks: hooks(&destinations),
+            hooks: ways(&config),
             programs,
             ports: Ports::new(config.listen, config.port_range.clone(), seed()),
             data,
             services: FxHashMap::default(),
-            claims: FxHashMap::default(),
+            owners: FxHashMap::default(),
             node_ports: FxHashMap::default(),
             retired: Vec::new(),
             rules: None,
@@ -149,7 +146,9 @@ impl UserspaceBackend {
         batch.begin_anew(&self.hooks, &existing);
         let mut rules = Rules::default();
         self.update(&names, snapshot, &mut rules, &mut batch);
-        self.write(rules, &batch)
+        let [_, nat] = existing;
+        let report = self.write(rules, batch)?;
+        Ok(SyncReport { removed_udp: nat.udp, ..report })
     }
 
     fn sync_partially(
@@ -160,15 +159,13 @@ impl UserspaceBackend {
     ) -> Result<SyncReport, SyncError> {
         let mut names = changes.services.clone();
         if changes.node_ip {
-            let behind_ranges = snapshot
-                .services
-                .iter()
-                .filter(|(_, entry)| entry.port.load_balancer_source_ranges.is_some());
+            let behind_ranges =
+                snapshot.services.iter().filter(|(_, entry)| entry.port.source_ranges().is_some());
             names.extend(behind_ranges.map(|(name, _)| name.clone()));
         }
         let mut batch = Batch::default();
         self.update(&names, snapshot, &mut rules, &mut batch);
-        self.write(rules, &batch)
+        self.write(rules, batch)
     }
 
     /// Opens ports, hands over endpoints, and sets the rules of everything that these service ports have or had.
@@ -182,7 +179,7 @@ impl UserspaceBackend {
         self.settings.node_ip = snapshot.node_ip;
         let mut frontends = BTreeSet::new();
         for name in names {
-            let entry = snapshot.services.get(name);
+            let entry = snapshot.entry(name);
             let name = Arc::new(name.clone());
             self.update_service(&name, entry, &mut frontends);
             let of_ports = match (entry, self.services.get(&name)) {
@@ -198,20 +195,20 @@ impl UserspaceBackend {
     }
 
     /// Writes what was planned; ports that no rule leads to any more are closed.
-    fn write(&mut self, rules: Rules, batch: &Batch) -> Result<SyncReport, SyncError> {
+    fn write(&mut self, rules: Rules, mut batch: Batch) -> Result<SyncReport, SyncError> {
+        batch.finish(&rules);
         if !batch.is_empty() {
             self.programs.restore_text(&batch.pieces()).map_err(|failure| failure.error)?;
         }
-        let counts = rules.counts(batch);
+        let counts = rules.counts(&batch);
         self.rules = Some(rules);
         self.retired.clear();
         self.inherited = FxHashMap::default();
-        let claims = &self.claims;
-        self.node_ports.retain(|frontend, _| claims.contains_key(frontend));
+        let owners = &self.owners;
+        self.node_ports.retain(|frontend, _| owners.contains_key(frontend));
         self.clear_flows();
-        let refused = |problem: &&Problem| !matches!(problem, Problem::Clash(..));
-        let refused = self.problems.iter().filter(refused).count();
-        Ok(SyncReport { counts, refused })
+        let refused = self.problems.len();
+        Ok(SyncReport { counts, refused, ..SyncReport::default() })
     }
 
     /// Deletes UDP flows that are wrong now. A failure is retried at the next look.
@@ -219,9 +216,9 @@ impl UserspaceBackend {
         let Config { family, node_ports, localhost_node_ports, .. } = &self.config;
         match self.touched.clear(*family, node_ports, *localhost_node_ports) {
             Ok(0) => {}
-            Ok(deleted) => tracing::info!(%family, deleted, "deleted stale UDP flows"),
+            Ok(deleted) => tracing::info!(%family, deleted, "deleted stale UDP conntrack entries"),
             Err(error) => {
-                tracing::warn!(%family, "cannot delete stale UDP flows, will try again: {error}");
+                tracing::warn!(%family, %error, "cannot delete stale UDP conntrack entries; trying again at the next check");
             }
         }
     }
@@ -235,16 +232,16 @@ impl UserspaceBackend {
         let entry = entry.filter(|entry| self.can_serve(name, entry));
         let old = self.services.remove(name);
         let old_frontends = old.as_ref().map(|held| held.frontends.clone()).unwrap_or_default();
-        let new_frontends = entry.map(|entry| frontends(&entry.port)).unwrap_or_default();
+        let new_frontends = entry.map(|entry| entry.port.frontends.clone()).unwrap_or_default();
         touched.extend(old_frontends.iter().chain(&new_frontends).map(|(frontend, _)| *frontend));
-        self.move_claims(name, &old_frontends, &new_frontends);
+        self.hand_over(name, &old_frontends, &new_frontends);
         let Some(entry) = entry else {
             if let Some(old) = old {
                 old.service.update(Endpoints::default(), None);
                 self.retire(old.ports.into_iter().flatten());
             }
             self.problems.retain(|problem| match problem {
-                Problem::Port(of, _) | Problem::Clash(_, of) => of != name,
+                Problem::Port(of, _) => of != name,
                 _ => true,
             });
             return;
@@ -253,14 +250,14 @@ impl UserspaceBackend {
             Some(held) => (held.service, held.ports),
             None => (self.new_service(name), [None, None]),
         };
-        service.update(endpoints(entry), entry.port.proxy_protocol);
-        for (class, needed) in Class::ALL.into_iter().zip(classes(&entry.port)) {
-            let open = &mut ports[class as usize];
+        service.update(endpoints(entry), ProxyProtocol::of(&entry.port));
+        for (policy, needed) in TrafficPolicy::ALL.into_iter().zip(classes(&entry.port)) {
+            let open = &mut ports[policy as usize];
             if !needed {
                 self.retire(open.take());
-                self.problems.remove(&Problem::Port(name.clone(), class));
+                self.problems.remove(&Problem::Port(name.clone(), policy));
             } else if open.is_none() {
-                *open = self.open(name, &service, class);
+                *open = self.open(name, &service, policy);
             }
         }
         for open in ports.iter().flatten() {
@@ -286,18 +283,18 @@ impl UserspaceBackend {
             return true;
         }
         if self.problems.insert(Problem::Sctp(name.clone())) {
-            tracing::warn!("service {name} is not served: the userspace mode has no SCTP");
+            tracing::warn!(service = %name, "service port is not served: the userspace mode has no SCTP");
         }
         false
     }
 
-    fn open(&mut self, name: &Name, service: &Arc<Service>, class: Class) -> Option<Open> {
-        let inherited = self.inherited.get(&(name.protocol, comment(name, class))).copied();
-        let owner = Owner { service: service.clone(), class, shared: self.data.shared.clone() };
+    fn open(&mut self, name: &Name, service: &Arc<Service>, policy: TrafficPolicy) -> Option<Open> {
+        let inherited = self.inherited.get(&(name.protocol, comment(name, policy))).copied();
+        let owner = Owner { service: service.clone(), policy, shared: self.data.shared.clone() };
         let opened = self.ports.open(name.protocol, inherited).and_then(|(socket, port)| {
             Ok(Open { port, listening: self.data.serve(socket, name.protocol, owner)? })
         });
-        let problem = Problem::Port(name.clone(), class);
+        let problem = Problem::Port(name.clone(), policy);
         match opened {
             Ok(open) => {
                 self.problems.remove(&problem);
@@ -306,7 +303,9 @@ impl UserspaceBackend {
             Err(error) => {
                 if self.problems.insert(problem) {
                     tracing::error!(
-                        "service {name} is not served, it has no port to listen on: {error}"
+                        service = %name,
+                        %error,
+                        "service port is not served: no port to listen on"
                     );
                 }
                 None
@@ -314,45 +313,46 @@ impl UserspaceBackend {
         }
     }
 
-    fn move_claims(&mut self, name: &Name, old: &[(Frontend, Role)], new: &[(Frontend, Role)]) {
+    /// Takes the frontends from a service port that it had, unless another has them by now, and gives it those that it has.
+    fn hand_over(
+        &mut self,
+        name: &Name,
+        old: &[(Frontend, FrontendKind)],
+        new: &[(Frontend, FrontendKind)],
+    ) {
         for (frontend, _) in old {
-            if let Some(claims) = self.claims.get_mut(frontend) {
-                claims.retain(|(owner, _)| owner != name);
-                if claims.is_empty() {
-                    self.claims.remove(frontend);
-                }
+            if self.owners.get(frontend).is_some_and(|(owner, _)| owner == name) {
+                self.owners.remove(frontend);
             }
         }
-        for (frontend, role) in new {
-            let claims = self.claims.entry(*frontend).or_default();
-            claims.push((name.clone(), *role));
-            claims.sort_by(|(a, of_a), (b, of_b)| (of_a.rank(), a).cmp(&(of_b.rank(), b)));
+        for (frontend, kind) in new {
+            self.owners.insert(*frontend, (name.clone(), *kind));
         }
     }
 
     /// The rules of a frontend: those of the service port that has it.
     fn settle(&mut self, frontend: Frontend, snapshot: &Snapshot) -> Vec<crate::rules::Rule> {
-        let claims = self.claims.get(&frontend).cloned().unwrap_or_default();
-        self.report_clashes(frontend, &claims);
-        let winner = claims.first().and_then(|(name, role)| {
-            Some((name, *role, snapshot.services.get(&**name)?, self.services.get(name)?.numbers()))
+        let owner = self.owners.get(&frontend).cloned();
+        let owner = owner.as_ref().and_then(|(name, kind)| {
+            Some((name, *kind, snapshot.services.get(&**name)?, self.services.get(name)?.numbers()))
         });
-        let Some((name, role, entry, numbers)) = winner else {
+        let Some((name, kind, entry, numbers)) = owner else {
             self.touched.note(frontend, None);
             self.problems.remove(&Problem::NodePort(frontend));
             return Vec::new();
         };
-        self.touched.note(frontend, Some(numbers));
+        // While clients are refused, no flow leads to a listening port.
+        self.touched.note(frontend, Some(if refuses(entry) { [None, None] } else { numbers }));
         if !self.hold_node_port(frontend, name) {
             return Vec::new();
         }
         match self.services.get(name) {
-            Some(held) => self.service_rules(name, entry, held).of_frontend(frontend, role),
+            Some(held) => self.service_rules(name, entry, held).of_frontend(frontend, kind),
             None => Vec::new(),
         }
     }
 
-    /// Keeps the node port from others on this node. `false` if somebody has it already.
+    /// Keeps the node port from others on this node. `false` if another program has it already.
     fn hold_node_port(&mut self, frontend: Frontend, name: &Name) -> bool {
         let Frontend::NodePort(protocol, number) = frontend else { return true };
         if self.node_ports.contains_key(&frontend) {
@@ -366,26 +366,9 @@ impl UserspaceBackend {
             }
             Err(error) => {
                 if self.problems.insert(Problem::NodePort(frontend)) {
-                    tracing::error!("service {name} is not reachable at {frontend}: {error}");
+                    tracing::error!(service = %name, %frontend, %error, "service port is not reachable at a frontend");
                 }
                 false
-            }
-        }
-    }
-
-    /// Says who does not get a frontend, unless that was said before.
-    fn report_clashes(&mut self, frontend: Frontend, claims: &[(Name, Role)]) {
-        let losers: Vec<_> = claims.iter().skip(1).map(|(loser, _)| loser).collect();
-        self.problems.retain(|problem| match problem {
-            Problem::Clash(of, loser) => *of != frontend || losers.contains(&loser),
-            _ => true,
-        });
-        for loser in losers {
-            if self.problems.insert(Problem::Clash(frontend, loser.clone())) {
-                let winner = &claims[0].0;
-                tracing::warn!(
-                    "{frontend} is wanted by service {loser} but taken by service {winner}: {loser} is not reachable there"
-                );
             }
         }
     }
@@ -423,7 +406,7 @@ fn endpoints(entry: &ServiceEntry) -> Endpoints {
     Endpoints {
         lists: [addresses(&entry.choice.cluster), addresses(&entry.choice.local)],
         serving: serving.map(Endpoint::socket_address).collect(),
-        affinity: entry.port.session_affinity,
+        affinity: entry.port.policy.session_affinity,
     }
 }
 
@@ -441,6 +424,18 @@ impl ProxyBackend for UserspaceBackend {
         }
     }
 
+    fn annotations(&self) -> Vec<&'static str> {
+        vec![proxy_header::ANNOTATION]
+    }
+
+    /// The listening ports stay, and so do the connections.
+    fn set_node_ports(&mut self, addresses: &NodePortAddresses) -> bool {
+        self.config.node_ports = addresses.clone();
+        self.hooks = ways(&self.config);
+        self.rules = None;
+        true
+    }
+
     async fn intact(&mut self) -> Result<bool, SyncError> {
         let Some(rules) = &self.rules else { return Ok(true) };
         if !self.programs.hold(&rules.checks(&self.hooks))? {
@@ -448,6 +443,15 @@ impl ProxyBackend for UserspaceBackend {
         }
         self.clear_flows();
         Ok(!self.may_get_better())
+    }
+
+    async fn compare(&mut self, _snapshot: &Snapshot) -> Result<Vec<Difference>, SyncError> {
+        let Some(rules) = &self.rules else {
+            let what =
+                "what the last sync asked for: it failed, and the next one writes everything";
+            return Ok(vec![Difference::new("rules", what, Deviation::Missing)]);
+        };
+        compare(&self.programs, rules, &self.hooks)
     }
 
     async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
@@ -459,10 +463,5 @@ impl ProxyBackend for UserspaceBackend {
             }
         }
         Ok(traffic)
-    }
-
-    async fn cleanup(&mut self) -> Result<(), SyncError> {
-        self.rules = None;
-        remove(self.config.family).map(|_| ())
     }
 }

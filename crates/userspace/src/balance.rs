@@ -2,6 +2,7 @@
 //!
 //! Pure data; the time is passed in.
 
+use kube_proxy_core::TrafficPolicy;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,25 +11,12 @@ use rustc_hash::FxHashMap;
 
 use crate::traffic::Target;
 
-/// Which endpoints of a service port a connection may use: each kind arrives at a listening port of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Class {
-    /// Those for the `Cluster` policy.
-    Cluster,
-    /// Those for the `Local` policy.
-    Local,
-}
-
-impl Class {
-    pub(crate) const ALL: [Self; 2] = [Self::Cluster, Self::Local];
-}
-
 /// What a service port's endpoints are, as far as balancing goes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoints {
-    /// For [`Class::Cluster`] and [`Class::Local`].
+    /// By policy; each kind of traffic arrives at a listening port of its own.
     pub(crate) lists: [Vec<SocketAddr>; 2],
-    /// Those that still answer: a UDP session with one of them goes on.
+    /// Those that still answer: a UDP session with one of them continues.
     pub(crate) serving: Vec<SocketAddr>,
     /// How long a client stays with its endpoint after its last connection.
     pub(crate) affinity: Option<Duration>,
@@ -76,7 +64,7 @@ impl Balancer {
         Self { random: Random(seed | 1), rest, purge_at: FEW_SESSIONS, ..Self::default() }
     }
 
-    /// Takes over new endpoints. Clients whose endpoint is gone choose anew.
+    /// Takes over new endpoints. Clients whose endpoint is gone choose again.
     pub(crate) fn update(&mut self, endpoints: Endpoints, now: Instant) {
         let Endpoints { lists, mut serving, affinity } = endpoints;
         serving.sort_unstable();
@@ -111,18 +99,18 @@ impl Balancer {
     /// then the client's session does not count, and the next in turn is chosen.
     pub(crate) fn pick(
         &mut self,
-        class: Class,
+        policy: TrafficPolicy,
         client: IpAddr,
         again: bool,
         now: Instant,
     ) -> Option<Arc<Target>> {
         let Some(timeout) = self.affinity else {
-            return self.next(class, now);
+            return self.next(policy, now);
         };
-        if !again && let Some(target) = self.session(class, client, timeout, now) {
+        if !again && let Some(target) = self.session(policy, client, timeout, now) {
             return Some(target);
         }
-        let target = self.next(class, now)?;
+        let target = self.next(policy, now)?;
         if self.sessions.len() >= self.purge_at {
             self.purge(now);
             self.purge_at = FEW_SESSIONS.max(self.sessions.len() * 2);
@@ -131,10 +119,10 @@ impl Balancer {
         Some(target)
     }
 
-    /// The endpoint a client stays with, if this class has it; its time starts anew.
+    /// The endpoint a client stays with, if this policy has it; its time starts again.
     fn session(
         &mut self,
-        class: Class,
+        policy: TrafficPolicy,
         client: IpAddr,
         timeout: Duration,
         now: Instant,
@@ -143,14 +131,14 @@ impl Balancer {
         if now.saturating_duration_since(session.last) >= timeout {
             return None;
         }
-        let list = &self.lists[class as usize];
+        let list = &self.lists[policy as usize];
         list.given.iter().find(|address| **address == session.endpoint)?;
         session.last = now;
         self.targets.get(&session.endpoint).cloned()
     }
 
-    fn next(&mut self, class: Class, now: Instant) -> Option<Arc<Target>> {
-        let list = &mut self.lists[class as usize];
+    fn next(&mut self, policy: TrafficPolicy, now: Instant) -> Option<Arc<Target>> {
+        let list = &mut self.lists[policy as usize];
         let count = list.order.len();
         let awake = (0..count).find(|ahead| {
             let target = &list.order[(list.next + ahead) % count];
@@ -170,7 +158,7 @@ impl Balancer {
         }
     }
 
-    /// Whether a UDP session with this endpoint goes on.
+    /// Whether a UDP session with this endpoint continues.
     pub(crate) fn serves(&self, endpoint: &SocketAddr) -> bool {
         self.serving.binary_search(endpoint).is_ok()
     }

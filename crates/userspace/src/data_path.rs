@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::limits;
+use crate::own::OwnListener;
 use crate::service::Shared;
 use crate::tcp::{self, Owner};
 use crate::udp::UdpPort;
@@ -50,12 +51,15 @@ impl DataPath {
         };
         let _entered = runtime.enter();
         let (stop, stopped) = watch::channel(());
+        let at = socket.local_addr()?.as_socket();
+        let at = at.ok_or_else(|| io::Error::other("a listening socket without an address"))?;
+        let own = OwnListener::new(protocol, at);
         if protocol == Protocol::Tcp {
             let listener = TcpListener::from_std(socket.into())?;
-            runtime.spawn(tcp::listen(listener, owner, stopped));
+            runtime.spawn(tcp::listen(listener, own, owner, stopped));
             return Ok(Listening { _stop: stop, udp: None });
         }
-        let port = UdpPort::new(UdpSocket::from_std(socket.into())?, owner);
+        let port = UdpPort::new(UdpSocket::from_std(socket.into())?, own, owner);
         runtime.spawn(port.clone().serve(stopped));
         Ok(Listening { _stop: stop, udp: Some(port) })
     }
@@ -63,7 +67,7 @@ impl DataPath {
 
 impl Drop for DataPath {
     fn drop(&mut self) {
-        // Waiting for connections to end is not for whoever drops this.
+        // Waiting for connections to end is not the task of the thread that drops this.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

@@ -1,7 +1,7 @@
 //! What is on the node already: the ways to our chains, and the ports that an earlier process listened on.
 
-use kube_proxy_core::{Protocol, SyncError};
-use kube_proxy_iptables::programs::{Programs, split_words};
+use kube_proxy_core::{Frontend, Protocol, SyncError};
+use kube_proxy_xtables::{Programs, split_words};
 use rustc_hash::FxHashMap;
 
 use crate::rules::Chain;
@@ -15,9 +15,11 @@ pub(crate) struct Existing {
     pub(crate) references: Vec<Reference>,
     /// Listening ports by protocol and comment.
     pub(crate) ports: FxHashMap<(Protocol, String), u16>,
+    /// UDP frontends that rules of ours lead away from.
+    pub(crate) udp: Vec<Frontend>,
 }
 
-/// A rule in a chain of somebody else that leads to one of ours.
+/// A rule in a chain of another program that leads to one of ours.
 #[derive(Debug)]
 pub(crate) struct Reference {
     /// The rule as `iptables-save` prints it, without `-A`.
@@ -62,6 +64,7 @@ impl Existing {
         let mut words = split_words(body);
         if Chain::named(table, from).is_some() {
             self.ports.extend(listening_port(&words));
+            self.udp.extend(udp_frontend(from, &words));
             return;
         }
         let target = after(&words, "-j").or_else(|| after(&words, "-g"));
@@ -84,6 +87,17 @@ fn listening_port(words: &[String]) -> Option<((Protocol, String), u16)> {
     let to = after(words, "--to-ports")
         .or_else(|| after(words, "--to-destination").and_then(|to| Some(to.rsplit_once(':')?.1)))?;
     Some(((protocol, comment), to.parse().ok()?))
+}
+
+/// The UDP frontend that a rule of ours is for.
+fn udp_frontend(chain: &str, words: &[String]) -> Option<Frontend> {
+    after(words, "-p").filter(|protocol| *protocol == "udp")?;
+    let port = after(words, "--dport")?.parse().ok()?;
+    if chain.starts_with("KUBE-NODEPORT-") {
+        return Some(Frontend::NodePort(Protocol::Udp, port));
+    }
+    let (ip, _) = after(words, "-d")?.split_once('/')?;
+    Some(Frontend::address(Protocol::Udp, ip.parse().ok()?, port))
 }
 
 fn after<'a>(words: &'a [String], word: &str) -> Option<&'a str> {
@@ -112,6 +126,7 @@ mod tests {
             "-A KUBE-PORTALS-CONTAINER -d 10.96.0.1/32 -p tcp -m comment --comment \"a/b:p local endpoints\" -m tcp --dport 80 -j REDIRECT --to-ports 4001",
             "-A KUBE-PORTALS-CONTAINER -d fd00::1/128 -p udp -m comment --comment a/b:p -m udp --dport 80 -j DNAT --to-destination [fd00::5]:4002",
             "-A KUBE-PORTALS-CONTAINER -p udp --junk",
+            "-A KUBE-NODEPORT-HOST -p udp -m comment --comment a/b:p -m udp --dport 30053 -m addrtype --dst-type LOCAL -j REDIRECT --to-ports 4002",
         ] {
             existing.line("nat", line);
         }
@@ -122,5 +137,10 @@ mod tests {
         let port = |protocol, comment: &str| existing.ports.get(&(protocol, comment.to_owned()));
         assert_eq!(port(Protocol::Tcp, "a/b:p local endpoints"), Some(&4001));
         assert_eq!(port(Protocol::Udp, "a/b:p"), Some(&4002));
+        let address = "[fd00::1]:80".parse().expect("an address and port");
+        assert_eq!(
+            existing.udp,
+            [Frontend::Address(Protocol::Udp, address), Frontend::NodePort(Protocol::Udp, 30053)]
+        );
     }
 }

@@ -1,21 +1,19 @@
 //! Tracked UDP flows that lead to the wrong place after the rules changed.
 //!
-//! A client that goes on sending keeps its conntrack entry, and with it the listening port, or none, of long ago.
+//! A client that continues sending keeps its conntrack entry, and with it the listening port, or none, of long ago.
 //! Here the port is what counts, not the endpoint: that is chosen by this process for each session.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
-use kube_proxy_core::{IpFamily, NodePortAddresses, Protocol};
+use kube_proxy_core::{Frontend, IpFamily, NodePortAddresses, Protocol};
 use kube_proxy_netlink::conntrack::{Conntrack, Filter, Flow};
 use kube_proxy_netlink::route::Route;
 use kube_proxy_netlink::socket::DumpEnd;
 use kube_proxy_netlink::{Error, Family};
 use rustc_hash::FxHashMap;
 
-use crate::rules::Frontend;
-
-/// The listening ports of a frontend; `None` if nobody has it any more.
+/// The listening ports of a frontend; `None` if no service port has it any more.
 pub(crate) type Wanted = Option<[Option<u16>; 2]>;
 
 /// UDP frontends whose flows have to be looked at.
@@ -25,10 +23,7 @@ pub(crate) struct Touched(pub(crate) FxHashMap<Frontend, Wanted>);
 impl Touched {
     /// Notes where a frontend leads now.
     pub(crate) fn note(&mut self, frontend: Frontend, wanted: Wanted) {
-        if matches!(
-            frontend,
-            Frontend::Address(_, Protocol::Udp, _) | Frontend::NodePort(Protocol::Udp, _)
-        ) {
+        if frontend.protocol() == Protocol::Udp {
             self.0.insert(frontend, wanted);
         }
     }
@@ -41,7 +36,7 @@ impl Touched {
         takes_node_ports: impl Fn(&IpAddr) -> bool,
     ) -> bool {
         let port = destination.port();
-        let address = Frontend::Address(destination.ip(), Protocol::Udp, port);
+        let address = Frontend::Address(Protocol::Udp, destination);
         let wanted = match self.0.get(&address) {
             Some(wanted) => wanted,
             None => match self.0.get(&Frontend::NodePort(Protocol::Udp, port)) {
@@ -117,7 +112,7 @@ mod tests {
         let mut touched = Touched::default();
         let cluster_ip = address("10.96.0.10:53");
         let gone = address("10.96.0.11:53");
-        let frontend = |at: SocketAddr| Frontend::Address(at.ip(), Protocol::Udp, at.port());
+        let frontend = |at: SocketAddr| Frontend::Address(Protocol::Udp, at);
         touched.note(frontend(cluster_ip), Some([Some(4000), None]));
         touched.note(frontend(gone), None);
         touched.note(Frontend::NodePort(Protocol::Udp, 30053), Some([Some(4000), Some(4001)]));

@@ -15,11 +15,15 @@
 
 mod backend;
 mod balance;
+mod compare;
+mod copy_strategy;
 mod data_path;
 mod existing;
 mod flows;
 mod limits;
 mod local_node_ports;
+mod observer;
+mod own;
 mod packet_info;
 mod port;
 mod proxy_header;
@@ -37,12 +41,12 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses};
-use kube_proxy_iptables::Variant;
+use kube_proxy_xtables::Variant;
 
 pub use backend::UserspaceBackend;
 pub use local_node_ports::LocalNodePorts;
+pub use observer::{Activity, LocalNodePortCounts, Observer};
 pub use remove::remove;
-pub use traffic::{Activity, Observer};
 
 /// How one family is served.
 #[derive(Clone, Debug)]
@@ -63,10 +67,10 @@ pub struct Config {
     pub node_ports: NodePortAddresses,
     /// Whether NodePorts may be used on loopback addresses, if [`node_ports`](Self::node_ports) has them.
     pub localhost_node_ports: bool,
-    /// For how long an endpoint that could not be reached gets no new connections while there are others; zero to go on trying.
+    /// For how long an endpoint that could not be reached gets no new connections while there are others; zero to keep trying.
     pub rest: Duration,
     /// Whether a connection that carries much is moved by `splice(2)`, or copied through this process like any other.
     pub splice: bool,
-    /// Who is told what goes on.
+    /// Who is told what happens.
     pub observer: Observer,
 }

@@ -6,24 +6,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube_proxy_core::{
-    Endpoint, IpFamily, Protocol, Scope, ServiceEntry, ServicePortName, Snapshot, SyncError,
-    Traffic,
+    Endpoint, FrontendKind, IpFamily, Protocol, Scope, ServiceEntry, ServicePortName, Snapshot,
+    SyncError, Traffic, TrafficPolicy,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::balance::{Balancer, Class, Endpoints, seed};
+use crate::balance::{Balancer, Endpoints, seed};
 use crate::data_path::{DataPath, Listening};
+use crate::observer::Observer;
 use crate::port;
+use crate::proxy_header::{self, ProxyProtocol};
 use crate::service::{Service, Shared};
 use crate::tcp::Owner;
+
+/// The protocols that are served.
+const SERVED: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
 /// Listens on the loopback address at each node port of a family, TCP and UDP, and copies to the endpoints of its service.
 pub struct LocalNodePorts {
     family: IpFamily,
     data: DataPath,
     services: FxHashMap<ServicePortName, Held>,
-    /// Node ports that somebody else has there, already complained about.
+    /// Node ports that another program has there, already complained about.
     refused: FxHashSet<ServicePortName>,
+    observer: Observer,
 }
 
 struct Held {
@@ -37,47 +43,70 @@ impl LocalNodePorts {
     ///
     /// # Errors
     /// When its threads cannot be started.
-    pub fn new(family: IpFamily, udp_idle: Duration) -> Result<Self, SyncError> {
+    pub fn new(
+        family: IpFamily,
+        udp_idle: Duration,
+        observer: Observer,
+    ) -> Result<Self, SyncError> {
         let data = DataPath::start(Shared { udp_idle, ..Shared::default() });
         let data = data.map_err(|source| SyncError::Io {
             what: "starting the threads that copy connections to NodePorts on localhost".to_owned(),
             source,
         })?;
-        Ok(Self { family, data, services: FxHashMap::default(), refused: FxHashSet::default() })
+        Ok(Self {
+            family,
+            data,
+            services: FxHashMap::default(),
+            refused: FxHashSet::default(),
+            observer,
+        })
+    }
+
+    /// The annotations of Services that it reads: part of [`ProxyBackend::annotations`](kube_proxy_core::ProxyBackend::annotations) of
+    /// the backend beside it.
+    pub fn annotations() -> Vec<&'static str> {
+        vec![proxy_header::ANNOTATION]
     }
 
     /// Makes the listening ports match. What cannot be opened is logged once, and tried again at every full sync.
     pub fn sync(&mut self, snapshot: &Snapshot, scope: Scope<'_>) {
         match scope {
-            Scope::Partial(changes) => {
-                for name in &changes.services {
-                    self.update(name, snapshot.services.get(name));
-                }
-            }
-            Scope::Full => {
+            Scope::Partial(changes) => self.update_all(&changes.services, snapshot),
+            Scope::Full | Scope::Repair(_) => {
                 let mut names: BTreeSet<_> = self.services.keys().cloned().collect();
                 names.extend(snapshot.services.keys().cloned());
-                for name in names {
-                    self.update(&name, snapshot.services.get(&name));
-                }
+                self.update_all(&names, snapshot);
+            }
+        }
+        self.observer.local_node_ports().listening(self.services.len());
+    }
+
+    /// All ports that are to be closed are before any is opened: one may have changed hands.
+    fn update_all(&mut self, names: &BTreeSet<ServicePortName>, snapshot: &Snapshot) {
+        let wanted = |name: &ServicePortName| wanted(name, snapshot.entry(name));
+        for name in names {
+            let number = wanted(name).map(|(_, number)| number);
+            if self.services.get(name).is_some_and(|held| Some(held.number) != number) {
+                self.services.remove(name);
+            }
+            if number.is_none() {
+                self.refused.remove(name);
+            }
+        }
+        for name in names {
+            if let Some((entry, number)) = wanted(name) {
+                self.update(name, entry, number);
             }
         }
     }
 
-    fn update(&mut self, name: &ServicePortName, entry: Option<&ServiceEntry>) {
-        let wanted = entry.and_then(|entry| Some((entry, entry.port.node_port?.get())));
-        let wanted = wanted.filter(|_| name.protocol != Protocol::Sctp);
-        let Some((entry, number)) = wanted else {
-            self.services.remove(name);
-            self.refused.remove(name);
-            return;
-        };
-        let old = self.services.remove(name).filter(|held| held.number == number);
+    fn update(&mut self, name: &ServicePortName, entry: &ServiceEntry, number: u16) {
+        let old = self.services.remove(name);
         let service = old.as_ref().map_or_else(
             || Arc::new(Service::new(name.clone(), Balancer::new(seed(), Duration::ZERO))),
             |held| held.service.clone(),
         );
-        service.update(endpoints(entry), entry.port.proxy_protocol);
+        service.update(endpoints(entry), ProxyProtocol::of(&entry.port));
         let listening = match old {
             Some(held) => held.listening,
             None => match self.open(name, number, &service) {
@@ -100,7 +129,7 @@ impl LocalNodePorts {
             IpFamily::V6 => Ipv6Addr::LOCALHOST.into(),
         };
         let shared = self.data.shared.clone();
-        let owner = Owner { service: service.clone(), class: Class::Cluster, shared };
+        let owner = Owner { service: service.clone(), policy: TrafficPolicy::Cluster, shared };
         let opened = port::listening(loopback, name.protocol, number)
             .and_then(|socket| self.data.serve(socket, name.protocol, owner));
         match opened {
@@ -109,10 +138,13 @@ impl LocalNodePorts {
                 Some(listening)
             }
             Err(error) => {
+                self.observer.local_node_ports().failed();
                 if self.refused.insert(name.clone()) {
                     tracing::error!(
-                        "service {name} is not reachable at {loopback}, {} node port {number}: {error}",
-                        name.protocol
+                        service = %name,
+                        node_port = number,
+                        %error,
+                        "service port is not reachable at {loopback}"
                     );
                 }
                 None
@@ -127,13 +159,27 @@ impl LocalNodePorts {
     }
 }
 
-/// The node itself reaches every endpoint of the cluster, whatever the external policy.
+/// The node port to listen at. Where there is no endpoint nothing listens, and the kernel refuses.
+fn wanted<'a>(
+    name: &ServicePortName,
+    entry: Option<&'a ServiceEntry>,
+) -> Option<(&'a ServiceEntry, u16)> {
+    let entry =
+        entry.filter(|entry| SERVED.contains(&name.protocol) && !chosen(entry).is_empty())?;
+    Some((entry, entry.port.node_port()?))
+}
+
+/// Under the external policy `Local` the endpoints of this node only, as in the Go kube-proxy.
+fn chosen(entry: &ServiceEntry) -> &[Endpoint] {
+    entry.choice.of(entry.port.traffic_policy(FrontendKind::NodePort))
+}
+
 fn endpoints(entry: &ServiceEntry) -> Endpoints {
-    let cluster = entry.choice.cluster.iter().map(Endpoint::socket_address).collect();
+    let list = chosen(entry).iter().map(Endpoint::socket_address).collect();
     let serving = entry.endpoints.iter().filter(|endpoint| endpoint.conditions.serving);
     Endpoints {
-        lists: [cluster, Vec::new()],
+        lists: [list, Vec::new()],
         serving: serving.map(Endpoint::socket_address).collect(),
-        affinity: entry.port.session_affinity,
+        affinity: entry.port.policy.session_affinity,
     }
 }

@@ -1,40 +1,54 @@
-//! Datagrams together with the address of this node that they came to: an answer that comes from another address is nobody's
+//! Datagrams together with the address of this node that they came to: a client drops an answer from another address
 //! (`IP_PKTINFO` of ip(7), `IPV6_RECVPKTINFO` of RFC 3542).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
-use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
+use nix::libc::{self, IP_RECVTTL, IPPROTO_IP, c_int, in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
     sockopt,
 };
+use nix::{setsockopt_impl, sockopt_impl};
 
-/// Has the kernel tell the address for each datagram.
-pub(crate) fn ask_for(socket: &impl std::os::fd::AsFd, v6: bool) -> io::Result<()> {
+sockopt_impl!(
+    /// Has the kernel report the time to live of datagrams.
+    Ipv4RecvTtl, SetOnly, IPPROTO_IP, IP_RECVTTL, bool
+);
+
+/// Has the kernel report the address and the hop limit of each datagram.
+pub(crate) fn ask_for(socket: &socket2::Socket, v6: bool) -> io::Result<()> {
     if v6 {
         setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        socket.set_recv_hoplimit_v6(true)
     } else {
         setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
+        Ok(setsockopt(socket, Ipv4RecvTtl, &true)?)
     }
-    Ok(())
 }
 
-/// The next datagram: its length, who sent it, and which address of this node it came to.
-pub(crate) fn receive(
-    socket: &impl AsRawFd,
-    buffer: &mut [u8],
-) -> io::Result<(usize, SocketAddr, Option<IpAddr>)> {
+/// A datagram, which is in the buffer.
+pub(crate) struct Received {
+    pub(crate) length: usize,
+    pub(crate) peer: SocketAddr,
+    /// Which address of this node it came to.
+    pub(crate) local: Option<IpAddr>,
+    /// Its time to live, or hop limit.
+    pub(crate) hops: Option<u32>,
+}
+
+/// The next datagram.
+pub(crate) fn receive(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<Received> {
     let mut parts = [IoSliceMut::new(buffer)];
-    let mut space = nix::cmsg_space!(in_pktinfo, in6_pktinfo);
+    let mut space = nix::cmsg_space!(in_pktinfo, in6_pktinfo, c_int);
     let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
         &mut parts,
         Some(&mut space),
         MsgFlags::MSG_DONTWAIT,
     )?;
-    let mut local = None;
+    let (mut local, mut hops) = (None, None);
     if let Ok(controls) = message.cmsgs() {
         for control in controls {
             match control {
@@ -44,13 +58,16 @@ pub(crate) fn receive(
                 ControlMessageOwned::Ipv6PacketInfo(info) => {
                     local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
                 }
+                ControlMessageOwned::Ipv4Ttl(left) | ControlMessageOwned::Ipv6HopLimit(left) => {
+                    hops = u32::try_from(left).ok();
+                }
                 _ => {}
             }
         }
     }
     let peer = message.address.as_ref().and_then(socket_address);
     let peer = peer.ok_or_else(|| io::Error::other("a datagram without a sender"))?;
-    Ok((message.bytes, peer, local))
+    Ok(Received { length: message.bytes, peer, local, hops })
 }
 
 fn socket_address(storage: &SockaddrStorage) -> Option<SocketAddr> {

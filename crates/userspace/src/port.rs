@@ -91,10 +91,15 @@ pub(crate) fn listening(address: IpAddr, protocol: Protocol, port: u16) -> io::R
     Ok(socket)
 }
 
-/// A socket that holds a port of all addresses and takes nothing: whoever else wants the port learns that it is in use,
-/// and what the rules do not send elsewhere finds nobody.
+/// A socket that holds a port of all addresses and takes nothing: another program that wants the port learns that it is in use,
+/// and what the rules do not send elsewhere finds no listener.
 pub(crate) fn held(family: IpFamily, protocol: Protocol, port: u16) -> io::Result<Socket> {
-    bound(unspecified(family), protocol, port)
+    let socket = bound(unspecified(family), protocol, port)?;
+    if protocol == Protocol::Udp {
+        // Nothing reads what arrives: as little as the kernel allows is kept.
+        socket.set_recv_buffer_size(0)?;
+    }
+    Ok(socket)
 }
 
 fn bound(address: IpAddr, protocol: Protocol, port: u16) -> io::Result<Socket> {

@@ -3,7 +3,31 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use kube_proxy_core::ProxyProtocol;
+use kube_proxy_core::ServicePort;
+
+/// The annotation of a Service that says what connections to its endpoints begin with.
+pub(crate) const ANNOTATION: &str = "kube-proxy.io/userspace-proxy-protocol";
+
+/// How the address of a client is handed on to an endpoint that sees only the proxy (PROXY protocol,
+/// `doc/proxy-protocol.txt` of its inventors).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProxyProtocol {
+    /// Version 1: a line of text.
+    V1,
+    /// Version 2: binary.
+    V2,
+}
+
+impl ProxyProtocol {
+    /// What the Service of a port asks for; a source reports values that mean nothing.
+    pub(crate) fn of(port: &ServicePort) -> Option<Self> {
+        match port.policy.annotation(ANNOTATION)? {
+            "v1" => Some(Self::V1),
+            "v2" => Some(Self::V2),
+            _ => None,
+        }
+    }
+}
 use nix::sys::socket::{getsockopt, sockopt};
 use tokio::net::TcpStream;
 

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
+use crate::copy_strategy::CopyStrategy;
 use crate::service::Counted;
 
 /// What one read takes at most.
@@ -29,13 +30,13 @@ const BUFFER: usize = 64 * 1024;
 /// What a pipe holds.
 const PIPE: usize = 256 * 1024;
 
-/// So many reads that fill the buffer in a row are worth a pipe.
+/// This many reads that fill the buffer in a row are worth a pipe.
 const FULL_READS: u32 = 4;
 
 /// Less than this is not worth a pipe.
 const LITTLE: usize = 16 * 1024;
 
-/// So many pipes are kept by each thread.
+/// This many pipes are kept by each thread.
 const STORED_PIPES: usize = 64;
 
 thread_local! {
@@ -43,27 +44,17 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
 }
 
-/// How bytes are moved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Means {
-    /// Read and write only.
-    Copy,
-    /// Splice where much is moved.
-    #[default]
-    Splice,
-}
-
 /// Copies until both sides have said that they are done, or one of them fails.
 pub(crate) async fn relay(
     client: &mut TcpStream,
     server: &mut TcpStream,
     counted: &Counted,
-    means: Means,
+    strategy: CopyStrategy,
 ) -> io::Result<()> {
     let (client_read, client_write) = client.split();
     let (server_read, server_write) = server.split();
-    let mut up = Direction::new(client_read, server_write, means);
-    let mut down = Direction::new(server_read, client_write, means);
+    let mut up = Direction::new(client_read, server_write, strategy);
+    let mut down = Direction::new(server_read, client_write, strategy);
     poll_fn(|context| {
         let up = up.poll(context, &|bytes| counted.sent(bytes))?;
         let down = down.poll(context, &|bytes| counted.received(bytes))?;
@@ -75,7 +66,7 @@ pub(crate) async fn relay(
 struct Direction<'a> {
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
-    means: Means,
+    strategy: CopyStrategy,
     /// Read, but not yet taken by the other side.
     rest: Vec<u8>,
     /// How much of the rest was taken.
@@ -104,11 +95,11 @@ struct Pipe {
 }
 
 impl<'a> Direction<'a> {
-    fn new(from: ReadHalf<'a>, to: WriteHalf<'a>, means: Means) -> Self {
+    fn new(from: ReadHalf<'a>, to: WriteHalf<'a>, strategy: CopyStrategy) -> Self {
         Self {
             from,
             to,
-            means,
+            strategy,
             rest: Vec::new(),
             taken: 0,
             streak: 0,
@@ -126,7 +117,7 @@ impl<'a> Direction<'a> {
             match self.stage {
                 Stage::Done => return Poll::Ready(Ok(())),
                 Stage::Ending => {
-                    // Half of the connection ends; the other direction goes on.
+                    // Half of the connection ends; the other direction continues.
                     match ready!(Pin::new(&mut self.to).poll_shutdown(context)) {
                         Err(error) if error.kind() != io::ErrorKind::NotConnected => {
                             return Poll::Ready(Err(error));
@@ -171,7 +162,7 @@ impl<'a> Direction<'a> {
                 self.rest = read[written..].to_vec();
             }
             self.streak = if read.len() == BUFFER { self.streak + 1 } else { 0 };
-            if self.means == Means::Splice && self.streak >= FULL_READS {
+            if self.strategy == CopyStrategy::Splice && self.streak >= FULL_READS {
                 self.spliced = true;
                 self.streak = 0;
             }

@@ -1,8 +1,7 @@
 //! Removing what this mode writes.
 
 use kube_proxy_core::{IpFamily, SyncError};
-use kube_proxy_iptables::Variant;
-use kube_proxy_iptables::programs::Programs;
+use kube_proxy_xtables::{Programs, Variant};
 
 use crate::existing::Existing;
 use crate::table::{Batch, TABLES};
@@ -11,26 +10,37 @@ use crate::table::{Batch, TABLES};
 /// Whether there was anything. Running it again finds nothing to do.
 ///
 /// # Errors
-/// When a program fails. What the other variant has is removed all the same.
+/// When a program fails. What other tables and the other variant have is removed all the same.
 pub fn remove(family: IpFamily) -> Result<bool, SyncError> {
     let mut found = false;
-    let mut failure = None;
+    let mut failures = Vec::new();
     for variant in [Variant::Legacy, Variant::Nft] {
         // Looking at a legacy table would create it.
         let used = Programs::find(family, variant)
             .filter(|programs| TABLES.iter().any(|table| !programs.is_unused(table)));
         match used.map_or(Ok(false), |programs| remove_from(&programs)) {
             Ok(any) => found |= any,
-            Err(error) => failure = Some(error),
+            Err(error) => failures.push(error),
         }
     }
-    failure.map_or(Ok(found), Err)
+    SyncError::of_parts(failures).map_or(Ok(found), Err)
 }
 
 fn remove_from(programs: &Programs) -> Result<bool, SyncError> {
-    let existing = [Existing::read(programs, TABLES[0])?, Existing::read(programs, TABLES[1])?];
+    let mut found = false;
+    let mut failures = Vec::new();
+    for table in TABLES {
+        match remove_from_table(programs, table) {
+            Ok(any) => found |= any,
+            Err(error) => failures.push(error),
+        }
+    }
+    SyncError::of_parts(failures).map_or(Ok(found), Err)
+}
+
+fn remove_from_table(programs: &Programs, table: &str) -> Result<bool, SyncError> {
     let mut batch = Batch::default();
-    batch.remove_all(&existing);
+    batch.remove_all(&Existing::read(programs, table)?);
     if batch.is_empty() {
         return Ok(false);
     }

@@ -1,14 +1,17 @@
 //! One service port as the data path sees it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kube_proxy_core::{ProxyProtocol, ServicePortName};
+use kube_proxy_core::{ServicePortName, TrafficPolicy};
 
-use crate::balance::{Balancer, Class, Endpoints};
-use crate::limits::Complaint;
-use crate::relay::Means;
+use crate::balance::{Balancer, Endpoints};
+use crate::copy_strategy::CopyStrategy;
+use crate::limits::{Descriptors, LogOnce, share};
+use crate::own;
+use crate::proxy_header::ProxyProtocol;
 use crate::traffic::{Counters, Target};
 
 /// What every listener of a family shares.
@@ -17,11 +20,28 @@ pub(crate) struct Shared {
     /// A UDP session that was silent for so long ends.
     pub(crate) udp_idle: Duration,
     /// How bytes are moved.
-    pub(crate) means: Means,
+    pub(crate) strategy: CopyStrategy,
     /// Sockets ran out on the way to endpoints.
-    pub(crate) dialing: Complaint,
+    pub(crate) dialing: LogOnce,
     /// Sockets ran out for new connections of clients.
-    pub(crate) accepting: Complaint,
+    pub(crate) accepting: LogOnce,
+    /// Sockets towards endpoints could not be marked.
+    pub(crate) marking: LogOnce,
+}
+
+impl Shared {
+    /// Marks a socket towards an endpoint. Without the mark it works, but nothing keeps it from coming back here.
+    pub(crate) fn mark(&self, socket: &impl std::os::fd::AsFd) {
+        match own::mark(socket) {
+            Ok(()) => self.marking.over(),
+            Err(error) => self.marking.once(|| {
+                tracing::warn!(
+                    %error,
+                    "cannot mark connections to endpoints; loops through this node are bounded only"
+                );
+            }),
+        }
+    }
 }
 
 /// A service port: its balancing state and its counters. Listeners and connections share it.
@@ -29,6 +49,9 @@ pub(crate) struct Shared {
 pub(crate) struct Service {
     pub(crate) name: ServicePortName,
     pub(crate) counters: Counters,
+    /// What its connections and sessions hold.
+    descriptors: AtomicU64,
+    full: LogOnce,
     state: Mutex<State>,
 }
 
@@ -41,12 +64,41 @@ struct State {
 impl Service {
     pub(crate) fn new(name: ServicePortName, balancer: Balancer) -> Self {
         let state = Mutex::new(State { balancer, proxy_protocol: None });
-        Self { name, counters: Counters::default(), state }
+        Self {
+            name,
+            counters: Counters::default(),
+            descriptors: AtomicU64::new(0),
+            full: LogOnce::default(),
+            state,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics half way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Descriptors for a connection or session, unless this service port has its share already.
+    pub(crate) fn reserve(self: &Arc<Self>, count: u64) -> Option<Reserved> {
+        let held = self.descriptors.fetch_add(count, Relaxed) + count;
+        let reserved =
+            Reserved { service: self.clone(), count, _descriptors: Descriptors::take(count) };
+        let share = share();
+        if held <= share {
+            if held < share / 2 {
+                self.full.over();
+            }
+            return Some(reserved);
+        }
+        self.counters.failed();
+        self.full.once(|| {
+            tracing::error!(
+                service = %self.name,
+                descriptors = held - count,
+                "new clients are refused: connections of this service port hold as many file descriptors as are left for all others"
+            );
+        });
+        None
     }
 
     /// Takes over what the snapshot says now.
@@ -57,8 +109,13 @@ impl Service {
     }
 
     /// The next endpoint for a client; `again` if the last one could not be reached.
-    pub(crate) fn pick(&self, class: Class, client: IpAddr, again: bool) -> Option<Arc<Target>> {
-        self.state().balancer.pick(class, client, again, Instant::now())
+    pub(crate) fn pick(
+        &self,
+        policy: TrafficPolicy,
+        client: IpAddr,
+        again: bool,
+    ) -> Option<Arc<Target>> {
+        self.state().balancer.pick(policy, client, again, Instant::now())
     }
 
     /// An endpoint could not be reached.
@@ -68,7 +125,7 @@ impl Service {
         self.state().balancer.failed(target.address, Instant::now());
     }
 
-    /// Whether an endpoint still answers, so that UDP sessions with it go on.
+    /// Whether an endpoint still answers, so that UDP sessions with it continue.
     pub(crate) fn serves(&self, endpoint: &SocketAddr) -> bool {
         self.state().balancer.serves(endpoint)
     }
@@ -81,6 +138,19 @@ impl Service {
     /// The endpoints with their counters.
     pub(crate) fn targets(&self) -> Vec<Arc<Target>> {
         self.state().balancer.targets().cloned().collect()
+    }
+}
+
+/// Descriptors of a service port, given back when dropped.
+pub(crate) struct Reserved {
+    service: Arc<Service>,
+    count: u64,
+    _descriptors: Descriptors,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.service.descriptors.fetch_sub(self.count, Relaxed);
     }
 }
 

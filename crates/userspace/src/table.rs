@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use kube_proxy_core::{Count, ServicePortName};
-use kube_proxy_iptables::programs::Check;
+use kube_proxy_core::{Frontend, ObjectCount, ServicePortName};
+use kube_proxy_xtables::Check;
 
 use crate::existing::Existing;
-use crate::rules::{Chain, Frontend, Rule};
+use crate::own::MARK;
+use crate::rules::{Chain, Rule};
 
 /// The tables in the order in which they are written: nothing is brought to a port before it is let in.
 pub(crate) const TABLES: [&str; 2] = ["filter", "nat"];
@@ -19,6 +20,10 @@ pub(crate) enum Slot {
     Frontend(Frontend),
     Ports(Arc<ServicePortName>),
 }
+
+/// Deleting a rule makes the programs go through its chain, so that many deletions cost its square.
+/// From this number on a chain is written whole, which costs a few such passes, however many rules change.
+const MANY_DELETIONS: usize = 8;
 
 /// The rules on the node, each with what it is there for.
 #[derive(Debug, Default)]
@@ -46,6 +51,7 @@ pub(crate) fn hooks(node_ports: &[String]) -> Vec<Hook> {
         rule: format!("{words} -j {}", to.name()),
         first,
     };
+    let not_own = format!("-m mark ! --mark {MARK:#x}/{MARK:#x}");
     let portals =
         "-m comment --comment \"handle ClusterIPs; NOTE: this must be before the NodePort rules\"";
     let node_port = "-m comment --comment \"handle service NodePorts; NOTE: this must be the last rule in the chain\" -m addrtype --dst-type LOCAL";
@@ -58,13 +64,13 @@ pub(crate) fn hooks(node_ports: &[String]) -> Vec<Hook> {
         hook(Chain::Firewall, "OUTPUT", firewall, true),
         hook(Chain::Firewall, "FORWARD", firewall, true),
         hook(Chain::PortalsContainer, "PREROUTING", portals, true),
-        hook(Chain::PortalsHost, "OUTPUT", portals, true),
+        hook(Chain::PortalsHost, "OUTPUT", &format!("{portals} {not_own}"), true),
     ];
     for destination in node_ports {
         let separator = if destination.is_empty() { "" } else { " " };
         let words = format!("{destination}{separator}{node_port}");
         hooks.push(hook(Chain::NodePortContainer, "PREROUTING", &words, false));
-        hooks.push(hook(Chain::NodePortHost, "OUTPUT", &words, false));
+        hooks.push(hook(Chain::NodePortHost, "OUTPUT", &format!("{words} {not_own}"), false));
     }
     hooks
 }
@@ -72,9 +78,11 @@ pub(crate) fn hooks(node_ports: &[String]) -> Vec<Hook> {
 /// The input of one restore, being made.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// Lines of `filter` and of `nat`.
+    /// Lines about chains and the ways to them, of `filter` and of `nat`.
     text: [String; 2],
-    /// Rules that are added.
+    /// The rules of slots, in order; `true` for those that are added.
+    changes: Vec<(bool, Rule)>,
+    /// Rules that are written.
     written: [usize; 2],
 }
 
@@ -107,16 +115,16 @@ impl Batch {
         }
     }
 
-    /// Removes everything.
-    pub(crate) fn remove_all(&mut self, existing: &[Existing; 2]) {
-        let references = || existing.iter().flat_map(|existing| &existing.references);
+    /// Removes everything from one table.
+    pub(crate) fn remove_all(&mut self, existing: &Existing) {
+        let references = || existing.references.iter();
         for reference in references().filter(|reference| reference.is_hook()) {
             self.line(reference.to, format_args!("-D {}", reference.rule));
         }
-        for chain in existing.iter().flat_map(|existing| &existing.chains) {
+        for chain in &existing.chains {
             self.line(*chain, format_args!(":{} - [0:0]", chain.name()));
         }
-        for chain in existing.iter().flat_map(|existing| &existing.chains) {
+        for chain in &existing.chains {
             // A chain that others lead to cannot go; empty it does nothing.
             if !references().any(|reference| reference.to == *chain && !reference.is_hook()) {
                 self.line(*chain, format_args!("-X {}", chain.name()));
@@ -125,7 +133,7 @@ impl Batch {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.text.iter().all(String::is_empty)
+        self.changes.is_empty() && self.text.iter().all(String::is_empty)
     }
 
     /// The input.
@@ -144,13 +152,29 @@ impl Batch {
         writeln!(text, "{line}").expect("writing to a string does not fail");
     }
 
-    fn add(&mut self, (chain, rule): &Rule) {
-        self.written[index(chain.table())] += 1;
-        self.line(*chain, format_args!("-A {} {rule}", chain.name()));
+    /// Turns the changes into lines. A chain that loses many rules is emptied and gets all of `rules` again, in the same restore,
+    /// so that no packet sees it empty.
+    pub(crate) fn finish(&mut self, rules: &Rules) {
+        let changes = std::mem::take(&mut self.changes);
+        let deletions =
+            |chain| changes.iter().filter(|(added, (of, _))| !added && *of == chain).count();
+        let whole: Vec<Chain> =
+            Chain::ALL.into_iter().filter(|chain| deletions(*chain) >= MANY_DELETIONS).collect();
+        for chain in &whole {
+            self.line(*chain, format_args!(":{} - [0:0]", chain.name()));
+        }
+        let all = rules.slots.values().flatten().filter(|(chain, _)| whole.contains(chain));
+        for rule in all {
+            self.rule("-A", rule);
+        }
+        for (added, rule) in changes.iter().filter(|(_, (chain, _))| !whole.contains(chain)) {
+            self.rule(if *added { "-A" } else { "-D" }, rule);
+        }
     }
 
-    fn delete(&mut self, (chain, rule): &Rule) {
-        self.line(*chain, format_args!("-D {} {rule}", chain.name()));
+    fn rule(&mut self, how: &str, (chain, rule): &Rule) {
+        self.written[index(chain.table())] += usize::from(how == "-A");
+        self.line(*chain, format_args!("{how} {} {rule}", chain.name()));
     }
 }
 
@@ -169,20 +193,24 @@ impl Rules {
         };
         let old = old.unwrap_or_default();
         // All of a slot, so that their order stays right.
-        for rule in &old {
+        for rule in old {
             self.counts[index(rule.0.table())] -= 1;
-            batch.delete(rule);
+            batch.changes.push((false, rule));
         }
-        for rule in self.slots.get(slot).into_iter().flatten() {
-            batch.add(rule);
-        }
+        let new = self.slots.get(slot).into_iter().flatten();
+        batch.changes.extend(new.map(|rule| (true, rule.clone())));
+    }
+
+    /// All rules, each with what it is there for.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Slot, &Rule)> {
+        self.slots.iter().flat_map(|(slot, rules)| rules.iter().map(move |rule| (slot, rule)))
     }
 
     /// What the report says.
-    pub(crate) fn counts(&self, batch: &Batch) -> Vec<Count> {
+    pub(crate) fn counts(&self, batch: &Batch) -> Vec<ObjectCount> {
         let counts = TABLES.iter().enumerate();
         counts
-            .map(|(at, table)| Count {
+            .map(|(at, table)| ObjectCount {
                 kind: table,
                 written: batch.written[at],
                 total: self.counts[at],

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube_proxy_core::{Protocol, TrafficPolicy};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::balance::Class;
 use crate::limits::is_exhausted;
+use crate::own::{self, OwnListener};
 use crate::proxy_header;
 use crate::relay::relay;
 use crate::service::{Counted, Service, Shared};
@@ -35,15 +36,20 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Owner {
     pub(crate) service: Arc<Service>,
-    pub(crate) class: Class,
+    pub(crate) policy: TrafficPolicy,
     pub(crate) shared: Arc<Shared>,
 }
 
-/// Serves clients until told to stop. Connections go on afterwards.
-pub(crate) async fn listen(listener: TcpListener, owner: Owner, mut stop: watch::Receiver<()>) {
+/// Serves clients until told to stop. Connections continue afterwards.
+pub(crate) async fn listen(
+    listener: TcpListener,
+    _own: OwnListener,
+    owner: Owner,
+    mut stop: watch::Receiver<()>,
+) {
     tokio::select! {
         () = accept(&listener, &owner) => {}
-        // Stopped, or nobody is left who could say so.
+        // Stopped, or every handle is dropped.
         _ = stop.changed() => {}
     }
     // The rules lead here no more, but some clients may have passed them already.
@@ -56,13 +62,24 @@ async fn accept(listener: &TcpListener, owner: &Owner) {
         match listener.accept().await {
             Ok((client, peer)) => {
                 complaint.over();
-                tokio::spawn(serve(client, peer, owner.clone()));
+                // One for the client, one for the endpoint.
+                match owner.service.reserve(2) {
+                    Some(reserved) => {
+                        let owner = owner.clone();
+                        tokio::spawn(async move {
+                            let _reserved = reserved;
+                            serve(client, peer, owner).await;
+                        });
+                    }
+                    None => reset(&client),
+                }
             }
             Err(error) if is_exhausted(&error) => {
                 complaint.once(|| {
                     tracing::error!(
-                        "cannot accept connections to service {} and maybe others, they wait: {error}",
-                        owner.service.name
+                        service = %owner.service.name,
+                        %error,
+                        "cannot accept connections of this service port, and perhaps of others; they wait"
                     );
                 });
                 sleep(EXHAUSTED_WAIT).await;
@@ -74,34 +91,36 @@ async fn accept(listener: &TcpListener, owner: &Owner) {
 }
 
 async fn serve(mut client: TcpStream, peer: SocketAddr, owner: Owner) {
-    let Some((mut server, counted)) = dial(peer, &owner).await else { return };
+    let Some((mut server, counted)) = dial(peer, &owner).await else {
+        // Where the client is another proxy, an orderly end would leave the way to here half open.
+        reset(&client);
+        return;
+    };
     if let Some(version) = counted.service.proxy_protocol() {
         let header = proxy_header::header(version, peer, proxy_header::destination(&client));
         if server.write_all(&header).await.is_err() {
             return;
         }
     }
-    if let Err(error) = relay(&mut client, &mut server, &counted, owner.shared.means).await {
+    if let Err(error) = relay(&mut client, &mut server, &counted, owner.shared.strategy).await {
         tracing::trace!("connection to {} of {peer}: {error}", counted.service.name);
-        reset_both(&client, &server);
+        reset(&client);
+        reset(&server);
     }
 }
 
-/// Tells both sides that the connection did not end in order.
-fn reset_both(client: &TcpStream, server: &TcpStream) {
-    for stream in [client, server] {
-        // A socket that cannot be told so is closed in the ordinary way.
-        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
-    }
+/// Lets a connection end with a reset when it is closed: it did not end in order.
+fn reset(stream: &TcpStream) {
+    // A socket that cannot be told so is closed in the ordinary way.
+    let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Connects to an endpoint, or after all attempts to none.
 async fn dial(peer: SocketAddr, owner: &Owner) -> Option<(TcpStream, Counted)> {
-    let Owner { service, class, shared } = owner;
+    let Owner { service, policy, shared } = owner;
     for (attempt, limit) in DIAL_TIMEOUTS.into_iter().enumerate() {
-        // Without endpoints the connection is closed.
-        let target = service.pick(*class, peer.ip(), attempt > 0)?;
-        match timeout(limit, connect(&target)).await {
+        let target = service.pick(*policy, peer.ip(), attempt > 0)?;
+        match timeout(limit, connect(&target, shared)).await {
             Ok(Ok(server)) => {
                 shared.dialing.over();
                 return Some((server, Counted::begin(service.clone(), target)));
@@ -111,9 +130,10 @@ async fn dial(peer: SocketAddr, owner: &Owner) -> Option<(TcpStream, Counted)> {
                 service.counters.failed();
                 shared.dialing.once(|| {
                     tracing::error!(
-                        "cannot connect to endpoint {} of service {}, nor maybe to others: {error}",
-                        target.address,
-                        service.name
+                        service = %service.name,
+                        endpoint = %target.address,
+                        %error,
+                        "no socket for connections to this endpoint, and perhaps to others"
                     );
                 });
                 return None;
@@ -131,9 +151,13 @@ async fn dial(peer: SocketAddr, owner: &Owner) -> Option<(TcpStream, Counted)> {
     None
 }
 
-async fn connect(target: &Target) -> io::Result<TcpStream> {
+async fn connect(target: &Target, shared: &Shared) -> io::Result<TcpStream> {
+    if own::leads_here(Protocol::Tcp, target.address) {
+        return Err(io::Error::other("this is a listening port of this proxy"));
+    }
     let socket = if target.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_nodelay(true)?;
     socket.set_keepalive(true)?;
+    shared.mark(&socket);
     socket.connect(target.address).await
 }

@@ -2,11 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use kube_proxy_core::{Bytes, ServicePortName, Traffic};
-
-use crate::service::Service;
+use kube_proxy_core::{ServicePortName, Traffic, TrafficBytes};
 
 /// Counters that any thread may raise.
 #[derive(Debug, Default)]
@@ -60,7 +57,7 @@ impl Counters {
             service: service.clone(),
             endpoint: to,
             connections: self.connections.load(Relaxed),
-            bytes: Some(Bytes {
+            bytes: Some(TrafficBytes {
                 sent: self.sent.load(Relaxed),
                 received: self.received.load(Relaxed),
             }),
@@ -78,45 +75,5 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self { address, counters: Counters::default() }
-    }
-}
-
-/// Sees what the data path does; clones see the same.
-#[derive(Clone, Debug, Default)]
-pub struct Observer(Arc<Mutex<Vec<Weak<Service>>>>);
-
-/// What goes on at one service port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Activity {
-    /// The service port.
-    pub service: ServicePortName,
-    /// Connections and UDP sessions that are open.
-    pub open: u64,
-    /// How often an endpoint could not be reached.
-    pub failures: u64,
-}
-
-impl Observer {
-    fn services(&self) -> MutexGuard<'_, Vec<Weak<Service>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn add(&self, service: &Arc<Service>) {
-        let mut services = self.services();
-        if services.len() == services.capacity() {
-            services.retain(|service| service.strong_count() > 0);
-        }
-        services.push(Arc::downgrade(service));
-    }
-
-    /// The activity of every service port that is served, or still has connections.
-    pub fn activity(&self) -> Vec<Activity> {
-        let services: Vec<_> = self.services().iter().filter_map(Weak::upgrade).collect();
-        let activity = services.iter().map(|service| Activity {
-            service: service.name.clone(),
-            open: service.counters.open(),
-            failures: service.counters.failures(),
-        });
-        activity.collect()
     }
 }

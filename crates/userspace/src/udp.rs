@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kube_proxy_core::Protocol;
 use nix::errno::Errno;
 use nix::sys::socket::MsgFlags;
 use rustc_hash::FxHashMap;
@@ -18,8 +19,9 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::limits::is_exhausted;
-use crate::packet_info::{receive, send};
-use crate::service::Counted;
+use crate::own::{self, OwnListener};
+use crate::packet_info::{Received, receive, send};
+use crate::service::{Counted, Reserved, Shared};
 use crate::tcp::Owner;
 
 /// The longest datagram.
@@ -28,7 +30,7 @@ const LONGEST: usize = 65_535;
 /// The wait when datagrams cannot be received, whatever the reason.
 const FAILURE_WAIT: Duration = Duration::from_millis(100);
 
-/// So many datagrams are taken before other tasks get their turn.
+/// This many datagrams are taken before other tasks get their turn.
 const BATCH: usize = 64;
 
 thread_local! {
@@ -39,6 +41,7 @@ thread_local! {
 /// A listening UDP port with its sessions.
 pub(crate) struct UdpPort {
     socket: UdpSocket,
+    _own: OwnListener,
     owner: Owner,
     sessions: Mutex<FxHashMap<Client, Session>>,
 }
@@ -60,13 +63,14 @@ struct Link {
     /// Connected to the endpoint.
     socket: UdpSocket,
     counted: Counted,
+    _reserved: Reserved,
     /// Something was sent since the last look.
     active: AtomicBool,
 }
 
 impl UdpPort {
-    pub(crate) fn new(socket: UdpSocket, owner: Owner) -> Arc<Self> {
-        Arc::new(Self { socket, owner, sessions: Mutex::default() })
+    pub(crate) fn new(socket: UdpSocket, own: OwnListener, owner: Owner) -> Arc<Self> {
+        Arc::new(Self { socket, _own: own, owner, sessions: Mutex::default() })
     }
 
     fn sessions(&self) -> MutexGuard<'_, FxHashMap<Client, Session>> {
@@ -116,18 +120,18 @@ impl UdpPort {
     fn receive_some(self: &Arc<Self>) -> io::Result<()> {
         SCRATCH.with_borrow_mut(|buffer| {
             for _ in 0..BATCH {
-                let (length, peer, local) =
+                let Received { length, peer, local, hops } =
                     self.socket.try_io(Interest::READABLE, || receive(&self.socket, buffer))?;
                 let client = Client { peer, local: local.unwrap_or(unspecified(peer)) };
-                self.forward(client, &buffer[..length]);
+                self.forward(client, hops, &buffer[..length]);
             }
             Ok(())
         })
     }
 
     /// Sends a datagram on; what cannot be sent now is lost, as UDP has it.
-    fn forward(self: &Arc<Self>, client: Client, datagram: &[u8]) {
-        let Some(link) = self.link(client) else { return };
+    fn forward(self: &Arc<Self>, client: Client, hops: Option<u32>, datagram: &[u8]) {
+        let Some(link) = self.link(client, hops) else { return };
         // Not through the runtime, which does not know yet that a new socket can be written to.
         match nix::sys::socket::send(link.socket.as_raw_fd(), datagram, MsgFlags::MSG_DONTWAIT) {
             Ok(_) => {
@@ -139,22 +143,24 @@ impl UdpPort {
         }
     }
 
-    /// The client's session, begun if there is none.
-    fn link(self: &Arc<Self>, client: Client) -> Option<Arc<Link>> {
+    /// The client's session, begun if there is none by a datagram that may pass `hops` more nodes, this one included.
+    fn link(self: &Arc<Self>, client: Client, hops: Option<u32>) -> Option<Arc<Link>> {
         let mut sessions = self.sessions();
         match sessions.entry(client) {
             Entry::Occupied(session) => Some(session.get().link.clone()),
             Entry::Vacant(place) => {
-                let Owner { service, class, shared } = &self.owner;
-                let target = service.pick(*class, client.peer.ip(), false)?;
-                let socket = match connected(target.address) {
+                let Owner { service, policy, shared } = &self.owner;
+                let reserved = service.reserve(1)?;
+                let target = service.pick(*policy, client.peer.ip(), false)?;
+                let socket = match connected(target.address, hops, shared) {
                     Ok(socket) => socket,
                     Err(error) if is_exhausted(&error) => {
                         service.counters.failed();
                         shared.dialing.once(|| {
                             tracing::error!(
-                                "no socket for a UDP client of service {}, nor maybe of others: {error}",
-                                service.name
+                                service = %service.name,
+                                %error,
+                                "no socket for UDP clients of this service port, and perhaps of others"
                             );
                         });
                         return None;
@@ -167,7 +173,12 @@ impl UdpPort {
                 };
                 shared.dialing.over();
                 let counted = Counted::begin(service.clone(), target);
-                let link = Arc::new(Link { socket, counted, active: AtomicBool::new(true) });
+                let link = Arc::new(Link {
+                    socket,
+                    counted,
+                    _reserved: reserved,
+                    active: AtomicBool::new(true),
+                });
                 let task = tokio::spawn(answers(self.clone(), client, link.clone()));
                 place.insert(Session { link: link.clone(), task: task.abort_handle() });
                 Some(link)
@@ -243,8 +254,22 @@ fn unspecified(like: SocketAddr) -> IpAddr {
     }
 }
 
-fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
+/// A socket towards an endpoint. As behind a router, each datagram may pass one node less than the one that began the session:
+/// what is sent around between nodes ends.
+fn connected(to: SocketAddr, hops: Option<u32>, shared: &Shared) -> io::Result<UdpSocket> {
+    if own::leads_here(Protocol::Udp, to) {
+        return Err(io::Error::other("this is a listening port of this proxy"));
+    }
     let socket = std::net::UdpSocket::bind(SocketAddr::new(unspecified(to), 0))?;
+    shared.mark(&socket);
+    if let Some(hops) = hops {
+        let left = hops.saturating_sub(1);
+        if left == 0 {
+            return Err(io::Error::other("the datagram passed too many nodes"));
+        }
+        let socket = socket2::SockRef::from(&socket);
+        if to.is_ipv4() { socket.set_ttl_v4(left) } else { socket.set_unicast_hops_v6(left) }?;
+    }
     socket.connect(to)?;
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket)

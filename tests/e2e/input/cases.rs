@@ -22,6 +22,7 @@ fn fresh(name: &str) -> Svc {
     Svc::new(name, NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn services() -> Vec<Case> {
     vec![
         service(
@@ -84,6 +85,12 @@ fn services() -> Vec<Case> {
             "/spec/internalTrafficPolicy",
             json!("Nearby"),
             &["spec.internalTrafficPolicy", "Nearby"],
+        ),
+        service(
+            "annotation",
+            "/metadata/annotations",
+            json!({ "kube-proxy.io/no-local-endpoints": "Reject" }),
+            &["kube-proxy.io/no-local-endpoints", "Reject"],
         ),
         service(
             "affinity",

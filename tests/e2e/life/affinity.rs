@@ -14,7 +14,7 @@ use crate::objects::{Svc, external_ip, vip};
 use crate::world::{From, GUARD, Mode, World, cluster_address};
 
 const PODS: [&str; 3] = ["local-1", "local-2", "remote-1"];
-/// So many clients choose the same of three pods once in 14 million times.
+/// This many clients choose the same of three pods once in 14 million times.
 const CLIENTS: u8 = 16;
 
 /// A world with an affinity Service, and addresses for clients outside.
@@ -106,7 +106,7 @@ pub(super) fn refreshed(mode: Mode) -> anyhow::Result<()> {
         let mut last: BTreeMap<IpAddr, (Instant, String)> = BTreeMap::new();
         let mut compared = 0;
         let begin = Instant::now();
-        while begin.elapsed() < 3 * TIMEOUT {
+        while begin.elapsed() < 3 * TIMEOUT || (compared <= 50 && begin.elapsed() < GUARD) {
             for client in clients(family) {
                 let pod = ask(&world, client, to)?;
                 if let Some((when, before)) = last.get(&client)
@@ -174,7 +174,7 @@ pub(crate) fn ipvs_sessions(mode: Mode) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The clients of an endpoint that goes choose anew, the others stay.
+/// The clients of an endpoint that goes choose again, the others stay.
 pub(super) fn endpoint_removed(mode: Mode) -> anyhow::Result<()> {
     let world = world(mode, 300)?;
     for family in IpFamily::BOTH {

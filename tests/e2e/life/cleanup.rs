@@ -49,7 +49,7 @@ fn rules(world: &World, mode: Mode) -> anyhow::Result<Vec<String>> {
 pub(super) fn removes_ours_only(mode: Mode) -> anyhow::Result<()> {
     let mut world = World::without_proxy(mode, &[])?;
     foreign(&world, mode)?;
-    // A table comes into being when somebody looks at it.
+    // A table comes into being when a program lists it.
     for family in IpFamily::BOTH {
         for table in ["nat", "filter", "mangle"] {
             world.on_node(&mode.program(family, ""), &["-t", table, "-S"])?;

@@ -27,7 +27,7 @@ fn check(world: &World, pods: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A new endpoint gets its share, and nobody notices.
+/// A new endpoint gets its share, and no client notices.
 pub(super) fn added(mode: Mode) -> anyhow::Result<()> {
     let (world, service, traffic) = begin(mode, &["local-1"])?;
     world.serve(&service, &["local-1", "remote-1"])?;

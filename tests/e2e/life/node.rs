@@ -12,17 +12,17 @@ use crate::objects::{Svc, node};
 use crate::traffic::{Traffic, becomes, ends};
 use crate::world::{From, Mode, NODE, World, cluster_address};
 
-/// An address of the fabric that nobody has.
-fn spare(family: IpFamily) -> IpAddr {
+/// An address of the fabric that nothing has.
+pub(crate) fn spare(family: IpFamily) -> IpAddr {
     match plan::fabric_net().get(family).network() {
         IpAddr::V4(ip) => IpAddr::from((ip.to_bits() + 78).to_be_bytes()),
         IpAddr::V6(ip) => IpAddr::from((ip.to_bits() + 0x78).to_be_bytes()),
     }
 }
 
-/// Node ports are on the primary addresses, which the Node object tells: they follow it, and what is not about them is not disturbed.
+/// Node ports are on the primary addresses, which the Node object names: they follow it, and what is not about them is not disturbed.
 pub(super) fn address_changes(mode: Mode) -> anyhow::Result<()> {
-    let mut world = World::with_flags(mode, &["--nodeport-addresses=primary"])?;
+    let mut world = World::with_flags(mode, &["--nodeport-addresses=localhost,primary"])?;
     world.serve(&Svc::new("web", 1).node_port(), &["local-1"])?;
     world.settle()?;
     let old = PerFamily::from_fn(|family| world.node_port(1, family));

@@ -1,4 +1,4 @@
-//! Rules that somebody else removed.
+//! Rules that another program removed.
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::IpFamily;
@@ -6,6 +6,7 @@ use kube_proxy_testkit::eventually::eventually;
 use serde_json::json;
 
 use crate::objects::Svc;
+use crate::servers::{METRICS, get};
 use crate::traffic::works;
 use crate::world::{From, GUARD, Mode, World, cluster_address};
 
@@ -21,13 +22,13 @@ const DAMAGES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Chains that always exist, each of which somebody may empty, with their tables.
+/// Chains that always exist, each of which another program may empty, with their tables.
 const CHAINS: [(&str, &str); 12] = [
     ("nat", "KUBE-SERVICES"),
     ("nat", "KUBE-NODEPORTS"),
     ("nat", "KUBE-POSTROUTING"),
     ("nat", "KUBE-MARK-MASQ"),
-    ("nat", "KUBE-HAIRPIN"),
+    ("nat", "KUBE-SEP-HAIRPIN"),
     ("filter", "KUBE-SERVICES"),
     ("filter", "KUBE-EXTERNAL-SERVICES"),
     ("filter", "KUBE-EXTERNAL-NODEPORTS"),
@@ -63,7 +64,7 @@ pub(super) fn flushed(mode: Mode) -> anyhow::Result<()> {
             is_repaired(&world, mode, family, before, &format!("{table} {chain} emptied"));
         }
     }
-    let said = world.proxy().lines().into_iter().find(|line| line.contains("writing them anew"));
+    let said = world.proxy().lines().into_iter().find(|line| line.contains("writing them again"));
     said.context("no log line says that rules were missing")?;
     Ok(())
 }
@@ -98,7 +99,7 @@ const NFTABLES_DAMAGES: &[&str] = &[
     "flush chain {ip} kube-proxy services",
     "insert rule {ip} kube-proxy nat-prerouting accept",
     "add chain {ip} kube-proxy foreign",
-    "delete element {ip} kube-proxy service-ips { {address} . tcp . 80 }",
+    "delete element {ip} kube-proxy frontend-ips { {address} . tcp . 80 }",
     "delete element {ip} kube-proxy cluster-endpoints { {address} . tcp . 80 . 1 }",
     "add element {ip} kube-proxy no-endpoint-services { {address} . tcp . 80 : drop }",
 ];
@@ -111,7 +112,7 @@ pub(super) fn noticed(mode: Mode) -> anyhow::Result<()> {
     world.serve(&Svc::new("web", 1).load_balancer(), &["local-1", "remote-1"])?;
     world.serve(&Svc::new("empty", 2).load_balancer(), &[])?;
     world.settle()?;
-    // A table that is made anew has chains to spare, for the services that there are then.
+    // A table that is made again has chains to spare, for the services that there are then.
     world.on_node("nft", &["flush ruleset"])?;
     eventually(GUARD, || {
         let now = ruleset(&world)?;
@@ -137,12 +138,22 @@ pub(super) fn noticed(mode: Mode) -> anyhow::Result<()> {
     }
     // Each was noticed; what the proxy wrote itself was not.
     let lines = world.proxy().lines();
-    let noticed = lines.iter().filter(|line| line.contains("writing them anew")).count();
+    let noticed = lines.iter().filter(|line| line.contains("writing them again")).count();
     let damages = 2 * NFTABLES_DAMAGES.len();
     // The ruleset of both families was flushed three times.
     let most = damages + 4;
     ensure!(noticed >= damages && noticed <= most, "{noticed} looks for {damages} damages");
+    let counted = drift_repairs(&world)?;
+    ensure!(counted == noticed, "{counted} counted, {noticed} logged");
     Ok(())
+}
+
+/// Repairs of both families, as the metric counts them.
+fn drift_repairs(world: &World) -> anyhow::Result<usize> {
+    let text = get(world, METRICS, "/metrics")?.body;
+    let lines = text.lines().filter(|line| line.starts_with("kubeproxy_drift_repairs_total{"));
+    let values = lines.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<usize>());
+    Ok(values.sum::<Result<usize, _>>()?)
 }
 
 /// The ruleset without what traffic changes, in an order of its own.

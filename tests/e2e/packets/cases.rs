@@ -1,13 +1,16 @@
 //! The cases themselves. Each Service has a number of its own within its group; its addresses follow from it.
 
+mod node_ports;
+
 use kube_proxy_core::IpFamily;
 use kube_proxy_testkit::cluster::plan;
 use serde_json::Value;
 
 use super::{Case, Endpoints, Expect, Flow, Group, Source, To, client_net, cluster_cidr};
-use crate::objects::Svc;
+use crate::objects::{Svc, vip};
 use crate::world::{From, OTHER_TARGET, TARGET, World};
 
+use self::node_ports::{not_on_loopback, on_all_addresses, on_named_addresses, some_node_ports};
 use Expect::{Dropped, Pods, Refused};
 use From::{Node, Outside, Pod};
 use Source::{Any, Kept, Masqueraded};
@@ -24,6 +27,7 @@ pub(super) fn groups() -> Vec<Group> {
         Group { name: "policies", flags: || vec![cluster_cidr()], cases: policies },
         Group { name: "choice", flags: || vec![cluster_cidr()], cases: choice },
         Group { name: "source-ranges", flags: || vec![cluster_cidr()], cases: source_ranges },
+        Group { name: "no-local-endpoints", flags: refuse_elsewhere, cases: no_local_endpoints },
         Group { name: "masquerade-all", flags: masquerade_all, cases: masqueraded },
         local_traffic("detect-bridge", || {
             vec!["--detect-local-mode=BridgeInterface".into(), "--pod-bridge-interface=cni0".into()]
@@ -36,12 +40,18 @@ pub(super) fn groups() -> Vec<Group> {
         Group { name: "detect-nothing", flags: Vec::new, cases: undetected },
         Group { name: "node-port-networks", flags: node_port_networks, cases: some_node_ports },
         Group { name: "node-port-primary", flags: node_port_primary, cases: some_node_ports },
+        Group { name: "node-port-keywords", flags: node_port_keywords, cases: on_named_addresses },
+        Group { name: "node-port-all", flags: node_port_all, cases: on_all_addresses },
         Group { name: "no-localhost-node-ports", flags: no_localhost, cases: not_on_loopback },
     ]
 }
 
 fn masquerade_all() -> Vec<String> {
     vec![cluster_cidr(), "--masquerade-all".into()]
+}
+
+fn refuse_elsewhere() -> Vec<String> {
+    vec![cluster_cidr(), "--no-local-endpoints=reject".into()]
 }
 
 fn node_port_networks() -> Vec<String> {
@@ -51,6 +61,14 @@ fn node_port_networks() -> Vec<String> {
 
 fn node_port_primary() -> Vec<String> {
     vec![cluster_cidr(), "--nodeport-addresses=primary".into()]
+}
+
+fn node_port_keywords() -> Vec<String> {
+    vec![cluster_cidr(), "--nodeport-addresses=localhost,primary,192.0.2.0/24".into()]
+}
+
+fn node_port_all() -> Vec<String> {
+    vec![cluster_cidr(), "--nodeport-addresses=192.0.2.0/24,all".into()]
 }
 
 fn no_localhost() -> Vec<String> {
@@ -310,6 +328,100 @@ fn policies() -> Vec<Case> {
     ]
 }
 
+/// Under the external `Local` policy without endpoints here. What no rule looks after is refused by the node itself at its own address,
+/// and is led nowhere by the routes of this cluster at others.
+fn no_local_endpoints() -> Vec<Case> {
+    let flow = Flow::new;
+    let refused = |to| flow(Outside, to, Refused);
+    let annotated = |name, number, value: &str| {
+        let annotations = serde_json::json!({ "kube-proxy.io/no-local-endpoints": value });
+        everything(name, number).external_local().with("/metadata/annotations", annotations)
+    };
+    let nets = serde_json::json!(["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"]);
+    // The second has no endpoints.
+    let two_ports = serde_json::json!([
+        { "name": "p", "protocol": "TCP", "port": 80 },
+        { "name": "q", "protocol": "TCP", "port": 81 },
+    ]);
+    vec![
+        case(
+            "as the flag says: refused",
+            everything("by-flag", 1).external_local(),
+            remote,
+            vec![
+                refused(To::NodePort(1)),
+                refused(To::Vip(1)),
+                refused(To::External(1)),
+                flow(CLIENT, To::Vip(1), Pods(REMOTE, Kept)),
+                flow(Node, To::Vip(1), Pods(REMOTE, Any)),
+            ],
+        ),
+        case(
+            "dropped by annotation",
+            annotated("dropped", 2, "drop"),
+            remote,
+            vec![
+                flow(Outside, To::NodePort(2), Dropped),
+                flow(Outside, To::Vip(2), Dropped),
+                flow(Outside, To::External(2), Dropped),
+            ],
+        ),
+        case(
+            "passed through by annotation",
+            annotated("passed", 3, "passthrough"),
+            remote,
+            vec![
+                refused(To::NodePort(3)),
+                flow(Outside, To::Vip(3), Dropped),
+                flow(Outside, To::External(3), Dropped),
+                // The ipvs mode passes everybody through.
+                flow(CLIENT, To::Vip(3), Pods(REMOTE, Kept)).in_ipvs(Dropped),
+                flow(CLIENT, To::NodePort(3), Pods(REMOTE, Any)).in_ipvs(Refused),
+                flow(Node, To::External(3), Pods(REMOTE, Any)).in_ipvs(Dropped),
+            ],
+        ),
+        case(
+            "nothing passes where another port needs the address",
+            annotated("passed-beside", 9, "passthrough").with("/spec/ports", two_ports),
+            remote,
+            vec![flow(Outside, To::Vip(9), Dropped).in_ipvs(Refused)],
+        ),
+        case(
+            "a bad annotation does not count",
+            annotated("bad", 4, "Reject"),
+            remote,
+            vec![refused(To::NodePort(4)), refused(To::Vip(4))],
+        ),
+        case(
+            "a VIP behind source ranges stays closed",
+            everything("ranges", 5).external_local().with("/spec/loadBalancerSourceRanges", nets),
+            remote,
+            vec![flow(Outside, To::Vip(5), Dropped), refused(To::External(5))],
+        ),
+        case(
+            "local endpoints serve as ever",
+            annotated("here", 6, "passthrough"),
+            both,
+            vec![
+                flow(Outside, To::NodePort(6), Pods(LOCAL, Kept)),
+                flow(Outside, To::Vip(6), Pods(LOCAL, Kept)),
+            ],
+        ),
+        case(
+            "the cluster IP is not meant",
+            annotated("inside", 7, "reject").internal_local(),
+            remote,
+            vec![flow(CLIENT, To::ClusterIp(7), Dropped)],
+        ),
+        case(
+            "none anywhere is refused",
+            annotated("nowhere", 8, "passthrough"),
+            none,
+            vec![flow(Outside, To::Vip(8), Refused), flow(Outside, To::NodePort(8), Refused)],
+        ),
+    ]
+}
+
 fn internal_local_outside(number: u8) -> Svc {
     Svc::new("internal-outside", number).internal_local().node_port()
 }
@@ -482,7 +594,46 @@ fn source_ranges() -> Vec<Case> {
             both,
             vec![flow(Outside, To::Vip(5), Pods(LOCAL, Kept)), flow(CLIENT, To::Vip(5), Dropped)],
         ),
+        case(
+            "an external IP that is also a VIP",
+            also_external("twice", 6, 6, &nobody),
+            both,
+            vec![
+                flow(Outside, To::Vip(6), Dropped),
+                flow(CLIENT, To::Vip(6), Dropped),
+                flow(Outside, To::NodePort(6), Pods(BOTH, Masqueraded)),
+                flow(CLIENT, To::ClusterIp(6), Pods(BOTH, Kept)),
+            ],
+        ),
+        case(
+            "an external IP that is also a VIP, client inside the ranges",
+            also_external("twice-open", 7, 7, &client),
+            both,
+            vec![
+                flow(Outside, To::Vip(7), Pods(BOTH, Masqueraded)),
+                flow(CLIENT, To::Vip(7), Dropped),
+            ],
+        ),
+        // First by name, but a VIP goes before an external IP.
+        case(
+            "an external IP that is another Service's VIP",
+            also_external("a-thief", 8, 6, &[]),
+            local,
+            vec![
+                flow(Outside, To::Vip(8), Pods(LOCAL, Masqueraded)),
+                flow(Outside, To::Vip(6), Dropped),
+            ],
+        ),
     ]
+}
+
+/// A Service with VIPs and source ranges whose external IPs are the VIPs of a Service with that number.
+fn also_external(name: &str, number: u8, of: u8, ranges: &[String]) -> Svc {
+    let ips = IpFamily::BOTH.map(|family| vip(of, family).to_string());
+    Svc::new(name, number)
+        .load_balancer()
+        .with("/spec/externalIPs", ips.to_vec())
+        .with("/spec/loadBalancerSourceRanges", ranges.to_vec())
 }
 
 fn masqueraded() -> Vec<Case> {
@@ -520,7 +671,7 @@ fn detected() -> Vec<Case> {
     ]
 }
 
-/// Without a detector nobody is masqueraded on the way to a cluster IP, and pods are not short-circuited.
+/// Without a detector no client is masqueraded on the way to a cluster IP, and pods are not short-circuited.
 fn undetected() -> Vec<Case> {
     let flow = Flow::new;
     vec![
@@ -540,32 +691,4 @@ fn undetected() -> Vec<Case> {
             vec![flow(CLIENT, To::Vip(2), Dropped), flow(Node, To::Vip(2), Pods(REMOTE, Any))],
         ),
     ]
-}
-
-/// Node ports on the node's own address only.
-fn some_node_ports() -> Vec<Case> {
-    let flow = Flow::new;
-    vec![case(
-        "node port",
-        Svc::new("node-port", 1).node_port(),
-        both,
-        vec![
-            flow(Outside, To::NodePort(1), Pods(BOTH, Masqueraded)),
-            flow(CLIENT, To::NodePortOnBridge(1), Refused).in_userspace(Refused),
-            flow(Node, To::NodePortOnLoopback(1), Refused).in_userspace(Refused),
-        ],
-    )]
-}
-
-fn not_on_loopback() -> Vec<Case> {
-    let flow = Flow::new;
-    vec![case(
-        "node port",
-        Svc::new("node-port", 1).node_port(),
-        both,
-        vec![
-            flow(Outside, To::NodePort(1), Pods(BOTH, Masqueraded)),
-            flow(Node, To::NodePortOnLoopback(1), Refused).in_userspace(Refused),
-        ],
-    )]
 }

@@ -3,16 +3,16 @@
 use std::net::TcpListener;
 
 use anyhow::{Context as _, ensure};
-use kube_proxy_testkit::api::{Failure, Verb};
+use fake_apiserver::{Failure, Verb};
 use kube_proxy_testkit::eventually::eventually;
 use serde_json::{Value, json};
 
 use super::{HEALTH, METRICS, health_ports, loopback};
 use crate::objects::Svc;
-use crate::world::{GUARD, Mode, World};
+use crate::world::{GUARD, Mode, NODE, World};
 
 /// The events of the API group that people read, by reason.
-pub(super) fn event(world: &World, reason: &str) -> anyhow::Result<Value> {
+pub(crate) fn event(world: &World, reason: &str) -> anyhow::Result<Value> {
     let address = world.api.address();
     let probe = world.cluster.node(0).probe();
     let list = probe.http_get(address, "/apis/events.k8s.io/v1/events")?;
@@ -38,7 +38,8 @@ pub(super) fn hard_fail() -> anyhow::Result<()> {
         let address = loopback(port).to_string();
         ensure!(last.starts_with("kube-proxy: ") && last.contains(&address), "{last}");
         let event = event(&world, reason)?;
-        ensure!(event["regarding"]["kind"] == json!("Node"), "{event}");
+        let regarding = json!({ "apiVersion": "v1", "kind": "Node", "name": NODE });
+        ensure!(event["regarding"] == regarding, "{event}");
         ensure!(event["type"] == json!("Warning"), "{event}");
         let note = event["note"].as_str().unwrap_or_default();
         ensure!(note.contains(&address), "{event}");
@@ -50,7 +51,7 @@ pub(super) fn hard_fail() -> anyhow::Result<()> {
 pub(super) fn do_not_arrive() -> anyhow::Result<()> {
     let flags = ["-v=4", "--nodeport-addresses=127.0.0.0/8"];
     let mut world = World::without_proxy(Mode::IptablesNft, &flags)?;
-    // Each start has two events: one of itself, one of a port that somebody else holds.
+    // Each start has two events: one of itself, one of a port that another program holds.
     let holder = |port| world.cluster.node(0).netns().run(|| TcpListener::bind(loopback(port)));
     let _holder = holder(health_ports::PORT)?;
     world.serve(&health_ports::service(), &["local-1"])?;

@@ -8,7 +8,7 @@ use kube_proxy_testkit::eventually::eventually;
 use serde_json::{Value, json};
 
 use super::events::event;
-use super::loopback;
+use super::{loopback, raw};
 use crate::objects::Svc;
 use crate::world::{GUARD, Mode, World};
 
@@ -52,6 +52,13 @@ pub(crate) fn follow_endpoints() -> anyhow::Result<()> {
         for family in IpFamily::BOTH {
             answers(&world, family, status, count);
         }
+        // The checks of HAProxy, and others that look at the status only.
+        for method in ["OPTIONS", "HEAD", "POST", "PUT"] {
+            let request = format!("{method} / HTTP/1.0\r\n\r\n");
+            let answer = raw(&world, PORT, &request)?;
+            let expected = format!("HTTP/1.0 {status} ");
+            ensure!(answer.starts_with(&expected), "{method}: {answer}, not {expected}");
+        }
     }
     world.delete("Service", "web")?;
     for family in IpFamily::BOTH {
@@ -65,7 +72,7 @@ pub(crate) fn follow_endpoints() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A port that somebody else holds is an event about the Service, and is opened once it is free.
+/// A port that another program holds is an event about the Service, and is opened once it is free.
 pub(crate) fn port_in_use() -> anyhow::Result<()> {
     let world = World::with_flags(Mode::IptablesNft, &["--nodeport-addresses=127.0.0.0/8"])?;
     eventually(GUARD, || {

@@ -1,4 +1,4 @@
-//! A pod goes away while clients ask steadily, and nobody notices.
+//! A pod goes away while clients ask steadily, and no client notices.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::requests::{self, Asked};
 use super::scene::{GUARD, Scene};
-use crate::output::say;
+use kube_proxy_testkit::say;
 
 /// Clients that ask at the same time.
 const CLIENTS: usize = 2;

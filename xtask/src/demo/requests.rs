@@ -8,8 +8,7 @@ use anyhow::Context as _;
 use kube_proxy_testkit::pod::Pod;
 use kube_proxy_testkit::probe::Spread;
 
-use super::scene::Scene;
-use crate::output::say;
+use kube_proxy_testkit::say;
 
 /// How long a request may take; a lost packet that is sent again fits in.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,10 +46,15 @@ pub(super) fn ask(from: &Pod, address: SocketAddr, patience: Duration) -> Asked 
 }
 
 /// Makes requests and shows who served them; all pods must have a fair share.
-pub(super) fn show(scene: &Scene, count: usize) -> anyhow::Result<String> {
+pub(super) fn show(
+    client: &Pod,
+    service: SocketAddr,
+    web: &[Pod],
+    count: usize,
+) -> anyhow::Result<String> {
     let mut spread = Spread::default();
     for number in 1..=count {
-        let asked = ask(&scene.client, scene.service, PATIENCE);
+        let asked = ask(client, service, PATIENCE);
         if number <= EXAMPLES {
             say!("   request {number}: {asked}");
         }
@@ -64,7 +68,7 @@ pub(super) fn show(scene: &Scene, count: usize) -> anyhow::Result<String> {
     for (what, count) in spread.pods.iter().chain(&spread.failures) {
         say!("   {count:>4} x {what}");
     }
-    let names: Vec<_> = scene.web.iter().map(Pod::name).collect();
+    let names: Vec<_> = web.iter().map(Pod::name).collect();
     spread.check_even(&names)?;
     let shares: Vec<_> = spread.pods.values().map(ToString::to_string).collect();
     Ok(format!("{count} requests, none failed, spread {} over two pods", shares.join(" : ")))

@@ -4,8 +4,8 @@ use anyhow::{Context as _, bail};
 
 use super::scene::Scene;
 use super::uses_iptables;
-use crate::output::say;
-use crate::variant::Variant;
+use kube_proxy_testkit::iptables::Variant;
+use kube_proxy_testkit::say;
 
 /// Lines shown at most.
 const LINES_SHOWN: usize = 12;

@@ -9,20 +9,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use kube_proxy_core::IpFamily;
 use kube_proxy_testkit::cluster::{Cluster, plan};
-use kube_proxy_testkit::kube_proxy::KubeProxy;
+use kube_proxy_testkit::kube_proxy::{self, KubeProxy};
 use kube_proxy_testkit::pod::Pod;
 
 use super::Arguments;
 use super::manifests::{Manifests, PodAddress};
 use super::requests::{self, Asked};
-use crate::binary;
-use crate::output::say;
+use kube_proxy_testkit::say;
 
 /// Cluster IP of `nginx-service`, out of the testkit's service network.
 const CLUSTER_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 14, 7);
 
 /// How long anything may take before the demo gives up.
-pub(super) const GUARD: Duration = Duration::from_secs(20);
+pub(super) const GUARD: Duration = Duration::from_mins(5);
 
 /// Everything that is set up for the demo.
 #[derive(Debug)]
@@ -86,13 +85,13 @@ impl Scene {
         }
     }
 
-    /// Tells the EndpointSlice that only these pods are left.
+    /// Leaves only these pods in the EndpointSlice.
     pub(super) fn set_endpoints(&self, pods: &[Pod]) -> anyhow::Result<()> {
         self.manifests.set_endpoints(self.cluster.node(0).name(), &addresses(pods))?;
         Ok(())
     }
 
-    /// Stops kube-proxy in order, and looks whether the Service is still served.
+    /// Stops kube-proxy in order, and checks whether the Service is still served.
     pub(super) fn stop_proxy(&mut self) -> anyhow::Result<String> {
         let start = Instant::now();
         self.proxy.terminate()?;
@@ -113,7 +112,7 @@ impl Scene {
     pub(super) fn write_log(&self) -> String {
         let mut text = self.proxy.lines().join("\n");
         text.push('\n');
-        let path = binary::path().unwrap_or_default().with_file_name("demo-kube-proxy.log");
+        let path = kube_proxy::binary().unwrap_or_default().with_file_name("demo-kube-proxy.log");
         match fs::write(&path, text) {
             Ok(()) => format!(" ({})", path.display()),
             // The log is shown anyway; a build directory of another user is no reason to fail.
@@ -131,7 +130,7 @@ fn start_proxy(
     manifests: &Manifests,
 ) -> anyhow::Result<KubeProxy> {
     let node = cluster.node(0);
-    let mut command = Command::new(binary::path()?);
+    let mut command = Command::new(kube_proxy::binary()?);
     command
         .args(["--proxy-mode", &arguments.mode])
         .arg("--manifests")

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use super::objects::App;
-use crate::output::say;
+use kube_proxy_testkit::say;
 
 /// How long anything may take to come about.
 const GUARD: Duration = Duration::from_mins(2);
@@ -41,7 +41,7 @@ pub(crate) trait Site {
     /// The address of the first node, and the node port of a Service.
     fn node_port(&self, app: &App) -> anyhow::Result<SocketAddr>;
 
-    /// Connects and asks who is there: a pod's name, or `None` if nobody answers.
+    /// Connects and asks who is there: a pod's name, or `None` if nothing answers.
     fn ask(&self, from: From, to: SocketAddr) -> anyhow::Result<Option<String>>;
 
     /// Whether the cluster's name service answers a pod, over UDP.
@@ -83,7 +83,7 @@ pub(crate) fn run(site: &mut dyn Site) -> anyhow::Result<()> {
 }
 
 /// Tries until it works.
-fn eventually<T>(mut attempt: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub(super) fn eventually<T>(mut attempt: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let start = Instant::now();
     loop {
         match attempt() {

@@ -1,19 +1,18 @@
 //! A kind cluster whose kube-proxy is replaced by ours: the image and a variable for the mode, nothing else.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
-use std::process::{Command, Stdio};
+mod site;
+mod tools;
 
-use anyhow::{Context as _, bail, ensure};
-use serde_json::{Value, json};
+use std::fmt::Write as _;
 
-use super::Arguments;
-use super::checks::{self, From, Site};
-use super::objects::App;
-use crate::output::say;
-use crate::{image, workspace};
+use anyhow::{Context as _, ensure};
+
+use self::site::Kind;
+use self::tools::Tools;
+use super::{Arguments, checks};
+use crate::image;
+use kube_proxy_testkit::output::complain;
+use kube_proxy_testkit::say;
 
 /// Name of the cluster.
 const CLUSTER: &str = "kube-proxy-e2e";
@@ -21,254 +20,129 @@ const CLUSTER: &str = "kube-proxy-e2e";
 const NODE: &str = "kube-proxy-e2e-worker";
 /// What pods run: it answers with its name, and has `curl` and `nslookup`.
 const POD_IMAGE: &str = "registry.k8s.io/e2e-test-images/agnhost:2.53";
-/// One control plane, two workers.
+/// One control plane, two workers, both IP families.
 const CONFIG: &str = "\
 kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
+networking:
+  ipFamily: dual
 nodes:
 - role: control-plane
 - role: worker
 - role: worker
 ";
-/// What is needed, and where it comes from.
-const TOOLS: [(&str, &str); 3] = [
-    ("docker", "install Docker Engine"),
-    ("kind", "go install sigs.k8s.io/kind@latest"),
-    ("kubectl", "install kubectl of the cluster's version"),
+/// All modes, and a shell command that succeeds on a node whose kernel has what the mode needs.
+/// The last one is what the Go kube-proxy starts from when it is put back.
+const MODES: [(&str, &str); 4] = [
+    ("ipvs", "modprobe --quiet ip_vs; test -e /proc/net/ip_vs"),
+    ("userspace", "true"),
+    ("nftables", "modprobe --quiet nf_tables; nft list tables || iptables-nft --list-rules"),
+    (LAST, "true"),
 ];
+const LAST: &str = "iptables";
 
 /// Makes the cluster, runs the checks in each mode, collects logs and removes the cluster.
 pub(super) fn run(arguments: &Arguments, modes: &[&str]) -> anyhow::Result<()> {
     let tools = Tools { path: std::env::var_os("PATH").unwrap_or_default() };
+    run_with(tools, arguments, modes)
+}
+
+fn run_with(tools: Tools, arguments: &Arguments, modes: &[&str]) -> anyhow::Result<()> {
     tools.check()?;
     let image = match &arguments.image {
         Some(image) => image.clone(),
-        None => image::build("kube-proxy:e2e")?,
+        None => image::build("kube-proxy:e2e", arguments.base.as_deref())?,
     };
-    tools.feed(
-        "kind",
-        &["create", "cluster", "--name", CLUSTER, "--wait", "3m", "--config", "-"],
-        CONFIG,
-    )?;
-    let mut site = Kind { tools };
-    let result = site.check_modes(&image, modes);
-    let logs = arguments.logs.to_string_lossy().into_owned();
-    // The checks' result counts more than what comes after them.
-    let collected = site.tools.run("kind", &["export", "logs", &logs, "--name", CLUSTER]);
-    let removed = if arguments.keep {
-        Ok(())
-    } else {
-        site.tools.run("kind", &["delete", "cluster", "--name", CLUSTER])
-    };
-    result.and(collected).and(removed)
-}
-
-/// The programs, found on a path.
-struct Tools {
-    path: OsString,
-}
-
-impl Tools {
-    fn has(&self, program: &str) -> bool {
-        std::env::split_paths(&self.path).any(|directory| directory.join(program).is_file())
-    }
-
-    /// One line about everything that is missing.
-    fn check(&self) -> anyhow::Result<()> {
-        let missing: Vec<String> = TOOLS
-            .iter()
-            .filter(|(program, _)| !self.has(program))
-            .map(|(program, how)| format!("{program} ({how})"))
-            .collect();
-        ensure!(
-            missing.is_empty(),
-            "missing {}; `cargo xtask e2e --local` runs the same checks without them",
-            missing.join(", ")
-        );
-        self.output("docker", &["info", "--format", "{{.ServerVersion}}"])
-            .map(|_| ())
-            .context("the Docker engine does not run; start it, or use `cargo xtask e2e --local`")
-    }
-
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.args(arguments).env("PATH", &self.path);
-        if program == "kubectl" {
-            command.arg(format!("--context=kind-{CLUSTER}"));
+    let mut create = vec!["create", "cluster", "--name", CLUSTER, "--wait", "3m", "--config", "-"];
+    create.extend(arguments.node_image.iter().flat_map(|image| ["--image", image]));
+    tools.feed("kind", &create, &config(&arguments.feature_gates))?;
+    let mut site = Kind::new(tools, arguments.pod_image.as_deref().unwrap_or(POD_IMAGE));
+    let result = check_all(&mut site, arguments, &image, modes);
+    let logs = arguments.logs.to_string_lossy();
+    let after = [
+        (true, &["export", "logs", &logs, "--name", CLUSTER][..]),
+        (!arguments.keep, &["delete", "cluster", "--name", CLUSTER]),
+    ];
+    for (_, words) in after.into_iter().filter(|(wanted, _)| *wanted) {
+        // Whether kube-proxy works does not depend on it.
+        if let Err(error) = site.tools.run("kind", words) {
+            complain(&error.context("after the checks, without effect on their result"));
         }
-        command
     }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
-        workspace::run(&mut self.command(program, arguments))
-    }
-
-    fn output(&self, program: &str, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = self.command(program, arguments);
-        let typed = workspace::as_typed(&command);
-        let output = command.output().with_context(|| format!("cannot start `{typed}`"))?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "`{typed}` failed: {}", errors.trim());
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-
-    fn feed(&self, program: &str, arguments: &[&str], input: &str) -> anyhow::Result<()> {
-        let mut command = self.command(program, arguments);
-        let mut child = command.stdin(Stdio::piped()).spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // When the program stops early, its exit status says why.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-        let status = child.wait()?;
-        ensure!(status.success(), "{program} {arguments:?} failed: {status}");
-        Ok(())
-    }
-
-    fn apply(&self, object: &Value) -> anyhow::Result<()> {
-        self.feed("kubectl", &["apply", "-f", "-"], &object.to_string())
-    }
-
-    /// Runs a shell command in the client pod.
-    fn exec(&self, shell: &str) -> anyhow::Result<String> {
-        self.output("kubectl", &["exec", "client", "--", "sh", "-c", shell])
-    }
+    result
 }
 
-struct Kind {
-    tools: Tools,
+/// The cluster's configuration, with these feature gates for all its components.
+fn config(gates: &[(String, bool)]) -> String {
+    let mut config = CONFIG.to_owned();
+    if !gates.is_empty() {
+        config.push_str("featureGates:\n");
+    }
+    for (name, state) in gates {
+        let _ = writeln!(config, "  {name}: {state}");
+    }
+    config
 }
 
-impl Kind {
-    fn check_modes(&mut self, image: &str, modes: &[&str]) -> anyhow::Result<()> {
-        self.tools.run("kind", &["load", "docker-image", image, "--name", CLUSTER])?;
-        self.tools.apply(&client())?;
-        for mode in modes {
-            self.use_mode(image, mode)?;
-            self.tools.run(
-                "kubectl",
-                &["wait", "--for=condition=Ready", "pod/client", "--timeout=180s"],
-            )?;
-            say!("\nmode {mode}, kind");
-            checks::run(self)?;
-            if self.tools.has("sonobuoy") {
-                let focus = r"--e2e-focus=\[sig-network\] Services";
-                let context = format!("--context=kind-{CLUSTER}");
-                self.tools.run("sonobuoy", &["run", "--wait", focus, &context])?;
-                self.tools.run("sonobuoy", &["delete", "--wait", &context])?;
-            } else {
-                say!("   sonobuoy is not installed: no conformance tests");
-            }
-        }
-        Ok(())
+/// Reads `NAME=BOOL`.
+pub(super) fn gate(text: &str) -> Result<(String, bool), String> {
+    let (name, state) = text.split_once('=').ok_or("not of the form NAME=BOOL")?;
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric());
+    if !plain {
+        return Err(format!("{name:?} is no name of a feature gate"));
     }
-
-    /// Replaces the image of the DaemonSet that kubeadm made, and sets the mode by a variable.
-    fn use_mode(&self, image: &str, mode: &str) -> anyhow::Result<()> {
-        const SET: &str = "daemonset/kube-proxy";
-        let image = format!("kube-proxy={image}");
-        let variable = format!("KUBE_PROXY_PROXY_MODE={mode}");
-        for arguments in [
-            ["set", "image", SET, &image],
-            ["set", "env", SET, &variable],
-            ["rollout", "status", SET, "--timeout=180s"],
-        ] {
-            let all = [&["--namespace=kube-system"], &arguments[..]].concat();
-            self.tools.run("kubectl", &all)?;
-        }
-        Ok(())
-    }
-
-    fn pods(&self, app: &App, selector: &str) -> anyhow::Result<Vec<String>> {
-        let label = format!("--selector=app={}", app.name);
-        let names = "--output=jsonpath={.items[*].metadata.name}";
-        let text = self.tools.output("kubectl", &["get", "pods", &label, selector, names])?;
-        Ok(text.split_whitespace().map(str::to_owned).collect())
-    }
-
-    fn wait(&self, app: &App) -> anyhow::Result<Vec<String>> {
-        let deployment = format!("deployment/{}", app.name);
-        self.tools.run("kubectl", &["rollout", "status", &deployment, "--timeout=180s"])?;
-        self.pods(app, "--field-selector=status.phase=Running")
-    }
-
-    fn field(&self, app: &App, path: &str) -> anyhow::Result<String> {
-        let path = format!("--output=jsonpath={path}");
-        self.tools.output("kubectl", &["get", "service", &app.name, &path])
-    }
+    let state = state.parse().map_err(|_| format!("{state:?} is neither true nor false"))?;
+    Ok((name.to_owned(), state))
 }
 
-impl Site for Kind {
-    fn deploy(&mut self, app: &App) -> anyhow::Result<Vec<String>> {
-        self.tools.apply(&app.service())?;
-        self.tools.apply(&app.deployment(POD_IMAGE))?;
-        self.wait(app)
+/// Runs the checks in each mode, the rest even when one fails, and then with the cluster's own kube-proxy if that is asked for.
+fn check_all(
+    site: &mut Kind,
+    arguments: &Arguments,
+    image: &str,
+    modes: &[&str],
+) -> anyhow::Result<()> {
+    let images = [Some(image), arguments.pod_image.as_deref()];
+    for image in images.into_iter().flatten() {
+        site.tools.run("kind", &["load", "docker-image", image, "--name", CLUSTER])?;
     }
-
-    fn roll(&mut self, app: &App) -> anyhow::Result<Vec<String>> {
-        let to = SocketAddr::new(self.cluster_ip(app)?, 80);
-        let load = format!(
-            "rm -f /tmp/stop; while [ ! -e /tmp/stop ]; do curl -s -m 10 http://{to}/hostname >/dev/null || echo failed; done"
-        );
-        let mut command =
-            self.tools.command("kubectl", &["exec", "client", "--", "sh", "-c", &load]);
-        let child = command.stdout(Stdio::piped()).spawn().context("cannot start the load")?;
-        let deployment = format!("deployment/{}", app.name);
-        self.tools.run("kubectl", &["rollout", "restart", &deployment])?;
-        let pods = self.wait(app);
-        self.tools.exec("touch /tmp/stop")?;
-        let output = child.wait_with_output()?;
-        let failed = String::from_utf8_lossy(&output.stdout).lines().count();
-        ensure!(failed == 0, "{failed} connections failed");
-        pods
+    let original = site.image()?;
+    let modes = if modes.is_empty() { site.modes() } else { modes.to_vec() };
+    let mut results = Vec::new();
+    for mode in &modes {
+        let result = site.use_mode(image, mode).and_then(|()| check(site, mode));
+        results.push(((*mode).to_owned(), result));
     }
-
-    fn on_first_node(&self, app: &App) -> anyhow::Result<BTreeSet<String>> {
-        let pods = self.pods(app, &format!("--field-selector=spec.nodeName={NODE}"))?;
-        Ok(pods.into_iter().collect())
+    if arguments.rollback {
+        let result = roll_back(site, image, &original, modes.last() == Some(&LAST));
+        results.push((format!("back to {original}"), result));
     }
-
-    fn cluster_ip(&self, app: &App) -> anyhow::Result<IpAddr> {
-        self.field(app, "{.spec.clusterIP}")?.parse().context("a cluster IP")
-    }
-
-    fn node_port(&self, app: &App) -> anyhow::Result<SocketAddr> {
-        let port = self.field(app, "{.spec.ports[0].nodePort}")?.parse().context("a node port")?;
-        let path = "--output=jsonpath={.status.addresses[?(@.type==\"InternalIP\")].address}";
-        let addresses = self.tools.output("kubectl", &["get", "node", NODE, path])?;
-        let first = addresses.split_whitespace().next().context("an address of the node")?;
-        Ok(SocketAddr::new(first.parse().context("an address of the node")?, port))
-    }
-
-    fn ask(&self, from: From, to: SocketAddr) -> anyhow::Result<Option<String>> {
-        // Ends well in either case: what fails otherwise is the way there, not the answer.
-        let shell = format!("curl -s -m 3 http://{to}/hostname || true");
-        let answer = match from {
-            From::Pod => self.tools.exec(&shell)?,
-            From::Node => self.tools.output("docker", &["exec", NODE, "sh", "-c", &shell])?,
-        };
-        Ok((!answer.is_empty()).then_some(answer))
-    }
-
-    fn resolves(&self) -> anyhow::Result<bool> {
-        let answer = self.tools.exec("nslookup kubernetes.default.svc.cluster.local || true")?;
-        if answer.contains("command not found") {
-            bail!("the client pod has no nslookup");
+    say!("\n=== kind");
+    let failed = results.iter().filter(|(_, result)| result.is_err()).count();
+    for (what, result) in &results {
+        match result {
+            Ok(()) => say!("passed  {what}"),
+            Err(error) => say!("FAILED  {what}: {error:#}"),
         }
-        Ok(answer.contains("Address") && !answer.contains("timed out"))
     }
+    ensure!(failed == 0, "{failed} of {} failed", results.len());
+    Ok(())
 }
 
-/// The pod that asks.
-fn client() -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": { "name": "client", "namespace": "default" },
-        "spec": {
-            "nodeName": NODE,
-            "containers": [{ "name": "client", "image": POD_IMAGE, "args": ["pause"] }],
-        },
-    })
+/// Puts the cluster's own kube-proxy back. It removes nothing of the ipvs and userspace modes, so the last one has to be another.
+fn roll_back(site: &mut Kind, image: &str, original: &str, is_last: bool) -> anyhow::Result<()> {
+    if !is_last {
+        site.use_mode(image, LAST).context("the mode before the way back")?;
+    }
+    site.use_original(original)?;
+    check(site, original)
+}
+
+fn check(site: &mut Kind, what: &str) -> anyhow::Result<()> {
+    site.start_client()?;
+    say!("\n{what}, kind");
+    checks::run(site)?;
+    site.conformance()
 }
 
 #[cfg(test)]

@@ -7,25 +7,24 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use fake_apiserver::ApiServer;
 use kube_proxy_core::IpFamily;
-use kube_proxy_testkit::api::ApiServer;
 use kube_proxy_testkit::cluster::{Cluster, plan};
-use kube_proxy_testkit::kube_proxy::KubeProxy;
+use kube_proxy_testkit::kube_proxy::{self, KubeProxy};
 use kube_proxy_testkit::pod::Pod;
 use kube_proxy_testkit::prober::Prober;
 use serde_json::{Value, json};
 
 use super::checks::{From, Site};
 use super::objects::{App, TARGET};
-use crate::binary;
-use crate::output::say;
+use kube_proxy_testkit::say;
 
 /// The node under test, as the API server knows it.
 const NODE: &str = "node-0";
 /// Where a cluster made by kubeadm has its name service.
 const NAME_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The cluster.
 pub(super) struct Local {
@@ -59,7 +58,7 @@ impl Local {
         fs::write(&kubeconfig, api.kubeconfig())?;
         let config = files.path().join("config.conf");
         fs::write(&config, kubeadm_config(&kubeconfig.display().to_string()))?;
-        let mut command = Command::new(binary::path()?);
+        let mut command = Command::new(kube_proxy::binary()?);
         command
             .arg(format!("--config={}", config.display()))
             .arg(format!("--hostname-override={NODE}"))
@@ -135,7 +134,7 @@ impl Site for Local {
             self.publish(app, &pods)?;
             wait_for(&prober, 100);
         }
-        // As the kubelet does, old pods go on serving for a while.
+        // As the kubelet does, old pods continue serving for a while.
         wait_for(&prober, 100);
         self.apps.insert(app.name.clone(), pods);
         prober.stop().check_no_failure()?;
@@ -172,7 +171,7 @@ impl Site for Local {
     }
 }
 
-/// Waits until so many more connections have ended; the prober makes one each few milliseconds.
+/// Waits until this many more connections have ended; the prober makes one each few milliseconds.
 fn wait_for(prober: &Prober, more: usize) {
     let mark = prober.ended() + more;
     while prober.ended() < mark {

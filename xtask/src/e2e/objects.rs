@@ -67,6 +67,7 @@ impl App {
                     "spec": { "containers": [{
                         "name": "web",
                         "image": image,
+                        "imagePullPolicy": "IfNotPresent",
                         "args": ["netexec", format!("--http-port={TARGET}"), "--delay-shutdown=10"],
                         "readinessProbe": { "httpGet": { "path": "/hostname", "port": TARGET } },
                     }]},

@@ -21,7 +21,8 @@ fn what_is_assembled_runs_by_itself() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("rootfs");
     // Any program serves as the binary: here this test.
-    assemble(&root, &std::env::current_exe().unwrap()).unwrap();
+    let symbols = directory.path().join("symbols/kube-proxy.debug");
+    assemble(&root, &std::env::current_exe().unwrap(), &symbols).unwrap();
     for (program, names) in LINKS {
         for name in names {
             assert_eq!(
@@ -30,7 +31,10 @@ fn what_is_assembled_runs_by_itself() {
             );
         }
     }
-    assert!(assemble(&root, &find("kmod").unwrap()).is_err(), "an old directory is not mixed in");
+    assert!(
+        assemble(&root, &find("kmod").unwrap(), &symbols).is_err(),
+        "an old directory is not mixed in"
+    );
     // Inside a user namespace, anybody may change the root directory.
     for words in [
         &["/usr/local/bin/kube-proxy", "--list"][..],

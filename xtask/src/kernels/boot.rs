@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::output::say;
+use kube_proxy_testkit::say;
 
 /// What became of the tests.
 #[derive(Debug, Default)]
@@ -50,9 +50,14 @@ impl Outcome {
 }
 
 /// Boots the kernel, and shows its console until it turns itself off.
-pub(super) fn run(image: &Path, initramfs: &Path, guard: Duration) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    image: &Path,
+    initramfs: &Path,
+    cpu: &str,
+    guard: Duration,
+) -> anyhow::Result<Outcome> {
     let mut machine = Command::new("qemu-system-x86_64")
-        .args(["-machine", "q35", "-cpu", "max", "-smp", "2", "-m", "3072"])
+        .args(["-machine", "q35", "-cpu", cpu, "-smp", "2", "-m", "3072"])
         .args(["-nographic", "-no-reboot", "-nic", "none"])
         .arg("-kernel")
         .arg(image)

@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 
 use super::Kernel;
-use crate::output::say;
 use crate::workspace;
+use kube_proxy_testkit::say;
 
 /// The keys that Debian signs its releases with.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

@@ -12,7 +12,7 @@ use super::fetch::Files;
 use crate::workspace;
 
 /// Programs of the host that go along, with their libraries. The rest is busybox.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("ip", "usr/sbin/ip"),
     ("nft", "usr/sbin/nft"),
     ("conntrack", "usr/sbin/conntrack"),
@@ -20,6 +20,10 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("unshare", "usr/bin/unshare"),
     ("setpriv", "usr/bin/setpriv"),
     ("nsenter", "usr/bin/nsenter"),
+    ("ipvsadm", "usr/sbin/ipvsadm"),
+    ("ipset", "usr/sbin/ipset"),
+    ("xtables-legacy-multi", "usr/sbin/xtables-legacy-multi"),
+    ("xtables-nft-multi", "usr/sbin/xtables-nft-multi"),
 ];
 
 /// Parts of the kernel whose modules go along.
@@ -66,6 +70,7 @@ pub(super) fn build(
     if Path::new(CERTIFICATES).exists() {
         image.copy(Path::new(CERTIFICATES), CERTIFICATES.trim_start_matches('/'))?;
     }
+    image.iptables()?;
     image.modules(kernel)?;
     let init = image.0.join("init");
     fs::write(&init, include_str!("init.sh"))?;
@@ -94,6 +99,19 @@ impl Image {
             text.split_whitespace().filter(|word| word.starts_with('/')).collect();
         for library in libraries {
             self.copy(Path::new(library), library.trim_start_matches('/'))?;
+        }
+        Ok(())
+    }
+
+    /// The names that iptables is called by, and its extensions.
+    fn iptables(&self) -> anyhow::Result<()> {
+        for (program, names) in crate::image::LINKS {
+            for name in names.iter().filter(|name| **name != "modprobe") {
+                std::os::unix::fs::symlink(program, self.0.join("usr/sbin").join(name))?;
+            }
+        }
+        for extension in crate::image::extensions()? {
+            self.copy(&extension, &extension.to_string_lossy()[1..])?;
         }
         Ok(())
     }

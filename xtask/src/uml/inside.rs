@@ -64,7 +64,7 @@ pub(crate) fn run(exchange: &Path) -> ! {
         let _ = writeln!(io::stderr(), "error: in user-mode Linux: {error:#}");
         125
     });
-    // Whoever waits outside finds no status, and says so.
+    // The process that waits outside finds no status, and says so.
     let _ = fs::write(exchange.join(STATUS), code.to_string());
     let _ = Command::new("sync").status();
     // Power off, as init programs do it, but without one.
@@ -109,6 +109,8 @@ fn execute(exchange: &Path) -> anyhow::Result<i32> {
             command.env(name, value);
         }
     }
+    // For tests that turn the clock.
+    command.env("TESTKIT_OWN_MACHINE", "1");
     let status = command.status().with_context(|| format!("cannot start {program}"))?;
     Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
 }

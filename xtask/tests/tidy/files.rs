@@ -13,7 +13,16 @@ pub(crate) struct File {
 impl File {
     /// Whether this is Rust.
     pub(crate) fn is_rust(&self) -> bool {
-        Path::new(&self.path).extension().is_some_and(|extension| extension == "rs")
+        self.has_extension("rs")
+    }
+
+    /// Whether this is Markdown.
+    pub(crate) fn is_markdown(&self) -> bool {
+        self.has_extension("md")
+    }
+
+    fn has_extension(&self, wanted: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|extension| extension == wanted)
     }
 }
 
@@ -34,9 +43,11 @@ fn collect(directory: &Path, prefix: &str, files: &mut Vec<File>) {
         let name = entry.file_name().into_string().expect("names are UTF-8");
         let path = format!("{prefix}{name}");
         let kind = entry.file_type().expect("a file type");
-        if kind.is_dir() {
+        if name == ".git" {
+            // A directory, or a file that names one where this is one of several work trees.
+        } else if kind.is_dir() {
             let build = entry.path().join("CACHEDIR.TAG").exists();
-            if name != ".git" && !build {
+            if !build {
                 collect(&entry.path(), &format!("{path}/"), files);
             }
         } else if kind.is_file()

@@ -1,8 +1,12 @@
 //! Rules about this workspace that no compiler checks.
 
+mod circles;
+mod doors;
 mod files;
+mod licences;
 mod packages;
 mod texts;
+mod walks;
 
 use std::path::{Path, PathBuf};
 

@@ -22,7 +22,7 @@ const NOT_IN_CORE: [&str; 12] = [
     "kube-proxy-netlink",
 ];
 
-fn metadata() -> Value {
+pub(crate) fn metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--format-version", "1", "--offline", "--filter-platform"])
@@ -35,7 +35,7 @@ fn metadata() -> Value {
     serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
@@ -78,10 +78,12 @@ fn core_knows_no_runtime_no_cluster_and_no_kernel() {
 }
 
 #[test]
-fn the_binary_does_not_contain_the_testkit() {
+fn the_binary_contains_nothing_that_is_for_tests() {
     let names = closure(&metadata(), "kube-proxy");
     assert!(names.contains("tokio"), "the graph is not read right: {names:?}");
-    assert!(!names.contains("kube-proxy-testkit"), "the testkit is for tests only");
+    for name in ["fake-apiserver", "kube-proxy-bench", "kube-proxy-testkit", "uml-xstate"] {
+        assert!(!names.contains(name), "{name} is for tests only");
+    }
 }
 
 /// Names in `[workspace.dependencies]` that do not come from this workspace.

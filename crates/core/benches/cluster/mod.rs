@@ -18,6 +18,7 @@ pub(crate) fn tracker() -> Tracker {
         node_name: "node-0".into(),
         node_ip: None,
         allow_external_ips: true,
+        no_local_endpoints: kube_proxy_core::NoLocalEndpoints::Drop,
     })
 }
 

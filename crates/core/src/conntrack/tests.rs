@@ -168,17 +168,14 @@ fn a_frontend_that_two_services_want_is_judged_by_the_one_that_has_it() {
     let mut tracker = settled();
     let mut other = udp_service("ns/another", "10.96.0.11");
     other.external_ips = vec![ip("192.0.2.53")];
-    // The other one is first by name and has the external IP, but never a cluster IP of somebody else.
+    // The other one is first by name and has the external IP, but never a cluster IP of another.
     let mut greedy = other.clone();
     greedy.external_ips.push(ip("10.96.0.10"));
     let endpoints = udp_slice("ns/another-1", "another", vec![ready_endpoint("10.0.0.9")]);
     let events = vec![applied(greedy), endpoints];
-    assert_eq!(stale(&mut tracker, events, "10.0.0.9:8080"), [true, false, false, false]);
-    // The loser goes: the winner's flows stay.
+    assert_eq!(stale(&mut tracker, events, "10.0.0.9:8080"), [true, false, true, false]);
+    // The loser no longer asks for it: nothing is different.
     let mut dns = udp_service("ns/dns", "10.96.0.10");
     dns.ports[0].node_port = Some(port(30053));
-    assert_eq!(
-        stale(&mut tracker, vec![applied(dns)], "10.0.0.9:8080"),
-        [true, false, true, false]
-    );
+    assert_eq!(stale(&mut tracker, vec![applied(dns)], "10.0.0.9:8080"), []);
 }

@@ -7,16 +7,23 @@ use async_trait::async_trait;
 use futures::executor::block_on;
 
 use super::Proxy;
+use crate::conntrack::UdpFlow;
 use crate::testing::{applied, name, options, port_name, ready, service, slice};
 use crate::{
-    Event, Intervals, IpFamily, Kind, ProxyBackend, Scope, Snapshot, SyncError, SyncReport,
+    Event, Frontend, Intervals, IpFamily, Kind, NodePortAddresses, Protocol, ProxyBackend, Refusal,
+    Repair, RepairLevel, Scope, Snapshot, SyncError, SyncReport,
 };
 
 #[derive(Default)]
 struct Record {
     calls: Vec<String>,
     fail: bool,
+    /// This many syncs are refused, all in the same way.
+    refused: usize,
     damaged: bool,
+    removed_udp: Vec<Frontend>,
+    /// It takes other node-port addresses.
+    moves: bool,
 }
 
 struct Recorder(Arc<Mutex<Record>>);
@@ -31,20 +38,32 @@ impl ProxyBackend for Recorder {
         let mut record = self.0.lock().unwrap();
         record.calls.push(match scope {
             Scope::Full => format!("full {}", snapshot.services.len()),
+            Scope::Repair(Repair::Object(refusal)) => format!("repair {}", refusal.name),
+            Scope::Repair(Repair::Table) => "repair all".to_owned(),
             Scope::Partial(changes) => {
                 let names: Vec<_> = changes.services.iter().map(ToString::to_string).collect();
                 format!("partial {}", names.join(" "))
             }
         });
-        if record.fail { Err(SyncError::Busy("locked".into())) } else { Ok(SyncReport::default()) }
+        if record.refused > 0 {
+            record.refused -= 1;
+            let refusal = Refusal { kind: "set", name: "cluster-ips".to_owned(), errno: 2 };
+            return Err(SyncError::RefusedObject { message: "no such element".into(), refusal });
+        }
+        if record.fail {
+            return Err(SyncError::Busy("locked".into()));
+        }
+        Ok(SyncReport { removed_udp: record.removed_udp.clone(), ..SyncReport::default() })
     }
 
     async fn intact(&mut self) -> Result<bool, SyncError> {
         Ok(!self.0.lock().unwrap().damaged)
     }
 
-    async fn cleanup(&mut self) -> Result<(), SyncError> {
-        Ok(())
+    fn set_node_ports(&mut self, addresses: &NodePortAddresses) -> bool {
+        let mut record = self.0.lock().unwrap();
+        record.calls.push(format!("node ports {addresses:?}"));
+        record.moves
     }
 }
 
@@ -119,6 +138,20 @@ fn the_first_sync_is_full_and_later_ones_carry_only_the_change() {
 }
 
 #[test]
+fn other_addresses_for_node_ports_need_a_full_sync_once_there_was_one() {
+    let all = NodePortAddresses::All;
+    let mut bench = Bench::new();
+    bench.record.lock().unwrap().moves = true;
+    assert!(bench.proxy.set_node_ports(&all, bench.now));
+    assert_eq!(bench.proxy.due(), None, "the first lists are not complete");
+    let mut bench = Bench::started();
+    assert!(!bench.proxy.set_node_ports(&all, bench.now), "it needs another backend");
+    bench.record.lock().unwrap().moves = true;
+    assert!(bench.proxy.set_node_ports(&all, bench.now));
+    assert_eq!(bench.sync(), ["node ports All", "node ports All", "full 1"]);
+}
+
+#[test]
 fn changes_that_cancel_each_other_out_reach_no_backend() {
     let mut bench = Bench::started();
     bench.apply(applied(service("ns/b", "10.96.0.2")));
@@ -144,6 +177,25 @@ fn after_a_failure_the_next_sync_is_full_and_forgets_nothing() {
     assert!(outcome.full && outcome.result.is_ok());
     assert_eq!(outcome.trigger_times.len(), 1, "kept over the failure");
     assert_eq!(outcome.changes.services.len(), 1);
+}
+
+#[test]
+fn what_is_refused_in_the_same_way_is_repaired_deeper_each_time() {
+    let mut bench = Bench::started();
+    bench.apply(endpoints(&["10.0.0.1"]));
+    bench.record.lock().unwrap().refused = 3;
+    assert_eq!(bench.sync(), ["partial ns/a"]);
+    assert_eq!(bench.sync(), ["full 1"]);
+    assert_eq!(bench.sync(), ["repair cluster-ips"]);
+    bench.now = bench.proxy.due().unwrap();
+    let now = bench.now;
+    let outcome = block_on(bench.proxy.sync(|| now)).expect("a sync");
+    assert_eq!(std::mem::take(&mut bench.record.lock().unwrap().calls), ["repair all"]);
+    assert!(outcome.full && outcome.result.is_ok());
+    assert_eq!(outcome.repair, Some(RepairLevel::Table));
+    // It is over.
+    bench.apply(endpoints(&["10.0.0.2"]));
+    assert_eq!(bench.sync(), ["partial ns/a"]);
 }
 
 #[test]
@@ -183,4 +235,64 @@ fn a_cluster_that_changes_all_the_time_is_written_anew_all_the_same() {
     }
     assert_eq!(bench.now - start, Duration::from_hours(6));
     assert_eq!(full, 6);
+}
+
+#[test]
+fn what_an_earlier_process_left_is_checked_for_stale_flows() {
+    let mut bench = Bench::new();
+    let removed = Frontend::NodePort(Protocol::Udp, 30053);
+    bench.record.lock().unwrap().removed_udp.push(removed);
+    for kind in [Kind::Service, Kind::EndpointSlice] {
+        bench.apply(Event::ListStarted(kind));
+        bench.apply(Event::ListDone(kind));
+    }
+    bench.fail(true);
+    bench.sync();
+    assert!(bench.proxy.take_udp_check().is_none());
+    bench.fail(false);
+    bench.sync();
+    let check = bench.proxy.take_udp_check().expect("the frontend that was removed");
+    let to = |text: &str| text.parse().expect("an address");
+    let flow = |reply: &str| UdpFlow {
+        original_destination: to("192.0.2.1:30053"),
+        reply_source: to(reply),
+    };
+    assert!(check.is_stale(&flow("10.0.0.1:53"), |_| true));
+    assert!(!check.is_stale(&flow("192.0.2.1:30053"), |_| true), "never translated");
+}
+
+/// A rollout in iptables mode, where one sync of a large cluster takes half a second: what comes meanwhile is written together.
+#[test]
+fn a_rollout_of_a_thousand_endpoints_costs_eight_syncs_and_the_first_change_waits_for_none() {
+    const CHANGES: u32 = 1000;
+    let (period, took) = (Duration::from_millis(10), Duration::from_millis(540));
+    let mut bench = Bench::started();
+    bench.now += Duration::from_mins(1);
+    let begin = bench.now;
+    let address = |number: u32| format!("10.{}.{}.1", number / 250, number % 250);
+    let (mut arrived, mut syncs) = (0, Vec::new());
+    loop {
+        while arrived < CHANGES && begin + period * arrived <= bench.now {
+            let slice = slice("ns/a-1", "a", vec![ready(&address(arrived))]);
+            bench.apply(Event::EndpointSliceApplied(slice));
+            arrived += 1;
+        }
+        let arrival = (arrived < CHANGES).then(|| begin + period * arrived);
+        match (bench.proxy.due().filter(|_| bench.proxy.waiting_since().is_some()), arrival) {
+            (Some(due), _) if due <= bench.now => {
+                syncs.push(due - begin);
+                bench.now += took;
+                let end = bench.now;
+                block_on(bench.proxy.sync(|| end)).expect("there is work");
+            }
+            (due, arrival) => match due.into_iter().chain(arrival).min() {
+                Some(next) => bench.now = next,
+                None => break,
+            },
+        }
+    }
+    assert_eq!(syncs.first(), Some(&Duration::ZERO), "a single change is written at once");
+    assert_eq!(syncs.len(), 8, "{syncs:?}");
+    let written = &bench.proxy.snapshot().services[&port_name("ns/a", "")].endpoints;
+    assert_eq!(written[0].ip.to_string(), address(CHANGES - 1));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::{EndpointChoice, choose};
-use crate::endpoint::NodeHint;
+use crate::endpoint::{NodeHint, Place};
 use crate::testing::{ip, port, service};
 use crate::{Conditions, Endpoint, IpFamily, Protocol, ServicePort, TrafficPolicy};
 
@@ -26,8 +26,7 @@ fn endpoint(word: &str) -> Endpoint {
         ip: IpAddr::from(Ipv4Addr::new(10, 0, 0, number.parse().expect("a number"))),
         port: port(8080),
         conditions: Conditions { ready: has('r'), serving: !has('n'), terminating: has('t') },
-        local: has('L'),
-        node_known: true,
+        place: if has('L') { Place::ThisNode } else { Place::OtherNode },
         node_hint: if has('@') {
             NodeHint::ThisNode
         } else if has('%') {
@@ -41,8 +40,8 @@ fn endpoint(word: &str) -> Endpoint {
 
 fn service_port(internal: TrafficPolicy, external: TrafficPolicy, node_port: bool) -> ServicePort {
     let mut service = service("ns/svc", "10.96.0.1");
-    service.internal_traffic_policy = internal;
-    service.external_traffic_policy = external;
+    service.policy.internal_traffic_policy = internal;
+    service.policy.external_traffic_policy = external;
     service.ports[0].node_port = node_port.then(|| port(30000));
     service.service_ports(IpFamily::V4).remove(0).1
 }
@@ -125,7 +124,7 @@ fn reachable_has_each_endpoint_once() {
 #[test]
 fn external_ips_make_a_cluster_ip_service_externally_reachable() {
     let mut service = service("ns/svc", "10.96.0.1");
-    service.external_traffic_policy = Local;
+    service.policy.external_traffic_policy = Local;
     let plain = service.service_ports(IpFamily::V4).remove(0).1;
     assert!(!plain.uses_local_endpoints());
     service.external_ips = vec![ip("192.0.2.1")];
@@ -150,7 +149,7 @@ fn literal(
     let mut cluster = Vec::new();
     let mut local = Vec::new();
     let mut any = false;
-    if port.internal_traffic_policy == Cluster || port.node_port.is_some() {
+    if port.policy.internal_traffic_policy == Cluster || port.node_port().is_some() {
         let hinted_nodes = ready.iter().all(|e| e.node_hint != NodeHint::Absent);
         let hinted_zones = ready.iter().all(|e| e.zone_hints.is_some());
         cluster = if hinted_nodes && ready.iter().any(here) {
@@ -165,14 +164,14 @@ fn literal(
         }
         any = !cluster.is_empty();
     }
-    if port.internal_traffic_policy == Local
-        || (port.external_traffic_policy == Local && port.node_port.is_some())
+    if port.policy.internal_traffic_policy == Local
+        || (port.policy.external_traffic_policy == Local && port.node_port().is_some())
     {
         any |= !keep(&|e| e.conditions.ready || (e.conditions.serving && e.conditions.terminating))
             .is_empty();
-        local = keep(&|e| e.local && e.conditions.ready);
+        local = keep(&|e| e.is_local() && e.conditions.ready);
         if local.is_empty() {
-            local = keep(&|e| e.local && e.conditions.serving && e.conditions.terminating);
+            local = keep(&|e| e.is_local() && e.conditions.serving && e.conditions.terminating);
         }
     }
     (cluster, local, any)
@@ -195,4 +194,10 @@ proptest! {
         let expected = literal(&port, &all, "a");
         prop_assert_eq!((cluster.to_vec(), local.to_vec(), has_any), expected);
     }
+}
+
+/// Memory follows the number of endpoints: hints are shared, and an address needs no more than IPv6 takes.
+#[test]
+fn an_endpoint_takes_32_bytes() {
+    assert_eq!(size_of::<Endpoint>(), 32);
 }

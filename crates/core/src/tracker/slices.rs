@@ -1,12 +1,11 @@
 //! The endpoint slices of one family, as compact as they can be, and their merge into endpoints.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use super::Seen;
-use crate::endpoint::{Conditions, NodeHint};
+use crate::endpoint::{Conditions, NodeHint, Place};
 use crate::topology::sort_key;
 use crate::{Endpoint, EndpointSlice, ObjectName, ServicePortName, SliceEndpoint, SlicePort};
 
@@ -31,19 +30,12 @@ struct NamedSlice {
 /// What is kept of one slice. Node names are reduced to "here or not": the rest of the cluster does not matter on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Slice {
-    ports: Box<[SlicePort]>,
-    endpoints: Box<[Address]>,
+    ports: Box<[(SlicePort, Endpoints)]>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Address {
-    ip: IpAddr,
-    conditions: Conditions,
-    local: bool,
-    node_known: bool,
-    node_hint: NodeHint,
-    zone_hints: Option<Arc<[Arc<str>]>>,
-}
+/// The endpoints of a slice at one of its ports, sorted by address, each once.
+/// Where no other slice has any for a service port, this very list is in the snapshot.
+type Endpoints = Arc<[Endpoint]>;
 
 impl Slices {
     pub(super) fn new(node_name: Arc<str>) -> Self {
@@ -63,11 +55,9 @@ impl Slices {
         if self.owners.get(&slice.name).is_some_and(|known| *known != owner) {
             changed.extend(self.delete(&slice.name));
         }
-        let stored = Slice {
-            ports: slice.ports.clone().into(),
-            endpoints: slice.endpoints.iter().map(|e| self.address(e)).collect(),
-        };
-        let new = Seen { list, value: stored };
+        let at_port = |port: &SlicePort| (port.clone(), self.endpoints_at(slice, port));
+        let ports = slice.ports.iter().map(at_port).collect();
+        let new = Seen { list, value: Slice { ports } };
         let of_service = self.by_service.entry(owner.clone()).or_default();
         match position(of_service, &slice.name) {
             Ok(index) if of_service[index].slice.value == new.value => {
@@ -76,6 +66,8 @@ impl Slices {
             }
             Ok(index) => of_service[index].slice = new,
             Err(index) => {
+                // There is hardly ever a second one.
+                of_service.reserve_exact(1);
                 of_service.insert(index, NamedSlice { name: slice.name.name.clone(), slice: new });
                 self.owners.insert(slice.name.clone(), owner.clone());
             }
@@ -123,37 +115,34 @@ impl Slices {
 
     /// The endpoints of one service port, merged over its slices, sorted by address and port.
     ///
-    /// An address may stand in several slices while it moves between them. Then an entry that is not terminating
-    /// replaces an earlier one, and a terminating entry replaces none.
+    /// An address may stand in several slices while it moves between them. The entry with the highest [`preference`] counts,
+    /// in whatever order the slices arrived and whatever their names are.
     pub(super) fn endpoints(&self, name: &ServicePortName) -> Arc<[Endpoint]> {
-        let Some(slices) = self.by_service.get(&name.service) else {
-            return Arc::from([]);
-        };
-        let mut all: Vec<Endpoint> = Vec::new();
-        for slice in slices.iter().map(|named| &named.slice.value) {
-            let fits = |p: &&SlicePort| p.name == name.port && p.protocol == name.protocol;
-            for port in slice.ports.iter().filter(fits) {
-                all.extend(slice.endpoints.iter().map(|address| address.endpoint(port)));
-            }
-        }
-        all.sort_by_key(sort_key);
-        all.dedup_by(|later, kept| {
-            let same = sort_key(later) == sort_key(kept);
-            if same && !later.conditions.terminating {
-                std::mem::swap(later, kept);
-            }
-            same
-        });
-        all.into()
+        let fits = |port: &SlicePort| port.name == name.port && port.protocol == name.protocol;
+        let slices = self.by_service.get(&name.service).into_iter().flatten();
+        let ports = slices.flat_map(|named| &named.slice.value.ports);
+        let mut lists = ports.filter(|(port, _)| fits(port)).map(|(_, endpoints)| endpoints);
+        let Some(only) = lists.next() else { return Arc::default() };
+        let Some(second) = lists.next() else { return only.clone() };
+        let others = second.iter().chain(lists.flat_map(|list| &**list));
+        each_once(only.iter().chain(others).cloned().collect())
     }
 
-    fn address(&mut self, endpoint: &SliceEndpoint) -> Address {
+    fn endpoints_at(&mut self, slice: &EndpointSlice, port: &SlicePort) -> Endpoints {
+        each_once(slice.endpoints.iter().map(|e| self.endpoint(e, port)).collect())
+    }
+
+    fn endpoint(&mut self, endpoint: &SliceEndpoint, port: &SlicePort) -> Endpoint {
         let named = |node: &Arc<str>| !node.is_empty() && *node == self.node_name;
-        Address {
+        Endpoint {
             ip: endpoint.address,
+            port: port.port,
             conditions: endpoint.conditions,
-            local: endpoint.node.as_ref().is_some_and(named),
-            node_known: endpoint.node.as_ref().is_some_and(|node| !node.is_empty()),
+            place: match endpoint.node.as_ref().filter(|node| !node.is_empty()) {
+                None => Place::Unknown,
+                Some(node) if named(node) => Place::ThisNode,
+                Some(_) => Place::OtherNode,
+            },
             node_hint: match &endpoint.node_hints[..] {
                 [] => NodeHint::Absent,
                 hints if hints.iter().any(named) => NodeHint::ThisNode,
@@ -164,34 +153,46 @@ impl Slices {
     }
 }
 
+/// Sorts endpoints by address and port, and keeps of each the entry with the highest [`preference`].
+fn each_once(mut all: Vec<Endpoint>) -> Endpoints {
+    all.sort_by(|a, b| {
+        sort_key(a).cmp(&sort_key(b)).then_with(|| preference(b).cmp(&preference(a)))
+    });
+    all.dedup_by(|later, kept| sort_key(later) == sort_key(kept));
+    all.into()
+}
+
+/// Which of two entries for one address and port counts: the greater one. Entries that compare equal are equal.
+///
+/// One that takes traffic goes first: a slice that is out of date must not take a ready endpoint out of service.
+/// Then one that is not terminating: a new pod may have got the address of one that is about to go. Then one that still answers.
+/// Of two in the same state the one that says more counts: where the endpoint runs, and who it is meant for.
+/// An entry without hints would make those of all other endpoints void.
+fn preference(endpoint: &Endpoint) -> impl Ord {
+    let Conditions { ready, serving, terminating } = endpoint.conditions;
+    let node_hint = match endpoint.node_hint {
+        NodeHint::Absent => 0,
+        NodeHint::OtherNode => 1,
+        NodeHint::ThisNode => 2,
+    };
+    let state = (ready, !terminating, serving);
+    (state, endpoint.place, node_hint, endpoint.zone_hints.clone())
+}
+
 /// Where a slice is, or belongs.
 fn position(slices: &[NamedSlice], name: &ObjectName) -> Result<usize, usize> {
     slices.binary_search_by(|named| named.name.cmp(&name.name))
 }
 
-impl Address {
-    fn endpoint(&self, port: &SlicePort) -> Endpoint {
-        Endpoint {
-            ip: self.ip,
-            port: port.port,
-            conditions: self.conditions,
-            local: self.local,
-            node_known: self.node_known,
-            node_hint: self.node_hint,
-            zone_hints: self.zone_hints.clone(),
-        }
-    }
-}
-
 /// Hints come in a handful of patterns over thousands of endpoints; each pattern is stored once.
 #[derive(Debug, Default)]
-struct ZoneLists(FxHashMap<Vec<Arc<str>>, Arc<[Arc<str>]>>);
+struct ZoneLists(FxHashMap<Vec<Arc<str>>, Arc<Vec<Arc<str>>>>);
 
 impl ZoneLists {
-    /// More patterns than this and the memory of them starts anew: the table only saves space.
+    /// More patterns than this and the memory of them starts again: the table only saves space.
     const MOST: usize = 1024;
 
-    fn shared(&mut self, zones: &[Arc<str>]) -> Option<Arc<[Arc<str>]>> {
+    fn shared(&mut self, zones: &[Arc<str>]) -> Option<Arc<Vec<Arc<str>>>> {
         if zones.is_empty() {
             return None;
         }
@@ -201,7 +202,7 @@ impl ZoneLists {
         if self.0.len() >= Self::MOST {
             self.0.clear();
         }
-        let list: Arc<[Arc<str>]> = zones.into();
+        let list = Arc::new(zones.to_vec());
         self.0.insert(zones.to_vec(), list.clone());
         Some(list)
     }

@@ -9,8 +9,8 @@ use crate::testing::{
     tracker,
 };
 use crate::{
-    EndpointSlice, Event, IpFamily, Kind, Node, Port, Protocol, Service, Snapshot, Tracker,
-    TrafficPolicy,
+    Conditions, EndpointSlice, Event, IpFamily, Kind, NoLocalEndpoints, Node, Port, Protocol,
+    Service, ServicePolicy, SliceEndpoint, Snapshot, Tracker, TrackerOptions, TrafficPolicy,
 };
 
 fn addresses(snapshot: &Snapshot, service: &str) -> Vec<String> {
@@ -156,7 +156,57 @@ fn terminating_entries_never_replace_and_others_always_do() {
     };
     assert!(both(terminating("10.0.0.1"), ready("10.0.0.1")).is_ready());
     assert!(both(ready("10.0.0.1"), terminating("10.0.0.1")).is_ready());
-    assert!(both(ready("10.0.0.1"), on_node("here", ready("10.0.0.1"))).local, "the later one");
+    assert!(
+        both(ready("10.0.0.1"), on_node("here", ready("10.0.0.1"))).is_local(),
+        "the later one"
+    );
+}
+
+#[test]
+fn a_ready_duplicate_wins_over_one_that_is_not() {
+    let unready = |terminating| {
+        let conditions = Conditions { ready: false, serving: true, terminating };
+        SliceEndpoint { conditions, ..ready("10.0.0.1") }
+    };
+    let published_while_terminating = SliceEndpoint {
+        conditions: Conditions { ready: true, serving: true, terminating: true },
+        ..ready("10.0.0.1")
+    };
+    let silent = SliceEndpoint {
+        conditions: Conditions { ready: false, serving: false, terminating: false },
+        ..ready("10.0.0.1")
+    };
+    let hinted = SliceEndpoint { zone_hints: vec!["a".into()], ..ready("10.0.0.1") };
+    // Each goes before all that follow.
+    let order = [
+        on_node("here", hinted.clone()),
+        on_node("here", ready("10.0.0.1")),
+        on_node("there", hinted),
+        on_node("there", ready("10.0.0.1")),
+        ready("10.0.0.1"),
+        published_while_terminating,
+        unready(false),
+        silent,
+        unready(true),
+    ];
+    let merged = |slices: Vec<(&str, &SliceEndpoint)>| {
+        let mut events = vec![applied(service("ns/a", "10.96.0.1"))];
+        events.extend(slices.into_iter().map(|(name, endpoint)| {
+            Event::EndpointSliceApplied(slice(name, "a", vec![endpoint.clone()]))
+        }));
+        let tracker = with(events);
+        let endpoints = &tracker.snapshot().services[&port_name("ns/a", "")].endpoints;
+        assert_eq!(endpoints.len(), 1);
+        endpoints[0].clone()
+    };
+    for (i, better) in order.iter().enumerate() {
+        let alone = merged(vec![("ns/a-1", better)]);
+        for worse in &order[i..] {
+            assert_eq!(merged(vec![("ns/a-1", better), ("ns/a-2", worse)]), alone, "{worse:?}");
+            assert_eq!(merged(vec![("ns/a-1", worse), ("ns/a-2", better)]), alone, "{worse:?}");
+            assert_eq!(merged(vec![("ns/a-2", better), ("ns/a-1", worse)]), alone, "{worse:?}");
+        }
+    }
 }
 
 #[test]
@@ -231,14 +281,14 @@ fn a_node_that_loses_its_address_stays_where_it_was() {
 fn external_ips_count_only_where_they_are_allowed() {
     let mut external = service("ns/a", "10.96.0.1");
     external.external_ips = vec![ip("192.0.2.1"), ip("fd00::2")];
-    external.external_traffic_policy = TrafficPolicy::Local;
+    external.policy.external_traffic_policy = TrafficPolicy::Local;
     for allow_external_ips in [true, false] {
         let mut tracker =
-            Tracker::new(crate::TrackerOptions { allow_external_ips, ..options(IpFamily::V4) });
+            Tracker::new(TrackerOptions { allow_external_ips, ..options(IpFamily::V4) });
         tracker.apply(applied(external.clone()));
         tracker.fold();
         let port = &tracker.snapshot().services[&port_name("ns/a", "")].port;
-        assert_eq!(port.external_ips.len(), usize::from(allow_external_ips));
+        assert_eq!(port.externally_reachable(), allow_external_ips);
         assert_eq!(port.uses_local_endpoints(), allow_external_ips);
     }
 }
@@ -272,9 +322,15 @@ fn step() -> impl Strategy<Value = Event> {
         if gone {
             return Event::ServiceDeleted(name(&text));
         }
-        let mut service = service(&text, &format!("10.96.0.{}", n + 10 * variant));
+        // Services meet at the same addresses and node port, as different kinds of frontend; two of three at one cluster IP.
+        let mut service = service(&text, &format!("10.96.0.{}", n / 2 + 10 * variant));
+        match variant {
+            0 => service.external_ips = vec![ip("192.0.2.1"), ip("10.96.0.1")],
+            1 => service.load_balancer_vips = vec![ip("192.0.2.1")],
+            _ => service.ports[0].node_port = Some(port(30080)),
+        }
         if variant == 2 {
-            service.internal_traffic_policy = TrafficPolicy::Local;
+            service.policy.internal_traffic_policy = TrafficPolicy::Local;
             service.ports[0].protocol = Protocol::Udp;
         }
         applied(service)
@@ -296,7 +352,47 @@ fn step() -> impl Strategy<Value = Event> {
     prop_oneof![service_step, slice_step]
 }
 
+/// An endpoint at one of two addresses, in any state.
+fn any_endpoint() -> impl Strategy<Value = SliceEndpoint> {
+    let hints = || prop::collection::vec(prop::sample::select(vec!["a", "b", "here"]), 0..3);
+    let node = prop::option::of(prop::sample::select(vec!["here", "there"]));
+    (1_u8..3, prop::array::uniform3(prop::bool::ANY), node, hints(), hints()).prop_map(
+        |(address, [ready, serving, terminating], node, zones, nodes)| SliceEndpoint {
+            address: ip(&format!("10.0.0.{address}")),
+            conditions: Conditions { ready, serving, terminating },
+            node: node.map(Into::into),
+            zone_hints: zones.into_iter().map(Into::into).collect(),
+            node_hints: nodes.into_iter().map(Into::into).collect(),
+        },
+    )
+}
+
 proptest! {
+    /// Neither the names of slices nor the order in which they arrive makes a difference.
+    #[test]
+    fn duplicates_merge_in_any_order(
+        contents in prop::collection::vec(prop::collection::vec(any_endpoint(), 0..3), 1..5),
+        (arrival, names) in (0..5_usize, 0..5_usize),
+    ) {
+        let merged = |arrival: usize, names: usize| {
+            let mut events: Vec<_> = contents
+                .iter()
+                .enumerate()
+                .map(|(i, endpoints)| {
+                    let text = format!("ns/a-{}", (i + names) % contents.len());
+                    let slice = slice(&text, "a", endpoints.clone());
+                    Event::EndpointSliceApplied(EndpointSlice { family: IpFamily::V4, ..slice })
+                })
+                .collect();
+            let middle = arrival % events.len();
+            events.rotate_left(middle);
+            events.push(applied(service("ns/a", "10.96.0.1")));
+            let tracker = with(events);
+            tracker.snapshot().services[&port_name("ns/a", "")].clone()
+        };
+        prop_assert_eq!(merged(arrival, names), merged(0, 0));
+    }
+
     /// Folding after every few events ends in the same snapshot as one fold at the end, and reports every entry that differs.
     #[test]
     fn deltas_equal_a_rebuild(steps in prop::collection::vec((step(), prop::bool::ANY), 0..40)) {
@@ -319,11 +415,19 @@ proptest! {
         stepwise.fold();
         at_once.fold();
         prop_assert_eq!(&stepwise.snapshot().services, &at_once.snapshot().services);
+        prop_assert_eq!(stepwise.contested_frontends(), at_once.contested_frontends());
+        let entries = stepwise.snapshot().services.values();
+        let mut owned: Vec<_> =
+            entries.flat_map(|entry| entry.port.frontends.iter().map(|(frontend, _)| *frontend)).collect();
+        let all = owned.len();
+        owned.sort_unstable();
+        owned.dedup();
+        prop_assert_eq!(owned.len(), all, "a frontend in two service ports");
         let count: usize = stepwise.snapshot().services.values().map(|e| e.endpoints.len()).sum();
         prop_assert_eq!(stepwise.snapshot().endpoint_count, count);
     }
 
-    /// Listing everything anew, in any state, leaves exactly the listed objects.
+    /// Listing everything again, in any state, leaves exactly the listed objects.
     #[test]
     fn a_relist_equals_a_rebuild(
         history in prop::collection::vec(step(), 0..20),
@@ -359,4 +463,68 @@ fn two_ports_of_one_name_and_protocol_count_once() {
     twice.ports.push(twice.ports[0].clone());
     let tracker = with(vec![applied(twice)]);
     assert_eq!(tracker.snapshot().services.len(), 1);
+}
+
+#[test]
+fn an_annotation_goes_before_the_setting_about_local_endpoints() {
+    let options =
+        TrackerOptions { no_local_endpoints: NoLocalEndpoints::Reject, ..options(IpFamily::V4) };
+    let mut tracker = Tracker::new(options);
+    let local = |name: &str, own| Service {
+        external_ips: vec![ip("192.0.2.1")],
+        policy: ServicePolicy {
+            external_traffic_policy: TrafficPolicy::Local,
+            no_local_endpoints: own,
+            ..ServicePolicy::default()
+        },
+        ..service(name, "10.0.0.1")
+    };
+    let own = |tracker: &Tracker| {
+        tracker.snapshot().services[&port_name("ns/a", "")].port.policy.no_local_endpoints
+    };
+    tracker.apply(applied(local("ns/a", None)));
+    assert!(!tracker.fold().is_empty());
+    assert_eq!(own(&tracker), Some(NoLocalEndpoints::Reject));
+    tracker.apply(applied(local("ns/a", Some(NoLocalEndpoints::Passthrough))));
+    assert!(!tracker.fold().is_empty());
+    assert_eq!(own(&tracker), Some(NoLocalEndpoints::Passthrough));
+    tracker.apply(applied(local("ns/a", Some(NoLocalEndpoints::Reject))));
+    tracker.apply(applied(local("ns/a", None)));
+    assert!(!tracker.fold().is_empty());
+    tracker.apply(applied(local("ns/a", Some(NoLocalEndpoints::Reject))));
+    assert!(tracker.fold().is_empty(), "the same as before");
+}
+
+fn annotated(pairs: &[(&str, &str)]) -> Event {
+    let mut service = service("ns/a", "10.96.0.1");
+    let texts = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    service.policy.annotations = texts.collect();
+    applied(service)
+}
+
+/// An annotation of the ipvs mode wakes no proxy whose backend does not read it, and reaches one that does.
+#[test]
+fn only_annotations_that_the_backend_reads_make_a_difference() {
+    const SCHEDULER: &str = "kube-proxy.io/ipvs-scheduler";
+    let carried = |tracker: &Tracker| {
+        let entry = &tracker.snapshot().services[&port_name("ns/a", "")];
+        entry.port.policy.annotation(SCHEDULER).map(str::to_owned)
+    };
+    let mut nftables = with(vec![annotated(&[])]);
+    assert!(!nftables.apply(annotated(&[(SCHEDULER, "rr")])), "nobody is woken");
+    assert!(!nftables.apply(annotated(&[(SCHEDULER, "sh"), ("other", "x")])));
+    assert!(nftables.fold().is_empty());
+    assert_eq!(carried(&nftables), None);
+    nftables.carry_annotations(vec![SCHEDULER]);
+    assert_eq!(nftables.fold().services.len(), 1, "another backend, which reads it");
+    assert_eq!(carried(&nftables).as_deref(), Some("sh"), "the newest is known");
+
+    let mut ipvs = tracker();
+    ipvs.carry_annotations(vec![SCHEDULER]);
+    ipvs.apply(annotated(&[(SCHEDULER, "rr"), ("other", "x")]));
+    ipvs.fold();
+    assert!(!ipvs.apply(annotated(&[(SCHEDULER, "rr"), ("other", "y")])));
+    assert!(ipvs.apply(annotated(&[(SCHEDULER, "sh"), ("other", "y")])));
+    assert_eq!(ipvs.fold().services.len(), 1);
+    assert_eq!(carried(&ipvs).as_deref(), Some("sh"));
 }

@@ -46,6 +46,19 @@ fn names_of_dispatch_chains_fit() {
 }
 
 #[test]
+fn dispatch_chains_are_told_from_those_of_endpoints() {
+    let dispatch = [
+        ChainName::fixed("KUBE-SEP-HAIRPIN"),
+        ipv4_dispatch_chain("KUBE-SEP-", Ipv4Addr::new(10, 244, 10, 128), 25),
+        // As long as a hash.
+        ipv6_dispatch_chain("KUBE-SEP-", Ipv6Addr::LOCALHOST, 112),
+        port_dispatch_chain("KUBE-SEP-", Protocol::Tcp, 30000, 30015),
+    ];
+    assert!(!dispatch.iter().any(ChainName::is_of_endpoint));
+    assert!(ChainName::fixed("KUBE-SEP-TNEBFAHAS3RAPUKU").is_of_endpoint());
+}
+
+#[test]
 fn what_cannot_be_a_name_is_none() {
     for text in ["", "with space", "tab\t", "ä", "12345678901234567890123456789"] {
         assert_eq!(ChainName::new(text), None, "{text:?}");

@@ -14,7 +14,7 @@ fn name(text: &'static str) -> ChainName {
     ChainName::fixed(text)
 }
 
-/// Three chains of two services in two tables, one rule of nobody.
+/// Three chains of two services in two tables, one rule of no service.
 fn batch() -> Batch {
     let mut batch = Batch::default();
     let text = batch.table(Table::Nat);
@@ -30,7 +30,7 @@ fn batch() -> Batch {
         rules.rule().whole("-j two");
     });
     text.command("-I OUTPUT 1 -j ROOT");
-    text.delete(vec![name("OLD"), name("KUBE-SEP-OLD")]);
+    text.delete(vec![name("OLD"), name("KUBE-SEP-OLDOLDOLDOLDOLDO")]);
     let text = batch.table(Table::Filter);
     text.chain(Part::Dispatch, name("F"), None, |rules| {
         rules.on_behalf_of(&owner("a"));
@@ -56,8 +56,8 @@ fn chains_are_declared_before_they_are_jumped_to_and_deleted_last() {
         -A ROOT -j b
         -I OUTPUT 1 -j ROOT
         :OLD - [0:0]
-        :KUBE-SEP-OLD - [0:0]
-        -X KUBE-SEP-OLD
+        :KUBE-SEP-OLDOLDOLDOLDOLDO - [0:0]
+        -X KUBE-SEP-OLDOLDOLDOLDOLDO
         -X OLD
         COMMIT
         *mangle
@@ -105,4 +105,66 @@ fn a_chain_that_is_there_already_is_not_written() {
     });
     assert_ne!(other, state);
     assert!(!second.is_empty());
+}
+
+/// This many chains, and the hook of a first sync or not.
+fn chains(table: Table, count: usize, hook: bool) -> Batch {
+    let mut batch = Batch::default();
+    let text = batch.table(table);
+    for number in 0..count {
+        text.declare(ChainName::fixed(format!("KUBE-SVC-{number}").leak()));
+    }
+    if hook {
+        text.command("-I OUTPUT 1 -j KUBE-SVC-0");
+    }
+    batch
+}
+
+#[test]
+fn a_large_first_sync_begins_with_a_command_on_the_whole_table() {
+    let mut batch = chains(Table::Nat, all_chains::MANY, true);
+    batch.table(Table::Filter).command("-I INPUT 1 -j KUBE-FIREWALL");
+    let text = batch.pieces_with_all_chains().unwrap().concat();
+    let (begin, end) = text.split_once("KUBE-SVC-0").unwrap();
+    expect_test::expect![[r#"
+        *filter
+        -I INPUT 1 -j KUBE-FIREWALL
+        COMMIT
+        *nat
+        -I OUTPUT 1
+        -D OUTPUT 1
+        -I POSTROUTING 1
+        -D POSTROUTING 1
+        -I PREROUTING 1
+        -D PREROUTING 1
+        COMMIT
+        *nat
+        -S
+        :"#]]
+    .assert_eq(begin);
+    // What follows is what would be written otherwise.
+    assert!(batch.pieces().concat().ends_with(end));
+
+    let text = chains(Table::Filter, all_chains::MANY, true);
+    let text = text.pieces_with_all_chains().unwrap().concat();
+    expect_test::expect![[r#"
+        *filter
+        -I FORWARD 1
+        -D FORWARD 1
+        -I INPUT 1
+        -D INPUT 1
+        -I OUTPUT 1
+        -D OUTPUT 1
+        COMMIT
+        *filter
+        -S
+        :"#]]
+    .assert_eq(text.split_once("KUBE-SVC-0").unwrap().0);
+}
+
+#[test]
+fn where_little_is_searched_or_much_is_listed_no_such_command_is_given() {
+    for (count, hook) in [(all_chains::MANY - 1, true), (2 * all_chains::MANY, false)] {
+        assert_eq!(chains(Table::Nat, count, hook).pieces_with_all_chains(), None, "{count}");
+    }
 }

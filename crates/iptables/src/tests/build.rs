@@ -29,7 +29,7 @@ pub(crate) fn config(family: IpFamily) -> Config {
 
 /// A backend that writes into `model`.
 pub(crate) fn backend(config: Config, model: &Model) -> IptablesBackend {
-    IptablesBackend::with_kernel(config, Box::new(model.clone()), true, None)
+    IptablesBackend::with_kernel(config, Box::new(model.clone()), true)
 }
 
 pub(crate) fn full(backend: &mut IptablesBackend, snapshot: &Snapshot) -> SyncReport {

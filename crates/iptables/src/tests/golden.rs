@@ -71,17 +71,17 @@ fn an_empty_node_gets_hooks_and_fixed_chains() {
         *nat
         :FORWARD - [0:0]
         :INPUT - [0:0]
-        :KUBE-HAIRPIN - [0:0]
         :KUBE-MARK-MASQ - [0:0]
         :KUBE-NODEPORTS - [0:0]
         :KUBE-POSTROUTING - [0:0]
         :KUBE-PROXY-CANARY - [0:0]
+        :KUBE-SEP-HAIRPIN - [0:0]
         :KUBE-SERVICES - [0:0]
         :OUTPUT - [0:0]
         :POSTROUTING - [0:0]
         :PREROUTING - [0:0]
         -A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
-        -A KUBE-POSTROUTING -m comment --comment "kubernetes hairpin traffic" -m mark ! --mark 0x4000/0x4000 -m conntrack --ctstate DNAT -j KUBE-HAIRPIN
+        -A KUBE-POSTROUTING -m comment --comment "kubernetes hairpin traffic" -m mark ! --mark 0x4000/0x4000 -m conntrack --ctstate DNAT -j KUBE-SEP-HAIRPIN
         -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
         -A KUBE-POSTROUTING -j MARK --xor-mark 0x4000
         -A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE --random-fully
@@ -115,8 +115,8 @@ fn ipv6() {
         filter KUBE-HAIRPIN -s fd00:10:1::1/128 -d fd00:10:1::1/128 -j ACCEPT
         nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade traffic for default/web:http external destinations" -j KUBE-MARK-MASQ
         nat KUBE-EXT-CDGGSHYLG3RE2FKL -j KUBE-SVC-CDGGSHYLG3RE2FKL
-        nat KUBE-HAIRPIN -s fd00:10:1::1/128 -d fd00:10:1::1/128 -j MASQUERADE --random-fully
         nat KUBE-NODEPORTS -p tcp -m comment --comment "default/web:http" -m tcp --dport 30080 -j KUBE-EXT-CDGGSHYLG3RE2FKL
+        nat KUBE-SEP-HAIRPIN -s fd00:10:1::1/128 -d fd00:10:1::1/128 -j MASQUERADE --random-fully
         nat KUBE-SERVICES -d fd00:10:96::a/128 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
         nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s fd00::/8 -d fd00:10:96::a/128 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
         nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> [fd00:10:1::1]:8080" -j DNAT --to-destination [fd00:10:1::1]:8080
@@ -148,7 +148,7 @@ fn local_endpoints_have_hairpin_rules_once_for_all_services() {
         &[one, two],
         expect![[r#"
             filter KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j ACCEPT
-            nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
+            nat KUBE-SEP-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
             nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
             nat KUBE-SERVICES -d 10.96.0.11/32 -p tcp -m comment --comment "default/www:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-LM73DAPSWPTIXQL3
             nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
@@ -255,8 +255,8 @@ fn pods_behind_a_bridge() {
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "route LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-SVC-CDGGSHYLG3RE2FKL
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -j KUBE-SVL-CDGGSHYLG3RE2FKL
-            nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
             nat KUBE-NODEPORTS -p tcp -m comment --comment "default/web:http" -m tcp --dport 30080 -j KUBE-EXT-CDGGSHYLG3RE2FKL
+            nat KUBE-SEP-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
             nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
             nat KUBE-SVC-CDGGSHYLG3RE2FKL -d 10.96.0.10/32 ! -i cbr0 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
             nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -j DNAT --to-destination 10.1.0.1:8080
@@ -277,8 +277,8 @@ fn pods_behind_interfaces_of_a_prefix() {
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "route LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-SVC-CDGGSHYLG3RE2FKL
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -j KUBE-SVL-CDGGSHYLG3RE2FKL
-            nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
             nat KUBE-NODEPORTS -p tcp -m comment --comment "default/web:http" -m tcp --dport 30080 -j KUBE-EXT-CDGGSHYLG3RE2FKL
+            nat KUBE-SEP-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
             nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
             nat KUBE-SVC-CDGGSHYLG3RE2FKL -d 10.96.0.10/32 ! -i veth+ -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
             nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -j DNAT --to-destination 10.1.0.1:8080

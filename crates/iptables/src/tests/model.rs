@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use kube_proxy_core::SyncError;
+use kube_proxy_xtables::{Check, RestoreError, split_words};
 
-use crate::programs::{Check, Kernel, RestoreError, split_words};
+use crate::kernel::Kernel;
 use crate::restore::Batch;
 
 type Chains = BTreeMap<String, Vec<String>>;
@@ -31,6 +32,10 @@ struct Inner {
     counters: Counters,
     /// iptables lacks the match for them.
     no_match: bool,
+    /// Chains that something which no listing shows leads to.
+    in_use: Vec<String>,
+    /// Chains for which any line is refused, and how many times still.
+    refused: BTreeMap<String, usize>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +70,16 @@ impl Model {
             } else if line == "COMMIT" {
                 inner.tables.insert(table.clone(), chains.clone());
             } else {
+                if line.strip_prefix("-X ").is_some_and(|it| inner.in_use.iter().any(|c| c == it)) {
+                    return Err(refuse("Device or resource busy"));
+                }
+                if let Some(left) =
+                    refused_chain(line).and_then(|chain| inner.refused.get_mut(chain))
+                    && *left > 0
+                {
+                    *left -= 1;
+                    return Err(refuse("Numerical result out of range"));
+                }
                 let counts = line.contains("-m nfacct");
                 if counts && (inner.no_match || inner.counters != Counters::There) {
                     return Err(refuse("Couldn't load match `nfacct'"));
@@ -104,6 +119,16 @@ impl Model {
         inner.tables.remove(table);
     }
 
+    /// From now on something that no listing shows leads to these chains.
+    pub(crate) fn lead_to(&self, chains: &[String]) {
+        self.0.lock().unwrap().in_use = chains.to_vec();
+    }
+
+    /// Refuses the next inputs that have a line about this chain.
+    pub(crate) fn refuse(&self, chain: &str, times: usize) {
+        self.0.lock().unwrap().refused.insert(chain.to_owned(), times);
+    }
+
     /// This kernel has objects to count in, and iptables has the match for them or not.
     pub(crate) fn can_count(&self, has_match: bool) {
         let mut inner = self.0.lock().unwrap();
@@ -135,6 +160,13 @@ impl Model {
         let inner = self.0.lock().unwrap();
         inner.tables.get(table)?.get(chain).cloned()
     }
+}
+
+/// The chain that a line is about.
+fn refused_chain(line: &str) -> Option<&str> {
+    let mut words = line.split(' ');
+    let first = words.next()?;
+    first.strip_prefix(':').or_else(|| words.next())
 }
 
 fn lines(chains: &Chains) -> Vec<String> {
@@ -206,7 +238,7 @@ impl Kernel for Model {
         let mut inner = self.0.lock().unwrap();
         inner.saves += 1;
         if inner.missing == Some(table) {
-            return Err(SyncError::Refused("Table does not exist".to_owned()));
+            return Err(SyncError::NotFound("Table does not exist".to_owned()));
         }
         for line in inner.tables.get(table).iter().flat_map(|t| lines(t)) {
             each(&line);
@@ -214,17 +246,22 @@ impl Kernel for Model {
         Ok(())
     }
 
+    fn has_chain(&self, table: &str, chain: &str) -> bool {
+        self.chain(table, chain).is_some()
+    }
+
     fn restore(&self, batch: &Batch) -> Result<(), RestoreError> {
         self.apply(&batch.pieces().concat()).map_err(|(line, why)| RestoreError {
             error: SyncError::Refused(format!("line {line} failed: {why}")),
             line: Some(line),
+            too_deep: false,
         })
     }
 
     fn holds(&self, checks: &[Check]) -> Result<bool, SyncError> {
         let inner = self.0.lock().unwrap();
         if checks.iter().any(|check| inner.missing == Some(check.table())) {
-            return Err(SyncError::Refused("Table does not exist".to_owned()));
+            return Err(SyncError::NotFound("Table does not exist".to_owned()));
         }
         let rules = |table: &str, chain: &str| inner.tables.get(table)?.get(chain);
         Ok(checks.iter().all(|check| match check {
@@ -259,14 +296,5 @@ impl Kernel for Model {
         }
         inner.counters = Counters::There;
         Ok(())
-    }
-
-    fn delete_counters(&self) {
-        let mut inner = self.0.lock().unwrap();
-        let in_use = inner.tables.values().flat_map(|chains| chains.values().flatten());
-        let in_use = in_use.into_iter().any(|rule| rule.contains("-m nfacct"));
-        if inner.counters == Counters::There && !in_use {
-            inner.counters = Counters::Missing;
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Traffic policies, source ranges, health checks and clashes.
 
 use expect_test::{Expect, expect};
-use kube_proxy_core::IpFamily;
+use kube_proxy_core::{IpFamily, NoLocalEndpoints};
 
 use super::build::{backend, config, full, partial, rules_for};
 use super::model::Model;
@@ -27,7 +27,7 @@ fn internal_local_uses_local_endpoints() {
         &[web],
         expect![[r#"
             filter KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j ACCEPT
-            nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
+            nat KUBE-SEP-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
             nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVL-CDGGSHYLG3RE2FKL
             nat KUBE-SVL-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
             nat KUBE-SVL-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -j DNAT --to-destination 10.1.0.1:8080
@@ -67,7 +67,7 @@ fn external_local_keeps_clients_and_short_circuits_the_rest() {
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "route LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-SVC-CDGGSHYLG3RE2FKL
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -j KUBE-SVL-CDGGSHYLG3RE2FKL
-            nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
+            nat KUBE-SEP-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
             nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
             nat KUBE-SERVICES -d 198.51.100.1/32 -p tcp -m comment --comment "default/web:http loadbalancer IP" -m tcp --dport 80 -j KUBE-EXT-CDGGSHYLG3RE2FKL
             nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
@@ -123,9 +123,9 @@ fn terminating_endpoints_are_used_when_nothing_else_is_left() {
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "masquerade LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -m comment --comment "route LOCAL traffic for default/web:http external destinations" -m addrtype --src-type LOCAL -j KUBE-SVC-CDGGSHYLG3RE2FKL
             nat KUBE-EXT-CDGGSHYLG3RE2FKL -j KUBE-SVL-CDGGSHYLG3RE2FKL
-            nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
             nat KUBE-NODEPORTS -p tcp -m comment --comment "default/web:http" -m tcp --dport 30080 -j KUBE-EXT-CDGGSHYLG3RE2FKL
             nat KUBE-SEP-4PEGADL5JIRVRWQU -p tcp -m comment --comment "default/web:http" -m recent --set --name KUBE-SEP-4PEGADL5JIRVRWQU --rsource -j DNAT --to-destination 10.1.1.1:8080
+            nat KUBE-SEP-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
             nat KUBE-SEP-TNEBFAHAS3RAPUKU -p tcp -m comment --comment "default/web:http" -m recent --set --name KUBE-SEP-TNEBFAHAS3RAPUKU --rsource -j DNAT --to-destination 10.1.0.1:8080
             nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
             nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
@@ -250,10 +250,55 @@ fn endpoints_of_unknown_place_count_for_hairpin() {
         &[web],
         expect![[r#"
         filter KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j ACCEPT
-        nat KUBE-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
+        nat KUBE-SEP-HAIRPIN -s 10.1.0.1/32 -d 10.1.0.1/32 -j MASQUERADE --random-fully
         nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
         nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
         nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -j DNAT --to-destination 10.1.0.1:8080
     "#]],
     );
+}
+
+#[test]
+fn external_local_without_local_endpoints_is_rejected_or_left_alone_where_asked() {
+    let refusals = |value| {
+        let web = web()
+            .remote("10.1.1.1:8080")
+            .internal_local()
+            .external_local()
+            .vip("198.51.100.1")
+            .external_ip("192.0.2.1")
+            .node_port(30080)
+            .with(|service| service.policy.no_local_endpoints = Some(value));
+        let rules = rules_for(config(IpFamily::V4), &snapshot(IpFamily::V4, &[web]));
+        let filter = rules.lines().filter(|rule| rule.starts_with("filter "));
+        filter.fold(String::new(), |all, rule| all + rule + "\n")
+    };
+    expect![[r#"
+        filter KUBE-EXTERNAL-NODEPORTS -p tcp -m comment --comment "default/web:http has no local endpoints" -m tcp --dport 30080 -j REJECT
+        filter KUBE-EXTERNAL-SERVICES -d 192.0.2.1/32 -p tcp -m comment --comment "default/web:http has no local endpoints" -m tcp --dport 80 -j REJECT
+        filter KUBE-EXTERNAL-SERVICES -d 198.51.100.1/32 -p tcp -m comment --comment "default/web:http has no local endpoints" -m tcp --dport 80 -j REJECT
+        filter KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http has no local endpoints" -m tcp --dport 80 -j DROP
+    "#]].assert_eq(&refusals(NoLocalEndpoints::Reject));
+    expect![[r#"
+        filter KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http has no local endpoints" -m tcp --dport 80 -j DROP
+    "#]].assert_eq(&refusals(NoLocalEndpoints::Passthrough));
+}
+
+/// A node port is TCP, UDP or SCTP of services; that a health check of another service has its number takes nothing from it.
+#[test]
+fn a_health_check_on_a_node_port_leaves_both() {
+    let port = web().local("10.1.0.1:8080").node_port(32000);
+    let check = |name| {
+        let balanced = service(name, "10.96.0.11").local("10.1.0.2:8080");
+        balanced.vip("198.51.100.1").external_local().health_check(32000)
+    };
+    // Whichever comes first by name.
+    for name in ["a", "z"] {
+        let samples = [port.clone(), check(name)];
+        let rules = rules_for(config(IpFamily::V4), &snapshot(IpFamily::V4, &samples));
+        for list in ["nat KUBE-NODEPORTS -p tcp", "filter KUBE-NODEPORTS -p tcp"] {
+            let found = rules.lines().filter(|l| l.starts_with(list) && l.contains("dport 32000"));
+            assert_eq!(found.count(), 1, "{list} in:\n{rules}");
+        }
+    }
 }

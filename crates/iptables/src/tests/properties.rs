@@ -83,8 +83,11 @@ proptest! {
         }
         // A restart finds everything as it wants it.
         let dump = model.dump();
-        full(&mut super::build::backend(config, &model), &before);
+        let inputs = model.inputs().len();
+        let report = full(&mut super::build::backend(config, &model), &before);
         prop_assert_eq!(dump, model.dump());
+        prop_assert!(report.counts.iter().all(|count| count.written == 0));
+        prop_assert_eq!(model.inputs().len(), inputs, "{:?}", model.inputs().last());
     }
 
     /// Any text as a name, any number as a timeout: nothing panics, and what is refused is left out.

@@ -4,10 +4,10 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube_proxy_core::endpoint::NodeHint;
+use kube_proxy_core::endpoint::{NodeHint, Place};
 use kube_proxy_core::{
-    Changes, Conditions, Endpoint, IpFamily, ObjectName, Port, Protocol, Service, ServiceEntry,
-    Snapshot, TrafficPolicy, topology,
+    Changes, Conditions, Endpoint, EndpointSlice, Event, IpFamily, ObjectName, Port, Protocol,
+    Service, SliceEndpoint, SlicePort, Snapshot, Tracker, TrafficPolicy,
 };
 
 /// A Service with one port and its endpoints.
@@ -41,8 +41,7 @@ fn endpoint(address: &str, local: bool) -> Endpoint {
         ip: address.ip(),
         port: port(address.port()),
         conditions: Conditions::default(),
-        local,
-        node_known: true,
+        place: if local { Place::ThisNode } else { Place::OtherNode },
         node_hint: NodeHint::Absent,
         zone_hints: None,
     }
@@ -66,7 +65,7 @@ impl Sample {
 
     /// Of which the slice does not say on which node it is.
     pub(crate) fn somewhere(mut self, address: &str) -> Self {
-        self.endpoints.push(Endpoint { node_known: false, ..endpoint(address, false) });
+        self.endpoints.push(Endpoint { place: Place::Unknown, ..endpoint(address, false) });
         self
     }
 
@@ -97,41 +96,64 @@ impl Sample {
     }
 
     pub(crate) fn range(self, net: &str) -> Self {
-        self.with(|s| s.load_balancer_source_ranges.push(net.parse().unwrap()))
+        self.with(|s| s.policy.load_balancer_source_ranges.push(net.parse().unwrap()))
     }
 
     pub(crate) fn internal_local(self) -> Self {
-        self.with(|s| s.internal_traffic_policy = TrafficPolicy::Local)
+        self.with(|s| s.policy.internal_traffic_policy = TrafficPolicy::Local)
     }
 
     pub(crate) fn external_local(self) -> Self {
-        self.with(|s| s.external_traffic_policy = TrafficPolicy::Local)
+        self.with(|s| s.policy.external_traffic_policy = TrafficPolicy::Local)
     }
 
     pub(crate) fn affinity(self, seconds: u64) -> Self {
-        self.with(|s| s.session_affinity = Some(Duration::from_secs(seconds)))
+        self.with(|s| s.policy.session_affinity = Some(Duration::from_secs(seconds)))
     }
 
     pub(crate) fn health_check(self, number: u16) -> Self {
-        self.with(|s| s.health_check_node_port = Some(port(number)))
+        self.with(|s| s.policy.health_check_node_port = Some(port(number)))
     }
 }
 
-/// The snapshot of these services.
+/// The snapshot of these services, as a tracker makes it: each frontend has one owner.
 pub(crate) fn snapshot(family: IpFamily, samples: &[Sample]) -> Snapshot {
-    let mut snapshot = Snapshot::new(family);
+    let mut tracker = Tracker::new(kube_proxy_core::testing::options(family));
     for sample in samples {
-        let mut endpoints = sample.endpoints.clone();
-        endpoints.sort_by_key(|e| (e.ip, e.port));
-        let endpoints: Arc<[Endpoint]> = endpoints.into();
-        for (name, port) in sample.service.service_ports(family) {
-            let choice = topology::choose(&port, &endpoints, None);
-            snapshot.endpoint_count += endpoints.len();
-            let entry = ServiceEntry { port, endpoints: endpoints.clone(), choice };
-            snapshot.services.insert(name, entry);
+        for (number, endpoint) in sample.endpoints.iter().enumerate() {
+            tracker.apply(Event::EndpointSliceApplied(slice(&sample.service, number, endpoint)));
         }
+        tracker.apply(Event::ServiceApplied(Arc::new(sample.service.clone())));
     }
-    snapshot
+    tracker.fold();
+    tracker.snapshot().clone()
+}
+
+/// A slice with this endpoint alone, as each may have a port of its own.
+fn slice(service: &Service, number: usize, endpoint: &Endpoint) -> EndpointSlice {
+    let port = |served: &Port| SlicePort {
+        name: served.name.clone(),
+        protocol: served.protocol,
+        port: endpoint.port,
+    };
+    let node = match endpoint.place {
+        Place::Unknown => None,
+        Place::OtherNode => Some("there".into()),
+        Place::ThisNode => Some("here".into()),
+    };
+    let name = &service.name;
+    EndpointSlice {
+        name: ObjectName::new(&*name.namespace, format!("{}-{number}", name.name)),
+        service: name.name.clone(),
+        family: IpFamily::of(&endpoint.ip),
+        ports: service.ports.iter().map(port).collect(),
+        endpoints: vec![SliceEndpoint {
+            conditions: endpoint.conditions,
+            node,
+            ..SliceEndpoint::ready(endpoint.ip)
+        }],
+        trigger_time: None,
+    }
 }
 
 /// Which service ports differ.

@@ -87,9 +87,11 @@ fn a_failed_sync_is_followed_by_a_full_one() {
     let mut backend = backend(config(IpFamily::V4), &model);
     let before = of(&samples(3));
     full(&mut backend, &before);
-    // Somebody deletes a chain that the partial sync needs.
+    // Another program deletes a chain that the partial sync needs.
     model
-        .apply("*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-HAIRPIN - [0:0]\n:KUBE-POSTROUTING - [0:0]\n")
+        .apply(
+            "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-SEP-HAIRPIN - [0:0]\n:KUBE-POSTROUTING - [0:0]\n",
+        )
         .unwrap();
     let mut refused = samples(3);
     refused[0] = refused[0].clone().affinity(1 << 40);
@@ -202,7 +204,7 @@ fn cleanup_leaves_what_is_not_ours() {
     let mut backend = backend(config, &model);
     full(&mut backend, &of(&samples(50)));
     assert!(block_on(backend.intact()).unwrap());
-    block_on(backend.cleanup()).unwrap();
+    cleanup(&model, false).unwrap();
     let shared = ":KUBE-FIREWALL - [0:0]\n";
     let jumps = ["-A INPUT -j KUBE-FIREWALL\n", "-A OUTPUT -j KUBE-FIREWALL\n"];
     let mut after = model.dump().replace(shared, "");
@@ -214,7 +216,7 @@ fn cleanup_leaves_what_is_not_ours() {
     assert!(!block_on(backend.intact()).unwrap());
     // Again: nothing to do.
     let inputs = model.inputs().len();
-    assert!(!cleanup(&model, false).unwrap());
+    assert!(!cleanup(&model, false).unwrap().found);
     assert_eq!(model.inputs().len(), inputs);
     assert!(!model.routes_localnet());
 }
@@ -226,7 +228,7 @@ fn cleanup_of_what_a_go_kube_proxy_left() {
     let rules = "*nat\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-SVC-A - [0:0]\n:KUBE-SEP-A - [0:0]\n\
         -A KUBE-SVC-A -j KUBE-SEP-A\n-A KUBE-SEP-A -s 10.1.1.1/32 -j KUBE-MARK-MASQ\nCOMMIT\n";
     model.apply(rules).unwrap();
-    assert!(cleanup(&model, false).unwrap());
+    assert!(cleanup(&model, false).unwrap().found);
     assert!(!model.dump().contains("KUBE-"), "{}", model.dump());
 }
 
@@ -239,16 +241,16 @@ fn the_rule_against_martians_stays_while_loopback_is_routed() {
     let mut backend = backend(config, &model);
     full(&mut backend, &of(&samples(5)));
     model.keep_localnet(true);
-    let error = block_on(backend.cleanup()).unwrap_err();
+    let error = cleanup(&model, false).unwrap_err();
     assert!(error.to_string().contains("route_localnet"), "{error}");
     assert_eq!(model.chain("filter", "KUBE-FIREWALL").unwrap().len(), 1);
     assert_eq!(model.chain("nat", "KUBE-SERVICES"), None, "the rest is removed all the same");
     model.keep_localnet(false);
-    block_on(backend.cleanup()).unwrap();
+    cleanup(&model, false).unwrap();
     assert_eq!(model.chain("filter", "KUBE-FIREWALL").unwrap().len(), 0);
-    // Somebody else has such a rule: this one may go, and the setting stays.
+    // Another program has such a rule: this one may go, and the setting stays.
     full(&mut backend, &of(&samples(5)));
-    assert!(cleanup(&model, true).unwrap());
+    assert!(cleanup(&model, true).unwrap().found);
     assert_eq!(model.chain("filter", "KUBE-FIREWALL").unwrap().len(), 0);
     assert!(model.routes_localnet());
 }
@@ -269,7 +271,8 @@ fn flushed_rules_are_noticed() {
             table = name;
         }
         let chain = line.strip_prefix(':').and_then(|rest| rest.split(' ').next());
-        let Some(chain) = chain.filter(|chain| !is_dynamic(chain)) else {
+        let is_root = |chain: &str| chain == "KUBE-HAIRPIN" || chain == "KUBE-SEP-HAIRPIN";
+        let Some(chain) = chain.filter(|chain| is_root(chain) || !is_dynamic(chain)) else {
             continue;
         };
         if model.chain(table, chain).unwrap().is_empty() {
@@ -350,6 +353,6 @@ fn a_kernel_without_mangle_serves() {
         assert!(block_on(backend.intact()).unwrap());
     }
     assert!(!model.chain("nat", "KUBE-SERVICES").unwrap().is_empty());
-    block_on(backend.cleanup()).unwrap();
+    cleanup(&model, false).unwrap();
     assert_eq!(model.chain("nat", "KUBE-SERVICES"), None);
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use futures::executor::block_on;
-use kube_proxy_core::{IpFamily, ProxyBackend, Scope, Snapshot};
+use kube_proxy_core::{IpFamily, ProxyBackend, Removed, Scope, Snapshot};
 use kube_proxy_iptables::{InUse, IptablesBackend, PacketCounts, Variant, remove};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
@@ -55,7 +55,7 @@ fn counted() -> (u64, u64) {
     (invalid_dropped.unwrap(), localhost_accepted.unwrap())
 }
 
-/// An answer to an echo request that nobody made.
+/// An answer to an echo request that nothing made.
 fn send_unasked_echo_reply() {
     let raw =
         socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Icmp).unwrap();
@@ -69,7 +69,7 @@ fn send_unasked_echo_reply() {
 fn send_to_node_port() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..2 {
-        // Nobody listens at the endpoint, which the second packet may be told.
+        // Nothing listens at the endpoint, which the second packet may be told.
         let _ = socket.send_to(b"hello", "127.0.0.1:30053");
     }
 }
@@ -102,7 +102,7 @@ fn counts(variant: Variant) {
     assert_eq!(saved(variant, IpFamily::V4), rules);
     assert!(block_on(next.intact()).unwrap());
     assert_eq!(counted(), (3, 1));
-    block_on(next.cleanup()).unwrap();
+    remove(IpFamily::V4, InUse::default()).unwrap();
     assert_eq!(read(), PacketCounts::default());
 }
 
@@ -115,23 +115,23 @@ fn both_families(variant: Variant) {
         assert!(forward.iter().any(|rule| rule.contains("nfacct")), "{forward:?}");
     }
     drop((four, six));
-    assert!(remove(IpFamily::V4, InUse::default()).unwrap());
+    assert_eq!(remove(IpFamily::V4, InUse::default()).unwrap(), Removed::All);
     // Rules of the other family use only one of them.
     let left = PacketCounts { invalid_dropped: Some(0), localhost_accepted: None };
     assert_eq!(read(), left);
-    assert!(remove(IpFamily::V6, InUse::default()).unwrap());
+    assert_eq!(remove(IpFamily::V6, InUse::default()).unwrap(), Removed::All);
     assert_eq!(read(), PacketCounts::default());
-    assert!(!remove(IpFamily::V6, InUse::default()).unwrap());
+    assert_eq!(remove(IpFamily::V6, InUse::default()).unwrap(), Removed::Nothing);
 }
 
-/// What a running proxy may be about to use stays, and what a rule of somebody else uses.
+/// What a running proxy may be about to use stays, and what a rule of another program uses.
 fn in_use(variant: Variant) {
     let backend = full(variant, IpFamily::V4, &Snapshot::new(IpFamily::V4));
-    assert!(!remove(IpFamily::V6, backend.in_use()).unwrap());
+    assert_eq!(remove(IpFamily::V6, backend.in_use()).unwrap(), Removed::Nothing);
     assert_eq!(counted(), (0, 0));
     let rule = ["-m", "nfacct", "--nfacct-name", "localhost_nps_accepted_pkts", "-j", "ACCEPT"];
     run(&program(variant, IpFamily::V4, ""), &[&["-A", "INPUT"], &rule[..]].concat());
-    assert!(remove(IpFamily::V4, InUse::default()).unwrap());
+    assert_eq!(remove(IpFamily::V4, InUse::default()).unwrap(), Removed::All);
     let left = PacketCounts { invalid_dropped: None, localhost_accepted: Some(0) };
     assert_eq!(read(), left);
 }

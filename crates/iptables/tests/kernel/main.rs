@@ -7,16 +7,22 @@
 #![expect(clippy::print_stderr, reason = "what is left out is said")]
 
 mod counting;
+mod first_sync;
 mod namespace;
+mod repairs;
+mod restarts;
+mod rollback;
 #[path = "../../src/tests/samples.rs"]
 mod samples;
 mod syncs;
+mod unlisted;
 mod variants;
 
 use std::process::ExitCode;
 
 use kube_proxy_core::IpFamily;
 use kube_proxy_iptables::Variant;
+use kube_proxy_testkit::harness;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
@@ -29,9 +35,13 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for variant in [Variant::Legacy, Variant::Nft] {
         for family in IpFamily::BOTH {
-            for (name, test) in syncs::TESTS {
+            let all = [syncs::TESTS, restarts::TESTS, repairs::TESTS, rollback::TESTS];
+            for (name, test) in all.into_iter().flatten() {
                 let small = variant == Variant::Nft && !namespace::has_root();
-                if small && syncs::LARGE.contains(name) {
+                let large = syncs::LARGE.contains(name)
+                    || *name == restarts::LARGE
+                    || rollback::LARGE.contains(name);
+                if small && large {
                     eprintln!("left out without root: {name} on iptables-nft");
                     continue;
                 }
@@ -40,15 +50,27 @@ fn main() -> ExitCode {
             }
         }
     }
+    for family in IpFamily::BOTH {
+        for (name, test) in unlisted::TESTS.iter().chain(repairs::NFT_TESTS) {
+            trials.push(trial(format!("nft_{family}_{name}"), move || test(family)));
+        }
+        for (name, test) in first_sync::TESTS {
+            if namespace::has_root() {
+                trials.push(trial(format!("{name}_{family}"), move || test(family)));
+            } else {
+                eprintln!("left out without root: {name}");
+            }
+        }
+    }
     for (name, test) in variants::TESTS {
         trials.push(trial((*name).to_owned(), *test));
     }
     trials.extend(counting::trials().into_iter().map(|(name, test)| trial(name, test)));
-    libtest_mimic::run(&arguments, trials).exit_code()
+    harness::run(&arguments, trials)
 }
 
 fn trial(name: String, test: impl Fn() + Send + Sync + 'static) -> Trial {
-    Trial::test(name, move || {
+    harness::trial(name, move || {
         namespace::in_new_network(&test);
         Ok(())
     })

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 
 use futures::executor::block_on;
 use kube_proxy_core::{IpFamily, NodePortAddresses, ProxyBackend, Scope, Snapshot, SyncError};
-use kube_proxy_iptables::{IptablesBackend, Variant};
+use kube_proxy_iptables::{InUse, IptablesBackend, Variant, remove};
 
 use crate::namespace::run;
 use crate::syncs::{config, saved};
@@ -67,7 +67,7 @@ fn cleanup_of_other_variant() {
     block_on(legacy.sync(&Snapshot::new(family), Scope::Full)).unwrap();
     let mut nft = IptablesBackend::new(config(Variant::Nft, family)).unwrap();
     block_on(nft.sync(&Snapshot::new(family), Scope::Full)).unwrap();
-    block_on(nft.cleanup()).unwrap();
+    remove(family, InUse::default()).unwrap();
     assert!(!holds_rules(Variant::Legacy, family));
     assert!(!holds_rules(Variant::Nft, family));
 }
@@ -77,6 +77,10 @@ fn held_lock() {
     let mut backend = IptablesBackend::new(config(Variant::Legacy, family)).unwrap();
     let lock = File::create("/run/xtables.lock").unwrap();
     lock.lock().unwrap();
+    let error = block_on(backend.sync(&Snapshot::new(family), Scope::Full)).unwrap_err();
+    assert!(matches!(error, SyncError::Busy(_)), "{error}");
+    // A start meanwhile is one all the same.
+    let mut backend = IptablesBackend::new(config(Variant::Legacy, family)).unwrap();
     let error = block_on(backend.sync(&Snapshot::new(family), Scope::Full)).unwrap_err();
     assert!(matches!(error, SyncError::Busy(_)), "{error}");
     drop(lock);

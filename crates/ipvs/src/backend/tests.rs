@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use futures::executor::block_on;
 use kube_proxy_core::LocalTrafficDetector;
-use kube_proxy_core::tracker::TrackerOptions;
+use kube_proxy_core::testing;
 use kube_proxy_core::{
-    EndpointSlice, Event, IpFamily, Kind, NodePortAddresses, ObjectName, Port, Protocol, Removed,
-    Service, SliceEndpoint, SlicePort, Tracker, TrafficPolicy,
+    EndpointSlice, Event, IpFamily, NoLocalEndpoints, NodePortAddresses, ObjectName, Protocol,
+    Removed, Service, SliceEndpoint, Tracker, TrafficPolicy,
 };
 use kube_proxy_netlink::ipvs::Server;
 use proptest::prelude::*;
@@ -19,6 +19,10 @@ use crate::connections::Connection;
 use crate::fake::{Fake, Held, Sent};
 use crate::layout::SETS;
 use crate::sync::MAX_ENTRIES;
+
+mod compare;
+mod levels;
+mod rebuilds;
 
 fn config() -> Config {
     Config {
@@ -39,32 +43,22 @@ fn config() -> Config {
     }
 }
 
-struct World {
-    tracker: Tracker,
-    backend: IpvsBackend,
-    fake: Fake,
+pub(crate) struct World {
+    pub(crate) tracker: Tracker,
+    pub(crate) backend: IpvsBackend,
+    pub(crate) fake: Fake,
 }
 
 impl World {
-    fn new() -> Self {
-        let options = TrackerOptions {
-            family: IpFamily::V4,
-            node_name: "here".into(),
-            node_ip: None,
-            allow_external_ips: true,
-        };
-        let mut tracker = Tracker::new(options);
-        for kind in [Kind::Service, Kind::EndpointSlice] {
-            tracker.apply(Event::ListStarted(kind));
-            tracker.apply(Event::ListDone(kind));
-        }
+    pub(crate) fn new() -> Self {
+        let tracker = testing::tracker();
         let fake = Fake::default();
         fake.lock().0.node = vec!["172.18.0.2".parse().unwrap(), "10.244.0.1".parse().unwrap()];
         let backend = IpvsBackend::with_kernel(config(), Box::new(fake.clone()), true);
         Self { tracker, backend, fake }
     }
 
-    fn full(&mut self) {
+    pub(crate) fn full(&mut self) {
         self.tracker.fold();
         block_on(self.backend.sync(self.tracker.snapshot(), Scope::Full)).unwrap();
     }
@@ -74,7 +68,7 @@ impl World {
         block_on(self.backend.sync(self.tracker.snapshot(), Scope::Partial(&changes))).unwrap();
     }
 
-    fn service(&mut self, service: Service) {
+    pub(crate) fn service(&mut self, service: Service) {
         self.tracker.apply(Event::ServiceApplied(Arc::new(service)));
     }
 
@@ -83,20 +77,15 @@ impl World {
     }
 }
 
-fn address(kind: u8, number: u16) -> IpAddr {
+pub(crate) fn address(kind: u8, number: u16) -> IpAddr {
     let [high, low] = number.to_be_bytes();
     IpAddr::from([10, kind, high, low])
 }
 
-fn service(number: u16, protocol: Protocol) -> Service {
-    let mut service = Service::new(ObjectName::new("ns", format!("s{number}")));
-    service.cluster_ips.v4 = Some(address(96, number));
-    service.ports = vec![Port {
-        name: "p".into(),
-        protocol,
-        port: NonZeroU16::new(80).unwrap(),
-        node_port: None,
-    }];
+pub(crate) fn service(number: u16, protocol: Protocol) -> Service {
+    let ip = address(96, number).to_string();
+    let mut service = testing::service(&format!("ns/s{number}"), &ip);
+    service.ports[0].protocol = protocol;
     service
 }
 
@@ -106,14 +95,19 @@ fn slice(number: u16, protocol: Protocol, endpoints: &[(u8, bool)]) -> EndpointS
         node: Some(if *local { "here" } else { "there" }.into()),
         ..SliceEndpoint::ready(IpAddr::from([10, 244, u8::from(!local), *host]))
     };
-    EndpointSlice {
-        name: ObjectName::new("ns", format!("s{number}-x")),
-        service: format!("s{number}").as_str().into(),
-        family: IpFamily::V4,
-        ports: vec![SlicePort { name: "p".into(), protocol, port: NonZeroU16::new(8080).unwrap() }],
-        endpoints: endpoints.iter().map(endpoint).collect(),
-        trigger_time: None,
-    }
+    let endpoints = endpoints.iter().map(endpoint).collect();
+    let name = format!("s{number}");
+    let mut slice = testing::slice(&format!("ns/{name}-x"), &name, endpoints);
+    slice.ports[0].protocol = protocol;
+    slice
+}
+
+/// The slice of a Service with one endpoint, on another node.
+pub(crate) fn slice_at(number: u16, ip: IpAddr) -> Event {
+    let mut slice = slice(number, Protocol::Tcp, &[]);
+    let endpoint = SliceEndpoint { node: Some("there".into()), ..SliceEndpoint::ready(ip) };
+    slice.endpoints = [endpoint].into_iter().collect();
+    Event::EndpointSliceApplied(slice)
 }
 
 /// What the model holds, without destinations that drain.
@@ -159,6 +153,8 @@ fn rules_come_first_unless_the_iptables_mode_serves() {
         let mut world = many(3, 2);
         world.fake.lock().0.iptables_mode = iptables_mode;
         world.full();
+        // What is left of that mode another part of the program removes.
+        world.fake.lock().0.iptables_mode = false;
         (world.fake.take_sent().servers_before_nat, world.fake.held())
     };
     let (fresh, after_fresh) = written(false);
@@ -204,7 +200,7 @@ fn a_destination_drains_until_its_connections_end() {
     assert_eq!(weight(&world), Some(1), "live again");
     world.endpoints(0, Protocol::Tcp, &[(0, true)]);
     world.partial();
-    // A full sync goes on where it was.
+    // A full sync continues where it was.
     world.full();
     assert_eq!(weight(&world), Some(0));
     world.fake.lock().0.servers.get_mut(&key).unwrap().1.get_mut(&gone).unwrap().1 = 0;
@@ -225,6 +221,52 @@ fn a_udp_destination_leaves_at_once() {
     assert_eq!(world.fake.held().servers[&key].1.len(), 1);
 }
 
+/// Two ports on one VIP: the address stays while either is served, and entries follow what each Service says.
+#[test]
+fn frontends_without_local_endpoints() {
+    let mut world = World::new();
+    let vip: IpAddr = "203.0.113.1".parse().unwrap();
+    let service = |number: u16, port: u16, policy, choice| {
+        let mut service = service(number, Protocol::Tcp);
+        service.policy.external_traffic_policy = policy;
+        service.policy.no_local_endpoints = choice;
+        service.load_balancer_vips = vec![vip];
+        service.ports[0].port = NonZeroU16::new(port).unwrap();
+        service.ports[0].node_port = NonZeroU16::new(30_000 + number);
+        service
+    };
+    let key = |ip: IpAddr, port| ServerKey { protocol: 6, address: SocketAddr::new(ip, port) };
+    let node: IpAddr = "172.18.0.2".parse().unwrap();
+    world.endpoints(1, Protocol::Tcp, &[(1, false)]);
+    world.endpoints(2, Protocol::Tcp, &[(2, false)]);
+    let mut check = |choice, other, is_served: bool, has_address: bool, barred: [usize; 2]| {
+        world.service(service(1, 80, TrafficPolicy::Local, Some(choice)));
+        if other {
+            world.service(service(2, 81, TrafficPolicy::Cluster, None));
+        } else {
+            world.tracker.apply(Event::ServiceDeleted(ObjectName::new("ns", "s2")));
+        }
+        world.partial();
+        let partial = world.fake.held();
+        world.full();
+        let held = world.fake.held();
+        assert_eq!(partial.servers, held.servers, "{choice:?}");
+        assert_eq!(partial.device, held.device, "{choice:?}");
+        let servers = [key(vip, 80), key(node, 30_001)].map(|key| held.servers.contains_key(&key));
+        assert_eq!(servers, [is_served; 2], "{choice:?}");
+        assert_eq!(held.device.unwrap().contains(&vip), has_address, "{choice:?}");
+        let entries =
+            ["KUBE-DROP-OUTSIDE", "KUBE-REJECT-OUTSIDE"].map(|set| held.sets[set].2.len());
+        assert_eq!(entries, barred, "{choice:?}");
+    };
+    // The VIP and the node port on each address of the node.
+    check(NoLocalEndpoints::Drop, true, true, true, [3, 0]);
+    check(NoLocalEndpoints::Reject, true, true, true, [0, 3]);
+    check(NoLocalEndpoints::Passthrough, true, false, true, [0, 0]);
+    check(NoLocalEndpoints::Passthrough, false, false, false, [0, 0]);
+    check(NoLocalEndpoints::Reject, false, true, true, [0, 3]);
+}
+
 #[test]
 fn what_others_have_is_left_alone() {
     let mut world = many(2, 1);
@@ -237,7 +279,7 @@ fn what_others_have_is_left_alone() {
         let held = &mut world.fake.lock().0;
         held.device.as_mut().unwrap().insert("10.96.9.1".parse().unwrap());
         for key in [excluded, elsewhere, stale] {
-            held.servers.insert(key, (rr.clone(), std::collections::BTreeMap::new()));
+            held.servers.insert(key, (rr.clone(), BTreeMap::new()));
         }
     }
     world.full();
@@ -245,8 +287,7 @@ fn what_others_have_is_left_alone() {
     assert!(held.servers.contains_key(&excluded) && held.servers.contains_key(&elsewhere));
     assert!(!held.servers.contains_key(&stale), "its address is on our interface");
     assert!(held.device.unwrap().contains(&"10.96.9.1".parse().unwrap()));
-    world.fake.lock().0.rules.clear();
-    block_on(world.backend.cleanup()).unwrap();
+    leave(&mut world, Connections::Cut);
     let held = world.fake.held();
     assert_eq!(held.servers.keys().copied().collect::<Vec<_>>(), [excluded, elsewhere]);
     assert_eq!(held.device.unwrap().len(), 1);
@@ -257,7 +298,7 @@ fn what_others_have_is_left_alone() {
 fn leave(world: &mut World, connections: Connections) -> Removed {
     world.fake.lock().0.rules.clear();
     let exclude = &world.backend.config.exclude_cidrs;
-    cleanup::cleanup(IpFamily::V4, exclude, connections, &mut *world.backend.kernel).unwrap()
+    crate::cleanup::cleanup(IpFamily::V4, exclude, connections, &mut *world.backend.kernel).unwrap()
 }
 
 #[test]
@@ -369,7 +410,7 @@ fn traffic_is_told_by_service_port_and_endpoint() {
     let total: Vec<_> = traffic.iter().filter(|t| t.endpoint.is_none()).collect();
     assert_eq!(total.len(), 1);
     assert_eq!(total[0].connections, 3);
-    assert_eq!(total[0].bytes, Some(Bytes { sent: 10, received: 20 }));
+    assert_eq!(total[0].bytes, Some(TrafficBytes { sent: 10, received: 20 }));
     assert_eq!(traffic.len(), 3);
 }
 
@@ -437,8 +478,8 @@ proptest! {
                     made.external_ips = external.map(|n| address(96, n)).into_iter().collect();
                     made.ports[0].node_port = node_port.and_then(|n| NonZeroU16::new(30_000 + n));
                     if local {
-                        made.external_traffic_policy = TrafficPolicy::Local;
-                        made.internal_traffic_policy = TrafficPolicy::Local;
+                        made.policy.external_traffic_policy = TrafficPolicy::Local;
+                        made.policy.internal_traffic_policy = TrafficPolicy::Local;
                     }
                     world.service(made);
                 }

@@ -21,7 +21,7 @@ fn config(family: IpFamily, local_traffic: LocalTrafficDetector) -> Config {
         udp_timeout: None,
         local_fallback: false,
         drain_timeout: Duration::ZERO,
-        variant: kube_proxy_iptables::Variant::Auto,
+        variant: kube_proxy_xtables::Variant::Auto,
     }
 }
 
@@ -74,4 +74,56 @@ fn a_rule_leads_only_to_chains_that_are_declared() {
         let target = rule.rsplit_once("-j ").unwrap().1;
         assert!(!target.starts_with("KUBE-") || declared(target), "{table} {target}");
     }
+}
+
+/// What the Go kube-proxy creates at its start, without the prefix: it continues with a set of ours only if the type is the same.
+#[rustfmt::skip]
+const SETS_OF_GO: [(&str, SetType); 17] = [
+    ("LOOP-BACK",                 SetType::IpPortIp),
+    ("CLUSTER-IP",                SetType::IpPort),
+    ("EXTERNAL-IP",               SetType::IpPort),
+    ("EXTERNAL-IP-LOCAL",         SetType::IpPort),
+    ("LOAD-BALANCER",             SetType::IpPort),
+    ("LOAD-BALANCER-LOCAL",       SetType::IpPort),
+    ("LOAD-BALANCER-FW",          SetType::IpPort),
+    ("LOAD-BALANCER-SOURCE-IP",   SetType::IpPortIp),
+    ("LOAD-BALANCER-SOURCE-CIDR", SetType::IpPortNet),
+    ("NODE-PORT-TCP",             SetType::Port),
+    ("NODE-PORT-LOCAL-TCP",       SetType::Port),
+    ("NODE-PORT-UDP",             SetType::Port),
+    ("NODE-PORT-LOCAL-UDP",       SetType::Port),
+    ("NODE-PORT-SCTP-HASH",       SetType::IpPort),
+    ("NODE-PORT-LOCAL-SCTP-HASH", SetType::IpPort),
+    ("HEALTH-CHECK-NODE-PORT",    SetType::Port),
+    ("IPVS-IPS",                  SetType::Ip),
+];
+
+#[rustfmt::skip]
+const CHAINS_OF_GO: [(&str, &str); 11] = [
+    ("nat", "KUBE-SERVICES"), ("nat", "KUBE-POSTROUTING"), ("nat", "KUBE-NODE-PORT"),
+    ("nat", "KUBE-LOAD-BALANCER"), ("nat", "KUBE-MARK-MASQ"),
+    ("filter", "KUBE-FORWARD"), ("filter", "KUBE-NODE-PORT"), ("filter", "KUBE-PROXY-FIREWALL"),
+    ("filter", "KUBE-SOURCE-RANGES-FIREWALL"), ("filter", "KUBE-IPVS-FILTER"), ("filter", "KUBE-IPVS-OUT-FILTER"),
+];
+
+#[test]
+fn the_go_kube_proxy_can_take_over() {
+    for (name, kind) in SETS_OF_GO {
+        let ours = SETS.iter().find(|(_, base, _)| *base == name);
+        assert_eq!(ours.map(|(.., ours)| *ours), Some(kind), "{name}");
+    }
+    let own = SETS.iter().filter(|(_, base, _)| !SETS_OF_GO.iter().any(|(name, _)| name == base));
+    let own: Vec<_> = own.map(|(_, base, _)| *base).collect();
+    assert_eq!(own, ["DROP", "DROP-OUTSIDE", "REJECT-OUTSIDE"], "sets that only this version has");
+    let chains: Vec<_> = OWN_CHAINS.iter().chain(&SHARED_CHAINS).collect();
+    for chain in &CHAINS_OF_GO {
+        assert!(chains.contains(&chain), "{chain:?}");
+    }
+    let own: Vec<_> = chains.into_iter().filter(|chain| !CHAINS_OF_GO.contains(chain)).collect();
+    let expected = [
+        &("filter", "KUBE-IPVS-DROP"),
+        &("filter", "KUBE-IPVS-REJECT"),
+        &("mangle", "KUBE-IPVS-OUT-DROP"),
+    ];
+    assert_eq!(own, expected);
 }

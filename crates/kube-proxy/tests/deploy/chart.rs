@@ -1,8 +1,10 @@
 //! The Helm chart. With `helm` it is rendered and checked; without, its parts are.
 
+use std::process::Output;
+
 use serde_json::Value;
 
-use crate::{check_object, deploy, documents, output_of, read};
+use crate::{built, check_object, deploy, documents, output_of, read, run};
 
 fn values() -> Value {
     documents(&read(&deploy().join("helm/kube-proxy/values.yaml"))).remove(0)
@@ -33,6 +35,7 @@ fn the_chart_has_what_helm_asks_for() {
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
 }
 
+/// Helm renders a value that is not there as nothing.
 #[test]
 fn templates_use_values_that_are_there() {
     let values = values();
@@ -50,52 +53,102 @@ fn templates_use_values_that_are_there() {
     assert!(used > 10, "templates are read right");
 }
 
+/// Each value is described, and nothing is described that is no value.
 #[test]
-fn blocks_of_templates_end() {
-    for (path, template) in templates() {
-        let mut open = 0_i32;
-        for action in actions(&template) {
-            match action.split_whitespace().next() {
-                Some("if" | "with" | "range") => open += 1,
-                Some("end") => open -= 1,
-                Some("else") => assert!(open > 0, "{path}: {action}"),
-                Some(word) => {
-                    assert!(word.starts_with('.') || word == "toYaml", "{path}: {action}");
-                }
-                None => panic!("{path}: an empty action"),
-            }
-            assert!(open >= 0, "{path}: one end too many");
-        }
-        assert_eq!(open, 0, "{path}: a block without end");
+fn the_schema_has_the_values() {
+    let text = read(&deploy().join("helm/kube-proxy/values.schema.json"));
+    let schema: Value = serde_json::from_str(&text).expect("JSON");
+    let described = schema["properties"].as_object().unwrap();
+    let mut names: Vec<&String> = described.keys().filter(|name| *name != "global").collect();
+    names.sort();
+    let values = values();
+    let mut there: Vec<&String> = values.as_object().unwrap().keys().collect();
+    there.sort();
+    assert_eq!(names, there);
+    for name in names {
+        assert!(described[name]["description"].is_string(), "{name}");
     }
 }
 
-/// The plain lines of the templates of the chart are those of the kustomize base.
-#[test]
-fn the_chart_says_what_the_base_says() {
-    for (template, base) in [("daemonset.yaml", "daemonset.yaml"), ("rbac.yaml", "rbac.yaml")] {
-        let template = read(&deploy().join("helm/kube-proxy/templates").join(template));
-        let base = read(&deploy().join("base").join(base));
-        let lines = base.lines().filter(|line| !line.starts_with('#') && !line.contains("image:"));
-        for line in lines {
-            let found = template.lines().any(|other| other.trim() == line.trim());
-            assert!(found, "the chart lacks: {line}");
-        }
-    }
+/// `helm template` with values, or `None` where there is no helm.
+fn template(sets: &[&str]) -> Option<Output> {
+    let path = deploy().join("helm/kube-proxy");
+    let chart = ["template", "kube-proxy", path.to_str().unwrap(), "--namespace", "kube-system"];
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    run("helm", &chart.into_iter().chain(sets).collect::<Vec<_>>())
+}
+
+/// The objects that it makes, in an order of their own.
+fn rendered(sets: &[&str]) -> Option<Vec<Value>> {
+    let output = template(sets)?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{sets:?}: {errors}");
+    let mut objects = documents(std::str::from_utf8(&output.stdout).unwrap());
+    objects.sort_by_key(|object| (object["kind"].to_string(), object["metadata"].to_string()));
+    Some(objects)
 }
 
 #[test]
 fn what_is_rendered_is_valid() {
-    let path = deploy().join("helm/kube-proxy");
-    let path = path.to_str().unwrap();
-    let sets: [&[&str]; 3] = [
+    let sets: [&[&str]; 4] = [
         &[],
-        &["--set", "mode=nftables,privileged=false,config.create=true,rbac.create=true"],
-        &["--set", "extraArgs={--v=2}", "--set", "resources.requests.cpu=10m"],
+        &["mode=nftables,privileged=false,config.create=true,rbac.create=true"],
+        &["extraArgs={--v=2}", "resources.requests.cpu=10m"],
+        &["seccompProfile=kube-proxy.json", "privileged=false", "global.any=1"],
     ];
     for set in sets {
-        let all = [&["template", "kube-proxy", path, "--namespace", "kube-system"], set].concat();
-        let Some(text) = output_of("helm", &all) else { return };
-        documents(&text).iter().for_each(check_object);
+        let Some(objects) = rendered(set) else { return };
+        objects.iter().for_each(check_object);
+    }
+    let path = deploy().join("helm/kube-proxy");
+    output_of("helm", &["lint", "--strict", path.to_str().unwrap()]);
+}
+
+/// What is wrong is named before anything reaches a cluster.
+#[test]
+fn wrong_values_are_refused() {
+    for (set, place) in [
+        ("mode=ipvss", "/mode"),
+        ("image.tag=", "/image/tag"),
+        ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
+        ("extraArgs=--v=2", "/extraArgs"),
+        ("extraArgs={v}", "/extraArgs/0"),
+        ("privileged=maybe", "/privileged"),
+        ("replicas=3", "'replicas' not allowed"),
+        ("rbac.make=true", "'make' not allowed"),
+        ("config.server=10.0.0.1", "/config/server"),
+        ("config.clusterCIDR=ten", "/config/clusterCIDR"),
+        ("resources.requests.cpu=much", "/resources/requests/cpu"),
+    ] {
+        let Some(output) = template(&[set]) else { return };
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{set} is accepted");
+        assert!(errors.contains(place), "{set}: {errors}");
+    }
+}
+
+/// The chart and the kustomizations are two ways to the same objects.
+#[test]
+fn the_chart_makes_what_the_kustomizations_make() {
+    let all = "rbac.create=true";
+    for (sets, directory) in [
+        (vec![all], "base"),
+        (vec![all, "mode=nftables"], "overlays/nftables"),
+        (vec![all, "mode=ipvs"], "overlays/ipvs"),
+        (vec![all, "privileged=false", "seccompProfile=kube-proxy.json"], "overlays/hardened"),
+    ] {
+        let Some(mut chart) = rendered(&sets) else { return };
+        let Some(base) = built(directory) else { return };
+        for object in &mut chart {
+            // The chart has a value for it, and the cluster's default is the same.
+            for kind in ["containers", "initContainers"] {
+                let list = object.pointer_mut(&format!("/spec/template/spec/{kind}"));
+                for container in list.and_then(Value::as_array_mut).into_iter().flatten() {
+                    let policy = container.as_object_mut().unwrap().remove("imagePullPolicy");
+                    assert_eq!(policy, Some("IfNotPresent".into()));
+                }
+            }
+        }
+        assert_eq!(chart, base, "{directory}");
     }
 }

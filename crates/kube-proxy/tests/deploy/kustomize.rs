@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use kube_proxy::config::Mode;
+use kube_proxy_config::Mode;
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::{check_object, deploy, documents, load_with, output_of, read};
+use crate::{built, check_object, deploy, documents, load_with, read};
 
 /// What a kustomization here may hold; anything else is a mistake.
 #[derive(Debug, Deserialize)]
@@ -25,6 +26,13 @@ struct Patch {
     path: Option<String>,
     patch: Option<String>,
     target: Option<Target>,
+    options: Option<Options>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Options {
+    allow_name_change: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,6 +75,7 @@ fn references_lead_to_valid_objects() {
             if let Some(text) = &patch.patch {
                 let operations = documents(text);
                 assert_eq!(operations[0][0]["op"], "add");
+                assert!(patch.options.as_ref().is_none_or(|options| options.allow_name_change));
                 let target = patch.target.as_ref().expect("a target");
                 assert_eq!(
                     (target.kind.as_str(), target.name.as_str()),
@@ -89,12 +98,31 @@ fn there_is_an_overlay_for_each_mode() {
 #[test]
 fn what_is_built_is_valid() {
     for directory in kustomizations() {
-        let path = directory.to_str().unwrap();
-        let Some(text) = output_of("kubectl", &["kustomize", path]) else { return };
-        let objects = documents(&text);
+        let path = directory.display();
+        let Some(objects) = built(directory.to_str().unwrap()) else { return };
         objects.iter().for_each(check_object);
         assert!(objects.iter().any(|object| object["kind"] == "DaemonSet"), "{path}");
     }
+}
+
+/// It runs beside the DaemonSet of kubeadm: neither takes the pods of the other, and the rights are the same.
+#[test]
+fn one_node_has_a_daemon_set_of_its_own() {
+    let Some(objects) = built("overlays/one-node") else { return };
+    let base = built("base").unwrap();
+    let set = |objects: &[Value]| {
+        let found = objects.iter().find(|object| object["kind"] == "DaemonSet");
+        found.expect("a DaemonSet").clone()
+    };
+    let (own, cluster) = (set(&objects), set(&base));
+    assert_ne!(own["metadata"]["name"], cluster["metadata"]["name"]);
+    assert_ne!(own["spec"]["selector"], cluster["spec"]["selector"]);
+    let labels = &own["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&own["spec"]["selector"]["matchLabels"], labels);
+    let pod = &own["spec"]["template"]["spec"];
+    assert_eq!(pod["nodeSelector"]["kube-proxy"], "rust");
+    let other_pod = &cluster["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"], other_pod["containers"]);
 }
 
 #[test]

@@ -4,15 +4,18 @@
 
 mod chart;
 mod kustomize;
+mod monitoring;
+mod plugin;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
-use kube_proxy::config::{self, Loaded, Start, load};
+use kube_proxy_config::{self as config, Loaded, Start, load};
+use kube_proxy_testkit::tools;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -41,6 +44,7 @@ fn round_trip<T: DeserializeOwned + Serialize>(object: &Value) -> Value {
 fn check_object(object: &Value) {
     let back = match object["kind"].as_str().expect("a kind") {
         "ServiceAccount" => round_trip::<ServiceAccount>(object),
+        "Service" => round_trip::<Service>(object),
         "ConfigMap" => round_trip::<ConfigMap>(object),
         "Role" => round_trip::<Role>(object),
         "RoleBinding" => round_trip::<RoleBinding>(object),
@@ -103,6 +107,7 @@ fn load_with(container: &Value, config: &str) -> Loaded {
         args: words.iter().map(word).collect(),
         variable: &variable,
         host_name: &|| Ok("host".to_owned()),
+        choose_mode: &|| unreachable!("the files name their mode"),
     };
     match load(&start).unwrap() {
         config::Command::Configured(loaded) => {
@@ -113,22 +118,32 @@ fn load_with(container: &Value, config: &str) -> Loaded {
     }
 }
 
-/// The output of a program, or `None` with a word about it if this machine does not have it.
+/// Runs a program, or `None` with a word about it if this machine does not have it. In CI that is a failure.
+fn run(program: &str, arguments: &[&str]) -> Option<Output> {
+    let Some(path) = tools::find(program) else {
+        let needed = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(!needed, "{program} is missing; `cargo xtask check-host` downloads it");
+        println!("{program} is missing: what it would make of {arguments:?} is not checked");
+        return None;
+    };
+    Some(Command::new(path).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}")))
+}
+
+/// The output of a program that succeeds.
 fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
-    match Command::new(program).args(arguments).output() {
-        Ok(output) => {
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{program} {arguments:?}: {errors}");
-            Some(String::from_utf8(output.stdout).expect("text"))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            println!(
-                "{program} is not installed: what it would make of {arguments:?} is not looked at"
-            );
-            None
-        }
-        Err(error) => panic!("{program}: {error}"),
-    }
+    let output = run(program, arguments)?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
+    Some(String::from_utf8(output.stdout).expect("text"))
+}
+
+/// The objects of a kustomization below `deploy`, in an order of their own, as the kustomize inside `kubectl` builds them.
+fn built(directory: &str) -> Option<Vec<Value>> {
+    let path = deploy().join(directory);
+    let text = output_of("kubectl", &["kustomize", path.to_str().unwrap()])?;
+    let mut objects = documents(&text);
+    objects.sort_by_key(|object| (object["kind"].to_string(), object["metadata"].to_string()));
+    Some(objects)
 }
 
 /// Every seccomp rule allows, names are in order and each once, and nothing is allowed that reaches other processes or the system.

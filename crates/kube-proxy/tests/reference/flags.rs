@@ -3,35 +3,13 @@
 use std::fmt::Write as _;
 
 use expect_test::expect_file;
-use kube_proxy::config::flags::definitions;
-use kube_proxy::config::{KubeProxyConfiguration, flag_fields};
+use kube_proxy_config::KubeProxyConfiguration;
+use kube_proxy_config::flags::definitions;
 use serde_json::Value;
-
-/// Flags that the Go version lacks.
-const OURS: &[&str] = &[
-    "allow-special-endpoints",
-    "completion",
-    "external-ip-cidrs",
-    "healthz-stale-after",
-    "iptables-variant",
-    "ipvs-graceful-termination-timeout",
-    "ipvs-local-fallback",
-    "man",
-    "manifests",
-    "ipvs-graceful-termination-timeout",
-    "nftables-flowtable-threshold",
-    "nftables-localhost-nodeports",
-    "proxy-port-range",
-    "service-metrics-limit",
-    "udp-timeout",
-    "userspace-endpoint-rest",
-];
 
 /// Flags and fields that are accepted and do nothing, or do something else.
 const STATES: &[(&str, &str)] = &[
     ("bindAddress", "also decides the primary family"),
-    ("clientConnection.acceptContentTypes", "accepted; JSON is spoken"),
-    ("clientConnection.contentType", "accepted; JSON is spoken"),
     ("configSyncPeriod", "accepted, no effect: nothing is re-read without a reason"),
     ("logging.flushFrequency", "accepted; lines are written at once"),
     ("logging.options.json.infoBufferSize", "accepted; lines are written at once"),
@@ -49,6 +27,11 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
         "same; also fails when the API server is silent, if --healthz-stale-after asks for it",
     ),
     ("/livez", "health (10256)", "same"),
+    (
+        "/readyz",
+        "health (10256)",
+        "added: 200 once the rules of every family were written, and while they are current",
+    ),
     (
         "any path",
         "healthCheckNodePort of a Service",
@@ -73,6 +56,8 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
         "metrics (10249), with enableProfiling",
         "absent: about the Go runtime",
     ),
+    ("/debug/explain", "metrics (10249), unless --debug-pages=false", "added: see commands.md"),
+    ("/debug/services", "metrics (10249), unless --debug-pages=false", "added: see commands.md"),
     ("/debug/flags/v", "metrics (10249), with enableProfiling", "same"),
 ];
 
@@ -83,7 +68,6 @@ fn state(name: &str) -> &'static str {
 
 #[test]
 fn the_page_of_flags_fields_and_endpoints_is_up_to_date() {
-    let fields = flag_fields("");
     let mut page = "# Flags, fields and endpoints\n\n\
         What the Go kube-proxy of Kubernetes 1.36 has, and its state here.\n\
         This page is made from the definitions; see `crates/kube-proxy/tests/reference`.\n\n\
@@ -92,9 +76,9 @@ fn the_page_of_flags_fields_and_endpoints_is_up_to_date() {
     let mut flags = definitions();
     flags.sort_by(|a, b| a.name.cmp(&b.name));
     for flag in &flags {
-        let field = fields.iter().find(|(name, _)| *name == flag.name).map(|(_, field)| *field);
+        let field = flag.target.field("");
         let state = match field {
-            _ if OURS.contains(&flag.name.as_str()) => "added",
+            _ if flag.added => "added",
             _ if flag.hidden => "accepted, no effect",
             Some(field) if state(field) != "same" => state(field),
             _ => state(&flag.name),
@@ -107,8 +91,8 @@ fn the_page_of_flags_fields_and_endpoints_is_up_to_date() {
     let mut all = Vec::new();
     leaves(&tree, "", &mut all);
     for (path, default) in &all {
-        let flag = fields.iter().find(|(_, field)| field == path);
-        let flag = flag.map_or(String::new(), |(flag, _)| format!("`--{flag}`"));
+        let flag = flags.iter().find(|flag| flag.target.field("") == Some(path.as_str()));
+        let flag = flag.map_or(String::new(), |flag| format!("`--{}`", flag.name));
         let state = if path.starts_with("win") { "accepted, Windows only" } else { state(path) };
         writeln!(page, "| `{path}` | `{default}` | {flag} | {state} |").unwrap();
     }
@@ -116,8 +100,8 @@ fn the_page_of_flags_fields_and_endpoints_is_up_to_date() {
     for (path, server, state) in ENDPOINTS {
         writeln!(page, "| `{path}` | {server} | {state} |").unwrap();
     }
-    for (_, field) in &fields {
-        let known = all.iter().any(|(path, _)| path == field) || *field == "udpIdleTimeout";
+    for field in flags.iter().filter_map(|flag| flag.target.field("")) {
+        let known = all.iter().any(|(path, _)| path == field) || field == "udpIdleTimeout";
         assert!(known, "no field {field}");
     }
     expect_file!["../../../../docs/flags.md"].assert_eq(&page);

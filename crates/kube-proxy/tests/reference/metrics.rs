@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use expect_test::expect_file;
-use kube_proxy::config::{FeatureGates, Mode};
-use kube_proxy::metrics::{Frontends, Metrics};
+use kube_proxy::modes;
+use kube_proxy::telemetry::metrics::{Frontends, Metrics};
+use kube_proxy_config::{FeatureGates, Mode};
 use kube_proxy_core::{
-    Bytes, Count, IpFamily, ObjectName, Protocol, ServicePortName, SyncReport, Traffic,
+    IpFamily, ObjectCount, ObjectName, Protocol, ServicePortName, SyncReport, Traffic, TrafficBytes,
 };
 use kube_proxy_iptables::PacketCounts;
 use kube_proxy_source::kubernetes::Answered;
@@ -20,6 +23,9 @@ const UPSTREAM: &[(&str, &str, &str)] = &[
     ("iptables_ct_state_invalid_dropped_packets_total", "counter", ""),
     ("iptables_localhost_nodeports_accepted_packets_total", "counter", ""),
     ("network_programming_duration_seconds", "histogram", "ip_family"),
+    ("nftables_localhost_nodeport_listener_creation_failures_total", "counter", "ip_family"),
+    ("nftables_localhost_nodeport_listeners", "gauge", "ip_family"),
+    ("nftables_localhost_nodeport_rejected_packets_total", "counter", "ip_family, protocol"),
     ("proxy_healthz_total", "counter", "code"),
     ("proxy_livez_total", "counter", "code"),
     ("sync_full_proxy_rules_duration_seconds", "histogram", "ip_family"),
@@ -45,26 +51,40 @@ const ABSENT: &str = "\n## Absent\n\n\
     | `go_*` | there is no Go runtime |\n\
     | `registered_metrics_total`, `hidden_metrics_total`, `disabled_metrics_total` | they describe the metrics library of the Go version |\n";
 
+/// What the kernel says about its table, for all tests of this program.
+static CONNTRACK_TABLE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conntrack");
+    std::fs::create_dir_all(&directory).unwrap();
+    for (file, value) in [("nf_conntrack_count", "17\n"), ("nf_conntrack_max", "262144\n")] {
+        std::fs::write(directory.join(file), value).unwrap();
+    }
+    directory
+});
+
 /// Everything counted once.
 fn filled() -> Metrics {
     let metrics = Metrics::counting_traffic(1);
-    let counts = vec![Count { kind: "nat", written: 1, total: 1 }];
+    let counts = vec![ObjectCount { kind: "nat", written: 1, total: 1 }];
     let report = SyncReport { counts, ..SyncReport::default() };
     let (family, time) = (IpFamily::V4, Duration::from_secs(1));
-    metrics.queued(family, time);
+    metrics.sync.queued(family, time);
     for full in [true, false] {
-        metrics.synced(family, full, time);
+        metrics.sync.synced(family, full, time);
     }
-    metrics.succeeded(Mode::Iptables, family, &report, time);
+    metrics.sync.succeeded(true, family, &report, time);
     for mode in Mode::ALL {
-        metrics.start(mode, &[family]);
+        metrics.start(modes::entry(mode).metrics, &[family]);
     }
-    metrics.programmed(family, time);
-    metrics.no_local_endpoints(family, Frontends::Internal, 1);
-    metrics.flows_checked(family, time, 1);
-    metrics.healthz_answered(200);
-    metrics.livez_answered(200);
-    metrics.invalid_objects("Service", 1);
+    metrics.sync.drifted(family);
+    metrics.sync.programmed(family, time);
+    metrics.service_ports.no_local_endpoints(family, Frontends::Internal, 1);
+    metrics.service_ports.contested_frontends(family, 1);
+    metrics.service_ports.refused(family, 0);
+    metrics.conntrack.checked(family, time, 1);
+    metrics.conntrack.read_table(&*CONNTRACK_TABLE);
+    metrics.health.healthz_answered(200);
+    metrics.health.livez_answered(200);
+    metrics.objects.invalid("Service", 1);
     metrics.component.set_gates(&FeatureGates::default());
     metrics.component.set_silence(|| Duration::ZERO);
     let answered = Answered { host: "a:1", method: "GET", code: Some(200), took: time };
@@ -85,7 +105,7 @@ fn traffic() -> Vec<Traffic> {
         port: "http".into(),
         protocol: Protocol::Tcp,
     };
-    let bytes = Some(Bytes { sent: 1, received: 1 });
+    let bytes = Some(TrafficBytes { sent: 1, received: 1 });
     let whole = Traffic { service, endpoint: None, connections: 1, bytes };
     let endpoint = Some(([10, 0, 0, 1], 80).into());
     vec![Traffic { endpoint, ..whole.clone() }, whole]
@@ -150,6 +170,17 @@ fn the_metrics_of_the_go_version_are_exposed() {
         .collect();
     assert_eq!(sync.len(), 15);
     assert!((sync[0] - 0.001).abs() < 1e-9 && (sync[14] - 16.384).abs() < 1e-9, "{sync:?}");
+}
+
+#[test]
+fn the_conntrack_table_is_read_when_it_is_asked_for() {
+    let text = filled().render(false);
+    assert!(text.contains("\nkubeproxy_conntrack_entries 17\n"), "{text}");
+    assert!(text.contains("\nkubeproxy_conntrack_entries_limit 262144\n"), "{text}");
+    let metrics = Metrics::new();
+    assert!(!metrics.render(false).contains("kubeproxy_conntrack_entries"), "without a directory");
+    metrics.conntrack.read_table("/no such directory");
+    assert!(!metrics.render(false).contains("kubeproxy_conntrack_entries"), "without files");
 }
 
 #[test]

@@ -122,7 +122,7 @@ pub struct Flow {
     pub original: Tuple,
     /// As answers have it: with DNAT its source is the endpoint.
     pub reply: Tuple,
-    /// Tells this flow from a later one with the same tuples. A delete that has it spares the later one.
+    /// Distinguishes this flow from a later one with the same tuples. A delete that has it spares the later one.
     pub id: Option<u32>,
     /// The zone of both directions, 0 by default.
     pub zone: u16,

@@ -2,7 +2,15 @@ use super::*;
 
 fn refusal(errno: Errno) -> Refusal {
     let object = "delete table ip kube-proxy".to_owned();
-    Refusal { object, errno, message: None, offset: None, missing: None }
+    Refusal {
+        object,
+        target: None,
+        errno,
+        code: errno as i32,
+        message: None,
+        offset: None,
+        missing: None,
+    }
 }
 
 #[test]

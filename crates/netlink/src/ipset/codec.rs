@@ -171,8 +171,8 @@ pub fn decode_header(message: &Message<'_>) -> Result<Option<Header>, Malformed>
     for found in message.attributes(netfilter::HEADER_LEN)? {
         let found = found?;
         match found.kind {
-            NAME => name = Some(found.text()?.to_owned()),
-            TYPE => kind = Some(found.text()?.to_owned()),
+            NAME => name = Some(found.text().into_owned()),
+            TYPE => kind = Some(found.text().into_owned()),
             FAMILY => family = found.u8()?,
             DATA => {
                 for inside in found.nested() {

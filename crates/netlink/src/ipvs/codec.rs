@@ -165,7 +165,7 @@ pub fn decode_server(message: &Message<'_>) -> Result<Option<Found>, Malformed> 
             service::ADDRESS => address = Some(found),
             service::PORT => port = Some(found.u16_be()?),
             service::FWMARK => return Ok(None),
-            service::SCHEDULER => found.text()?.clone_into(&mut server.scheduler),
+            service::SCHEDULER => server.scheduler = found.text().into_owned(),
             service::FLAGS => {
                 let flags = found.u64_be()?.to_be_bytes();
                 let [f0, f1, f2, f3, ..] = flags;

@@ -19,6 +19,7 @@ pub(super) mod operation {
     pub(in super::super) const DELETE_ELEMENT: u8 = 14;
     pub(in super::super) const NEW_GENERATION: u8 = 15;
     pub(in super::super) const GET_GENERATION: u8 = 16;
+    pub(in super::super) const TRACE: u8 = 17;
     pub(in super::super) const NEW_FLOWTABLE: u8 = 22;
     pub(in super::super) const GET_FLOWTABLE: u8 = 23;
     pub(in super::super) const DELETE_FLOWTABLE: u8 = 24;
@@ -36,6 +37,29 @@ pub(super) mod table {
     pub(in super::super) const USE: u16 = 3;
     pub(in super::super) const HANDLE: u16 = 4;
     pub(in super::super) const USER_DATA: u16 = 6;
+    /// `NFT_TABLE_F_OWNER`, since Linux 5.12.
+    pub(in super::super) const FLAG_OWNER: u32 = 2;
+}
+
+/// `NFTA_TRACE_*` and `NFT_TRACETYPE_*`.
+pub(super) mod trace {
+    pub(in super::super) const TABLE: u16 = 1;
+    pub(in super::super) const CHAIN: u16 = 2;
+    pub(in super::super) const RULE_HANDLE: u16 = 3;
+    pub(in super::super) const TYPE: u16 = 4;
+    pub(in super::super) const VERDICT: u16 = 5;
+    pub(in super::super) const ID: u16 = 6;
+    pub(in super::super) const NETWORK_HEADER: u16 = 8;
+    pub(in super::super) const TRANSPORT_HEADER: u16 = 9;
+    pub(in super::super) const INPUT_INTERFACE: u16 = 10;
+    pub(in super::super) const OUTPUT_INTERFACE: u16 = 12;
+    pub(in super::super) const MARK: u16 = 14;
+    pub(in super::super) const PROTOCOL_FAMILY: u16 = 15;
+    pub(in super::super) const POLICY: u16 = 16;
+
+    pub(in super::super) const TYPE_POLICY: u32 = 1;
+    pub(in super::super) const TYPE_RETURN: u32 = 2;
+    pub(in super::super) const TYPE_RULE: u32 = 3;
 }
 
 /// `NFTA_CHAIN_*` and `NFTA_HOOK_*`.

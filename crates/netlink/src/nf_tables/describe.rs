@@ -6,15 +6,36 @@ use super::constants::{chain, element_list, flowtable, operation, rule, set, tab
 use super::element::Element;
 use crate::Family;
 use crate::attr::{Attributes, HEADER_LEN};
+use crate::error::{Described, Target};
 use crate::message::{HEADER_LEN as MESSAGE_HEADER_LEN, Message};
 use crate::netfilter;
 
 /// Names the object of a message; `place` is where in it the kernel points at, in bytes from its header.
-pub(super) fn describe(message: &Message<'_>, place: Option<usize>) -> String {
+pub(super) fn describe(message: &Message<'_>, place: Option<usize>) -> Described {
+    Described { object: words(message, place), target: target(message) }
+}
+
+fn target(message: &Message<'_>) -> Option<Target> {
+    let [_, operation] = message.kind.to_be_bytes();
+    let (kind, attribute) = match operation {
+        operation::NEW_TABLE | operation::DELETE_TABLE => ("table", table::NAME),
+        operation::NEW_CHAIN | operation::DELETE_CHAIN => ("chain", chain::NAME),
+        operation::NEW_RULE | operation::DELETE_RULE => ("chain", rule::CHAIN),
+        operation::NEW_SET | operation::DELETE_SET => ("set", set::NAME),
+        operation::NEW_ELEMENT | operation::DELETE_ELEMENT => ("set", element_list::SET),
+        operation::NEW_FLOWTABLE | operation::DELETE_FLOWTABLE => ("flowtable", flowtable::NAME),
+        _ => return None,
+    };
+    let attributes = message.attributes(netfilter::HEADER_LEN).ok()?;
+    let name = attributes.find(attribute).ok()??.text().into_owned();
+    Some(Target { kind, name })
+}
+
+fn words(message: &Message<'_>, place: Option<usize>) -> String {
     let [_, operation] = message.kind.to_be_bytes();
     let text = |kind| {
         let attributes = message.attributes(netfilter::HEADER_LEN).ok()?;
-        attributes.find(kind).ok()??.text().ok()
+        Some(attributes.find(kind).ok()??.text())
     };
     let family = netfilter::read_header(message).ok();
     let family = match family.and_then(|(number, _)| Family::from_number(number)) {
@@ -22,16 +43,16 @@ pub(super) fn describe(message: &Message<'_>, place: Option<usize>) -> String {
         Some(Family::V6) => "ip6 ",
         None => "",
     };
-    let in_table = |kind| format!("in table {family}{}", text(kind).unwrap_or("?"));
+    let in_table = |kind| format!("in table {family}{}", text(kind).unwrap_or("?".into()));
     let named = |what: &str, name, table| {
-        format!("{what} {} {}", text(name).unwrap_or("?"), in_table(table))
+        format!("{what} {} {}", text(name).unwrap_or("?".into()), in_table(table))
     };
     match operation {
         operation::NEW_TABLE => {
-            format!("add table {family}{}", text(table::NAME).unwrap_or("?"))
+            format!("add table {family}{}", text(table::NAME).unwrap_or("?".into()))
         }
         operation::DELETE_TABLE => {
-            format!("delete table {family}{}", text(table::NAME).unwrap_or("?"))
+            format!("delete table {family}{}", text(table::NAME).unwrap_or("?".into()))
         }
         operation::NEW_CHAIN => named("add chain", chain::NAME, chain::TABLE),
         operation::DELETE_CHAIN => named("delete chain", chain::NAME, chain::TABLE),

@@ -137,7 +137,7 @@ fn read_counter(attribute: &Attribute<'_>) -> Result<Option<Count>, Malformed> {
     let name = attribute.nested().find(expression::NAME)?;
     let inside = attribute.nested().find(expression::DATA)?;
     let (Some(name), Some(inside)) = (name, inside) else { return Ok(None) };
-    if name.text()? != "counter" {
+    if name.text() != "counter" {
         return Ok(None);
     }
     let mut count = Count::default();

@@ -37,6 +37,8 @@ pub enum MetaKey {
     InputInterfaceName,
     /// The transport protocol, one byte.
     TransportProtocol,
+    /// Whether the packet is traced: one byte, which can only be set.
+    Trace,
 }
 
 impl MetaKey {
@@ -45,6 +47,7 @@ impl MetaKey {
             Self::Mark => 3,
             Self::InputInterfaceName => 6,
             Self::TransportProtocol => 16,
+            Self::Trace => 12,
         }
     }
 }
@@ -66,8 +69,12 @@ pub enum CtKey {
 
 /// Bits of [`CtKey::State`].
 pub mod ct_state {
+    /// No packet of any connection: connection tracking does not know what it answers.
+    pub const INVALID: u32 = 1;
     /// The first packet of a connection.
     pub const NEW: u32 = 8;
+    /// Connection tracking was told to leave the packet alone.
+    pub const UNTRACKED: u32 = 64;
     /// A later one, of a connection that was answered.
     pub const ESTABLISHED: u32 = 2;
 }
@@ -95,11 +102,11 @@ pub const ADDRESS_TYPE_LOCAL: u32 = 2;
 /// How [`Expression::Compare`] compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// Go on if equal.
+    /// Continue if equal.
     Equal,
-    /// Go on if different.
+    /// Continue if different.
     NotEqual,
-    /// Go on if what is in the register is greater, byte by byte from the left.
+    /// Continue if what is in the register is greater, byte by byte from the left.
     Greater,
 }
 
@@ -108,7 +115,7 @@ pub enum Comparison {
 pub enum SetUpdate {
     /// Leaves it as it is.
     Add,
-    /// Starts its timeout anew; its data stays.
+    /// Starts its timeout again; its data stays.
     Refresh,
 }
 
@@ -135,7 +142,7 @@ pub enum Expression {
     },
     /// Sets something about the packet.
     SetMeta {
-        /// What; the mark.
+        /// What: the mark, or that it is traced.
         key: MetaKey,
         /// Where from.
         from: Register,
@@ -212,14 +219,17 @@ pub enum Expression {
     },
     /// Rewrites the source to the address of the interface by which the packet leaves, with a port chosen at random.
     Masquerade,
-    /// Loads a random number below `modulus`, in host order.
+    /// Loads `offset` plus a random number below `modulus`, in host order. With a modulus of 1 it is a constant that `nft` prints as it
+    /// reads it, wherever it stands; of those that are loaded as bytes it knows no type.
     Random {
         /// Numbers are below this.
         modulus: u32,
+        /// What is added to them.
+        offset: u32,
         /// Where to.
         to: Register,
     },
-    /// Drops the packet and tells its sender with ICMP port unreachable.
+    /// Drops the packet and answers its sender with ICMP port unreachable.
     RejectPortUnreachable {
         /// The family of the packet.
         family: Family,
@@ -356,8 +366,8 @@ impl Expression {
             }
             // NF_NAT_RANGE_PROTO_RANDOM_FULLY
             Self::Masquerade => writer.u32_be(1, 0x10),
-            Self::Random { modulus, to } => {
-                numbers(writer, &[(1, to.0), (2, *modulus), (3, 1), (4, 0)]);
+            Self::Random { modulus, offset, to } => {
+                numbers(writer, &[(1, to.0), (2, *modulus), (3, 1), (4, *offset)]);
             }
             Self::RejectPortUnreachable { family } => {
                 writer.u32_be(1, 0);
@@ -388,6 +398,15 @@ fn numbers(writer: &mut Writer, attributes: &[(u16, u32)]) {
     for (kind, value) in attributes {
         writer.u32_be(*kind, *value);
     }
+}
+
+/// Expressions as they stand in a message.
+pub fn encoded(expressions: &[Expression]) -> Vec<u8> {
+    let mut writer = Writer::new();
+    for item in expressions {
+        writer.nest(expression::LIST_ITEM, |writer| item.write(writer));
+    }
+    writer.as_bytes().to_vec()
 }
 
 /// Writes data of the value kind.

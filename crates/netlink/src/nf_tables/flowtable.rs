@@ -29,8 +29,8 @@ impl Flowtable {
         for attribute in message.attributes(netfilter::HEADER_LEN)? {
             let attribute = attribute?;
             match attribute.kind {
-                flowtable::TABLE => attribute.text()?.clone_into(&mut read.table),
-                flowtable::NAME => attribute.text()?.clone_into(&mut read.name),
+                flowtable::TABLE => read.table = attribute.text().into_owned(),
+                flowtable::NAME => read.name = attribute.text().into_owned(),
                 flowtable::FLAGS => read.flags = attribute.u32_be()?,
                 flowtable::HOOK => {
                     for attribute in attribute.nested() {
@@ -39,7 +39,7 @@ impl Flowtable {
                             continue;
                         }
                         for device in attribute.nested() {
-                            read.devices.push(device?.text()?.to_owned());
+                            read.devices.push(device?.text().into_owned());
                         }
                     }
                 }
@@ -70,7 +70,7 @@ impl Transaction {
         })
     }
 
-    /// Deletes a flowtable that no rule refers to. Its connections go on through the rules.
+    /// Deletes a flowtable that no rule refers to. Its connections continue through the rules.
     pub fn delete_flowtable(&mut self, name: &str) -> Result<(), TooLong> {
         self.add(operation::DELETE_FLOWTABLE, 0, |writer, table| {
             writer.text(flowtable::TABLE, table);

@@ -7,8 +7,10 @@ mod describe;
 mod element;
 mod expression;
 mod flowtable;
+mod foreign;
 mod monitor;
 mod object;
+mod trace;
 mod transaction;
 pub mod user_data;
 mod verdict;
@@ -19,13 +21,15 @@ use constants::{
 pub use element::{Count, Data, Element};
 pub use expression::{
     ADDRESS_TYPE_LOCAL, Comparison, CtKey, Expression, FibAddress, MetaKey, PayloadBase, Register,
-    SetUpdate, ct_state, ct_status,
+    SetUpdate, ct_state, ct_status, encoded,
 };
 pub use flowtable::Flowtable;
+pub use foreign::{Extension, ForeignRule};
 pub use monitor::{Monitor, Notice};
 pub use object::{
     Chain, ChainType, Hook, HookPoint, MapData, Set, SetSpec, Table, data_type, set_flags,
 };
+pub use trace::{Decision, Step, Tracer};
 pub use transaction::Transaction;
 pub use verdict::Verdict;
 
@@ -47,14 +51,14 @@ pub struct NfTables {
     family: Family,
 }
 
-/// A rule, as far as it matters to whoever wrote it.
+/// A rule, as far as it matters to its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Its chain.
     pub chain: String,
     /// The kernel's number for it.
     pub handle: u64,
-    /// The fingerprint that its writer left; `None` if somebody else wrote it.
+    /// The fingerprint that its writer left; `None` if another program wrote it.
     pub fingerprint: Option<u64>,
 }
 
@@ -127,6 +131,17 @@ impl NfTables {
         })
     }
 
+    /// The chains of all tables of all families, each with the number of its family.
+    pub fn all_chains(&mut self) -> Result<Vec<(u8, Chain)>, Error> {
+        let decode = |message: &Message<'_>| {
+            let (family, _) = netfilter::read_header(message)?;
+            Ok(Some((family, Chain::read(message)?)))
+        };
+        let request = request(operation::GET_CHAIN, &"list chains");
+        let body = |writer: &mut Writer| netfilter::header(writer, 0, 0);
+        self.socket.dump_all(request, body, decode).map(|(all, _)| all)
+    }
+
     /// The rules of a table, in the order of each chain.
     pub fn rules(&mut self, table: &str) -> Result<Vec<Rule>, Error> {
         let object = format_args!("list rules of table {table}");
@@ -136,8 +151,8 @@ impl NfTables {
             for attribute in message.attributes(netfilter::HEADER_LEN)? {
                 let attribute = attribute?;
                 match attribute.kind {
-                    rule::TABLE => own = attribute.text()? == table,
-                    rule::CHAIN => attribute.text()?.clone_into(&mut read.chain),
+                    rule::TABLE => own = attribute.text() == table,
+                    rule::CHAIN => read.chain = attribute.text().into_owned(),
                     rule::HANDLE => read.handle = attribute.u64_be()?,
                     rule::USER_DATA => {
                         read.fingerprint = user_data::read_fingerprint(attribute.value);
@@ -166,7 +181,7 @@ impl NfTables {
         })
     }
 
-    /// Hands each element of a set to `each`, as it comes. Somebody else's change meanwhile starts it anew, so an element may come twice.
+    /// Hands each element of a set to `each`, as it comes. A change by another program meanwhile starts it again, so an element may come twice.
     pub fn elements(
         &mut self,
         table: &str,
@@ -188,7 +203,7 @@ impl NfTables {
 
     /// Hands the elements with these keys to `each`; all of them must be there.
     ///
-    /// The kernel finds each by its key, while [`elements`](Self::elements) walks the whole set anew for each 32 KiB of its answer:
+    /// The kernel finds each by its key, while [`elements`](Self::elements) walks the whole set again for each 32 KiB of its answer:
     /// of some ten thousand elements on, this is the faster way to all of them.
     pub fn elements_with_keys<'k>(
         &mut self,
@@ -237,7 +252,7 @@ impl NfTables {
         };
         match self.socket.dump_all(request(operation, object), body, decode) {
             Ok((all, DumpEnd::Complete)) => Ok(all),
-            // Somebody changes the ruleset all the time; the same as the answer to a stale generation.
+            // Another program changes the ruleset all the time; the same as the answer to a stale generation.
             Ok((_, DumpEnd::Partial)) => {
                 Err(Error::Receive { object: object.to_string(), errno: Errno::EINTR })
             }

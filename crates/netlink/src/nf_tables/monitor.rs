@@ -7,25 +7,26 @@ use crate::message::Message;
 use crate::netfilter::{self, subsystem};
 use crate::socket::{Protocol, Socket};
 use crate::wait::{StopHandle, Waiter};
+use std::borrow::Cow;
 
 /// `NFNLGRP_NFTABLES`.
 const GROUP: u32 = 7;
 const OBJECT: &str = "watch nf_tables";
 
-/// One object that somebody made, changed or deleted, told after the transaction was carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One object that another program made, changed or deleted, told after the transaction was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice<'a> {
     /// The number of its family; [`Family::number`](crate::Family::number).
     pub family: u8,
     /// Its table.
-    pub table: &'a str,
+    pub table: Cow<'a, str>,
     /// The socket from which the change came; [`NfTables::port`](super::NfTables::port).
     pub port: u32,
     /// Elements of this set are gone.
-    pub elements_gone_from: Option<&'a str>,
+    pub elements_gone_from: Option<Cow<'a, str>>,
 }
 
-/// Hears of all changes in the network namespace of the thread that opened it. Needs `CAP_NET_ADMIN` there.
+/// Receives all changes in the network namespace of the thread that opened it. Needs `CAP_NET_ADMIN` there.
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
@@ -74,9 +75,9 @@ impl<'a> Notice<'a> {
             let attribute = attribute?;
             match attribute.kind {
                 // Whatever the object, the name of its table is attribute 1.
-                table::NAME => name = Some(attribute.text()?),
+                table::NAME => name = Some(attribute.text()),
                 element_list::SET if operation == operation::DELETE_ELEMENT => {
-                    set = Some(attribute.text()?);
+                    set = Some(attribute.text());
                 }
                 _ => {}
             }

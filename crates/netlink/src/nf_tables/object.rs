@@ -10,7 +10,7 @@ use crate::writer::Writer;
 /// A table, as the kernel has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    /// The kernel's number for it; a table made anew has another.
+    /// The kernel's number for it; a table made again has another.
     pub handle: u64,
     /// Flags `NFT_TABLE_F_*`, such as that for a table that does nothing (`dormant`).
     pub flags: u32,
@@ -136,10 +136,10 @@ impl Chain {
         for attribute in message.attributes(netfilter::HEADER_LEN)? {
             let attribute = attribute?;
             match attribute.kind {
-                chain::TABLE => attribute.text()?.clone_into(&mut read.table),
-                chain::NAME => attribute.text()?.clone_into(&mut read.name),
+                chain::TABLE => read.table = attribute.text().into_owned(),
+                chain::NAME => read.name = attribute.text().into_owned(),
                 chain::POLICY => read.drops = attribute.u32_be()? != ACCEPT,
-                chain::TYPE => kind = ChainType::from_name(attribute.text()?),
+                chain::TYPE => kind = ChainType::from_name(&attribute.text()),
                 chain::HOOK => {
                     for attribute in attribute.nested() {
                         let attribute = attribute?;
@@ -327,7 +327,7 @@ impl Set {
         for attribute in message.attributes(netfilter::HEADER_LEN)? {
             let attribute = attribute?;
             match attribute.kind {
-                set::NAME => attribute.text()?.clone_into(&mut read.name),
+                set::NAME => read.name = attribute.text().into_owned(),
                 set::FLAGS => read.flags = attribute.u32_be()?,
                 set::KEY_TYPE => read.key_type = attribute.u32_be()?,
                 set::KEY_LENGTH => read.key_length = attribute.u32_be()?,

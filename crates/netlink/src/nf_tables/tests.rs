@@ -101,7 +101,7 @@ fn notices_name_the_table_of_every_kind_of_object() {
     for message in transaction.batch.messages() {
         let notice = Notice::read(&message).unwrap().unwrap();
         let Notice { family, table, port, elements_gone_from } = notice;
-        assert_eq!((family, table, port), (2, "t", 0));
+        assert_eq!((family, &*table, port), (2, "t", 0));
         gone.extend(elements_gone_from);
     }
     assert_eq!(gone, ["s"]);
@@ -177,7 +177,7 @@ fn read_anything(payload: &[u8]) {
         message.kind = netfilter::kind(subsystem::NF_TABLES, operation);
         let _ = Notice::read(&message);
         for place in (0..bytes.len()).step_by(4) {
-            assert!(!describe::describe(&message, Some(place)).is_empty());
+            assert!(!describe::describe(&message, Some(place)).object.is_empty());
         }
     }
 }
@@ -228,7 +228,7 @@ fn refused_objects_are_named() {
         })
         .unwrap();
     let names: Vec<_> =
-        transaction.batch.messages().map(|m| describe::describe(&m, None)).collect();
+        transaction.batch.messages().map(|m| describe::describe(&m, None).object).collect();
     assert_eq!(
         names,
         [
@@ -243,7 +243,7 @@ fn refused_objects_are_named() {
         ]
     );
     let message = transaction.batch.messages().last().unwrap();
-    let at = |place| describe::describe(&message, Some(place));
+    let at = |place| describe::describe(&message, Some(place)).object;
     // Message header 16, netfilter header 4, table 8, set 8, list 4; then one element of 16 bytes, and another.
     assert_eq!(at(40), "add element 01020304 to set s in table ip t");
     assert_eq!(at(52), "add element 01020304 to set s in table ip t");
@@ -300,4 +300,20 @@ fn base_chains_are_read_as_they_were_written() {
         let chain = Chain::read(&message).unwrap();
         assert_eq!((chain.name.as_str(), chain.hook), ("c", Some(hook)));
     }
+}
+
+/// Expressions alone are the bytes that stand in the message of their rule.
+#[test]
+fn expressions_are_encoded_as_in_a_rule() {
+    let expressions = [
+        Expression::Meta { key: MetaKey::Mark, to: Register::word(0) },
+        Expression::Verdict(Verdict::Goto("chain".into())),
+    ];
+    let bytes = encoded(&expressions);
+    let mut transaction = Transaction::new(Family::V4, "t");
+    transaction.add_rule("c", &expressions, &[]).unwrap();
+    let message = transaction.batch.messages().next().unwrap();
+    let message = format!("{message:?}");
+    let wanted = format!("{bytes:?}");
+    assert!(message.contains(wanted.trim_matches(['[', ']'])), "{wanted} in {message}");
 }

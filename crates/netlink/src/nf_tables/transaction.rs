@@ -1,12 +1,14 @@
 //! Changes to one table, carried out together or not at all.
 
 use super::constants::{chain, element_list, expression, operation, rule, set, table};
+use super::describe::describe;
 use super::element::Element;
 use super::expression::Expression;
 use super::object::{Hook, SetSpec};
 use super::user_data;
 use crate::Family;
 use crate::batch::Batch;
+use crate::error::Target;
 use crate::message::flags;
 use crate::netfilter::{self, subsystem};
 use crate::writer::{TooLong, Writer};
@@ -60,11 +62,26 @@ impl Transaction {
         self.batch.size()
     }
 
+    /// The objects that it is about, one for each message.
+    pub fn targets(&self) -> impl Iterator<Item = Target> {
+        self.batch.messages().filter_map(|message| describe(&message, None).target)
+    }
+
     /// Makes the table; nothing happens if it is there.
     pub fn add_table(&mut self, user_data: &[u8]) -> Result<(), TooLong> {
+        self.new_table(0, user_data)
+    }
+
+    /// Makes a table that belongs to the socket which sends this: no other process can change it, and the kernel deletes it when the socket
+    /// is closed, however its process ends. Kernels before 5.12 refuse.
+    pub fn add_owned_table(&mut self, user_data: &[u8]) -> Result<(), TooLong> {
+        self.new_table(table::FLAG_OWNER, user_data)
+    }
+
+    fn new_table(&mut self, flags: u32, user_data: &[u8]) -> Result<(), TooLong> {
         self.add(operation::NEW_TABLE, flags::CREATE, |writer, name| {
             writer.text(table::NAME, name);
-            writer.u32_be(table::FLAGS, 0);
+            writer.u32_be(table::FLAGS, flags);
             writer.bytes(table::USER_DATA, user_data);
         })
     }
@@ -146,6 +163,14 @@ impl Transaction {
         self.add(operation::DELETE_SET, 0, |writer, table| {
             writer.text(set::TABLE, table);
             writer.text(set::NAME, name);
+        })
+    }
+
+    /// Deletes all elements of a set, whatever they are.
+    pub fn flush_set(&mut self, name: &str) -> Result<(), TooLong> {
+        self.add(operation::DELETE_ELEMENT, 0, |writer, table| {
+            writer.text(element_list::TABLE, table);
+            writer.text(element_list::SET, name);
         })
     }
 

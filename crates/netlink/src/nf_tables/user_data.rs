@@ -81,6 +81,10 @@ pub fn read_fingerprint(data: &[u8]) -> Option<u64> {
 /// A part of a set's key or data that `nft` prints as `typeof`: the expression it would come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypeOf {
+    /// `ip saddr`.
+    Ip4Source,
+    /// `ip6 saddr`.
+    Ip6Source,
     /// `ip daddr`.
     Ip4Destination,
     /// `ip6 daddr`.
@@ -104,6 +108,8 @@ impl TypeOf {
         const NUMGEN: u32 = 23;
         match self {
             // Header and field.
+            Self::Ip4Source => (PAYLOAD, &[12, 11]),
+            Self::Ip6Source => (PAYLOAD, &[13, 8]),
             Self::Ip4Destination => (PAYLOAD, &[12, 12]),
             Self::Ip6Destination => (PAYLOAD, &[13, 9]),
             Self::DestinationPort => (PAYLOAD, &[11, 2]),

@@ -14,6 +14,8 @@ pub enum Verdict<'a> {
     Drop,
     /// It passes this hook's chain.
     Accept,
+    /// On with the next rule.
+    Continue,
     /// Back to the chain that jumped here.
     Return,
     /// On in a chain, then back here.
@@ -29,6 +31,7 @@ impl Verdict<'_> {
         match self {
             Self::Drop => 0,
             Self::Accept => 1,
+            Self::Continue => (-1_i32).cast_unsigned(),
             Self::Jump(_) => (-3_i32).cast_unsigned(),
             Self::Goto(_) => (-4_i32).cast_unsigned(),
             Self::Return => (-5_i32).cast_unsigned(),
@@ -43,6 +46,7 @@ impl fmt::Display for Verdict<'_> {
         match self {
             Self::Drop => f.write_str("drop"),
             Self::Accept => f.write_str("accept"),
+            Self::Continue => f.write_str("continue"),
             Self::Return => f.write_str("return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Goto(chain) => write!(f, "goto {chain}"),
@@ -69,7 +73,7 @@ pub(super) fn read_verdict<'a>(verdict: &Attribute<'a>) -> Result<Verdict<'a>, M
         let attribute = attribute?;
         match attribute.kind {
             data::VERDICT_CODE => code = Some(attribute.u32_be()?),
-            data::VERDICT_CHAIN => chain = Some(attribute.text()?),
+            data::VERDICT_CHAIN => chain = Some(attribute.text()),
             _ => {}
         }
     }
@@ -77,9 +81,10 @@ pub(super) fn read_verdict<'a>(verdict: &Attribute<'a>) -> Result<Verdict<'a>, M
     Ok(match (code.cast_signed(), chain) {
         (0, _) => Verdict::Drop,
         (1, _) => Verdict::Accept,
+        (-1, _) => Verdict::Continue,
         (-5, _) => Verdict::Return,
-        (-3, Some(chain)) => Verdict::Jump(chain.into()),
-        (-4, Some(chain)) => Verdict::Goto(chain.into()),
+        (-3, Some(chain)) => Verdict::Jump(chain),
+        (-4, Some(chain)) => Verdict::Goto(chain),
         _ => Verdict::Other(code),
     })
 }

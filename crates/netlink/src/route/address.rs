@@ -114,7 +114,7 @@ impl Address {
             match found.kind {
                 attribute::ADDRESS => peer = Some(read_ip(found, family)?),
                 attribute::LOCAL => local = Some(read_ip(found, family)?),
-                attribute::LABEL => label = Some(found.text()?.to_owned()),
+                attribute::LABEL => label = Some(found.text().into_owned()),
                 attribute::FLAGS => flags = found.u32()?,
                 _ => {}
             }
@@ -132,7 +132,7 @@ impl Address {
     }
 }
 
-fn read_ip(attribute: Attribute<'_>, family: Family) -> Result<IpAddr, Malformed> {
+pub(super) fn read_ip(attribute: Attribute<'_>, family: Family) -> Result<IpAddr, Malformed> {
     Ok(match family {
         Family::V4 => attribute.ipv4()?.into(),
         Family::V6 => attribute.ipv6()?.into(),

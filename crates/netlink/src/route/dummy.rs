@@ -45,7 +45,7 @@ impl Route {
             if let Some(info) = message.attributes(HEADER_LEN)?.find(INFO)?
                 && let Some(kind) = info.nested().find(INFO_KIND)?
             {
-                link.kind = Some(kind.text()?.to_owned());
+                link.kind = Some(kind.text().into_owned());
             }
             found = Some(link);
             Ok(())

@@ -39,7 +39,7 @@ impl Link {
         let name = attributes.find(NAME)?.ok_or(Malformed::Missing { what: "IFLA_IFNAME" })?;
         Ok(Self {
             index: u32::from_ne_bytes([i0, i1, i2, i3]),
-            name: name.text()?.to_owned(),
+            name: name.text().into_owned(),
             up: flags & UP != 0,
             loopback: flags & LOOPBACK != 0,
         })

@@ -22,7 +22,7 @@ pub enum AddressChange {
     Present(Address),
     /// It is gone.
     Gone(Address),
-    /// Some changes were missed: list the addresses anew.
+    /// Some changes were missed: list the addresses again.
     Missed,
 }
 

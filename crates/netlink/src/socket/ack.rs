@@ -19,6 +19,7 @@ const ATTR_MISSING: u16 = 5;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
     pub(crate) errno: Errno,
+    code: i32,
     message: Option<String>,
     offset: Option<usize>,
     missing: Option<u16>,
@@ -26,8 +27,8 @@ pub(crate) struct Reason {
 
 impl Reason {
     pub(crate) fn about(self, object: &dyn Display) -> Refusal {
-        let Self { errno, message, offset, missing } = self;
-        Refusal { object: object.to_string(), errno, message, offset, missing }
+        let Self { errno, code, message, offset, missing } = self;
+        Refusal { object: object.to_string(), target: None, errno, code, message, offset, missing }
     }
 
     /// Where in the request the offending attribute is.
@@ -61,18 +62,11 @@ pub(crate) fn read_done(message: &Message<'_>) -> Option<Reason> {
 }
 
 fn reason(code: i32, message: &Message<'_>, attributes_at: usize) -> Reason {
-    let mut reason = Reason {
-        errno: Errno::from_raw(code.saturating_neg()),
-        message: None,
-        offset: None,
-        missing: None,
-    };
+    let code = code.saturating_neg();
+    let mut reason =
+        Reason { errno: Errno::from_raw(code), code, message: None, offset: None, missing: None };
     if reason.errno == Errno::UnknownErrno {
-        reason.message =
-            Some(crate::ipset::explain(code.saturating_neg()).map_or_else(
-                || format!("error number {}", code.saturating_neg()),
-                ToOwned::to_owned,
-            ));
+        reason.message = Some(format!("error number {code}"));
     }
     if message.flags & flags::ACK_ATTRIBUTES == 0 {
         return reason;
@@ -81,7 +75,7 @@ fn reason(code: i32, message: &Message<'_>, attributes_at: usize) -> Reason {
     // The error counts, with or without its explanation: what cannot be read of that is left out.
     for attribute in attributes.map_while(Result::ok) {
         match attribute.kind {
-            ATTR_MESSAGE => reason.message = attribute.text().ok().map(str::to_owned),
+            ATTR_MESSAGE => reason.message = attribute.text().into_owned().into(),
             ATTR_OFFSET => {
                 reason.offset = attribute.u32().ok().and_then(|at| usize::try_from(at).ok());
             }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::{Socket, ack};
 use crate::batch::Batch;
-use crate::error::{Error, Refusal};
+use crate::error::{Described, Error, Refusal};
 use crate::message::{self, Message, Messages};
 
 impl Socket {
@@ -16,7 +16,7 @@ impl Socket {
         &mut self,
         batch: &mut Batch,
         object: &dyn Display,
-        describe: impl Fn(&Message<'_>, Option<usize>) -> String,
+        describe: impl Fn(&Message<'_>, Option<usize>) -> Described,
     ) -> Result<(), Error> {
         if batch.is_empty() {
             return Ok(());
@@ -50,7 +50,7 @@ impl Socket {
         batch: &Batch,
         first: u32,
         object: &dyn Display,
-        describe: &impl Fn(&Message<'_>, Option<usize>) -> String,
+        describe: &impl Fn(&Message<'_>, Option<usize>) -> Described,
     ) -> Result<Answers, Error> {
         let mut answers = Answers::default();
         loop {
@@ -79,7 +79,10 @@ impl Socket {
                 // Index 0 is the beginning of the batch: that is about the whole.
                 let refused = index.checked_sub(1).and_then(|index| batch.message(index));
                 answers.refusals.push(match refused {
-                    Some(refused) => reason.clone().about(&describe(&refused, reason.offset())),
+                    Some(refused) => {
+                        let Described { object, target } = describe(&refused, reason.offset());
+                        Refusal { target: target.map(Box::new), ..reason.about(&object) }
+                    }
                     None => reason.about(object),
                 });
             }

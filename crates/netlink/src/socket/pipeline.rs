@@ -11,7 +11,7 @@ use crate::writer::Writer;
 const AT_ONCE: usize = 64;
 
 impl Socket {
-    /// Sends one request per item, many in one datagram, and tells `outcome` what the kernel did with each.
+    /// Sends one request per item, many in one datagram, and reports `outcome` what the kernel did with each.
     ///
     /// Each stands for itself: a refusal stops none of the others.
     pub fn pipeline<T: Display>(

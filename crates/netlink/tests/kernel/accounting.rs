@@ -38,7 +38,7 @@ fn counts() {
     run("iptables", &[&["-I"], &rule[..]].concat());
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     for _ in 0..3 {
-        // Nobody listens there, which later ones are told.
+        // Nothing listens there, which later ones are told.
         let _ = socket.send_to(b"four", "127.0.0.1:9");
     }
     let (counted, bytes) = packets(&mut objects);

@@ -18,8 +18,10 @@ const GUARD: Option<Duration> = Some(Duration::from_mins(1));
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         ("addresses::same_as_ip_lists", same_as_ip_lists),
+        ("addresses::odd_names", odd_names),
         ("addresses::flags_and_usability", flags_and_usability),
         ("monitor::notices_added_and_removed", notices_added_and_removed),
+        ("routes::next_hops", next_hops),
         ("monitor::stops_and_times_out", stops_and_times_out),
         ("monitor::overflow_is_told", overflow_is_told),
     ]
@@ -46,6 +48,18 @@ fn remove_link(name: &str) {
     run("ip", &["link", "del", name]);
 }
 
+/// The kernel takes interface names of any bytes but a few: one such name hides no address.
+fn odd_names() {
+    add_link("named");
+    // `ip` takes it only as an argument of bytes.
+    let rename = r"ip link set named down; ip link set named name $(printf 'q\377\001w'); ip link set $(printf 'q\377\001w') up";
+    run("sh", &["-c", rename]);
+    run("sh", &["-c", r"ip addr add 192.0.2.77/24 dev $(printf 'q\377\001w')"]);
+    let found = addresses().into_iter().find(|a| a.address == IpAddr::from([192, 0, 2, 77]));
+    assert_eq!(found.and_then(|a| a.label).as_deref(), Some("q\u{fffd}\u{1}w"));
+    run("ip", &["link", "del", "named-peer"]);
+}
+
 fn same_as_ip_lists() {
     add_link("listed");
     run("ip", &["addr", "add", "192.0.2.1/24", "dev", "listed"]);
@@ -64,6 +78,33 @@ fn same_as_ip_lists() {
     assert_eq!(ours, theirs);
     assert!(ours.len() >= 8, "{ours:?}");
     remove_link("listed");
+}
+
+/// Of the main table and another one, alone and among several, of the family of the route and of the other one.
+fn next_hops() {
+    add_link("routed");
+    run("ip", &["addr", "add", "192.0.2.1/24", "dev", "routed"]);
+    run("ip", &["addr", "add", "2001:db8::1/64", "dev", "routed", "nodad"]);
+    for route in [
+        "-4 route add 198.51.100.0/26 via 192.0.2.11",
+        "-4 route add 198.51.100.64/26 via 192.0.2.12 table 77",
+        "-4 route add 198.51.100.128/26 nexthop via 192.0.2.13 nexthop via 192.0.2.14",
+        "-4 route add 203.0.113.0/26 via inet6 2001:db8::15 dev routed",
+        "-4 route add 203.0.113.64/26 dev routed",
+        "-6 route add 2001:db8:1::/64 via 2001:db8::16",
+        "-6 route add 2001:db8:2::/64 nexthop via 2001:db8::17 nexthop via 2001:db8::18",
+        "nexthop add id 9 via 192.0.2.19 dev routed",
+        "-4 route add 203.0.113.128/26 nhid 9",
+    ] {
+        run("ip", &route.split(' ').collect::<Vec<_>>());
+    }
+    let (hops, end) = Route::open().expect("route socket").next_hops().expect("next hops");
+    assert_eq!(end, DumpEnd::Complete);
+    let wanted = ["192.0.2.11", "192.0.2.12", "192.0.2.13", "192.0.2.14", "2001:db8::15"];
+    let wanted = wanted.into_iter().chain(["2001:db8::16", "2001:db8::17", "2001:db8::18"]);
+    let wanted = wanted.chain(["192.0.2.19"]).map(|ip| ip.parse().expect("an address"));
+    assert_eq!(hops, wanted.collect());
+    remove_link("routed");
 }
 
 type Row = (u32, IpAddr, u8, &'static str, Option<String>);
@@ -192,7 +233,7 @@ fn overflow_is_told() {
     run("ip", &["-batch", "/run/flood"]);
     let changes = monitor.changes().expect("changes");
     assert_eq!(changes.last(), Some(&AddressChange::Missed), "{} changes", changes.len());
-    // Nothing is lost for good: the listing has them all, and the monitor goes on.
+    // Nothing is lost for good: the listing has them all, and the monitor continues.
     assert!(addresses().len() >= 12_000);
     monitor.changes().expect("what was still queued");
     run("ip", &["addr", "add", "192.0.2.200/32", "dev", "flooded"]);

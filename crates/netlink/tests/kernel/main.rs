@@ -1,21 +1,25 @@
-//! Against the running kernel, in a network namespace of its own: the program starts itself anew under `unshare`.
+//! Against the running kernel, in a network namespace of its own: the program starts itself again under `unshare`.
 
 mod accounting;
 mod addresses;
 mod conntrack;
+mod flow_events;
+mod ipset;
 mod nf_tables;
 mod sockets;
+mod trace;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Output};
+use std::process::{Command, ExitCode, Output};
 
-use libtest_mimic::{Arguments, Trial};
+use kube_proxy_testkit::harness;
+use libtest_mimic::Arguments;
 
 const INSIDE: &str = "KUBE_PROXY_NETLINK_TEST_NAMESPACE";
 
-fn main() {
+fn main() -> ExitCode {
     if std::env::var_os(INSIDE).is_none() {
         let mut unshare = Command::new("unshare");
         unshare.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
@@ -34,20 +38,23 @@ fn main() {
         accounting::tests(),
         addresses::tests(),
         conntrack::tests(),
+        flow_events::tests(),
+        ipset::tests(),
         nf_tables::tests(),
         sockets::tests(),
+        trace::tests(),
     ]
     .concat();
     let trials = tests
         .into_iter()
         .map(|(name, test)| {
-            Trial::test(name, move || {
+            harness::trial(name, move || {
                 test();
                 Ok(())
             })
         })
         .collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    harness::run(&arguments, trials)
 }
 
 /// A test: its name, and a function that panics when it fails.

@@ -1,6 +1,8 @@
 //! Word of changes of the rulesets.
 
-use kube_proxy_netlink::nf_tables::{Monitor, NfTables, Transaction};
+use std::borrow::Cow;
+
+use kube_proxy_netlink::nf_tables::{HookPoint, Monitor, NfTables, Transaction};
 use kube_proxy_netlink::wait::Ready;
 use kube_proxy_netlink::{Error, Family};
 
@@ -11,6 +13,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ("nf_tables::changes_are_told_with_their_table_and_sender", changes_are_told),
         ("nf_tables::pause_spares_the_notices", pause_spares_the_notices),
         ("nf_tables::overflow_is_told", overflow_is_told),
+        ("nf_tables::chains_of_all_families_are_listed", all_chains),
     ]
 }
 
@@ -23,8 +26,8 @@ fn heard(monitor: &mut Monitor, own: u32) -> Vec<(u8, String, bool, Option<Strin
     let mut heard = Vec::new();
     monitor
         .notices(|notice| {
-            let set = notice.elements_gone_from.map(str::to_owned);
-            heard.push((notice.family, notice.table.to_owned(), notice.port == own, set));
+            let set = notice.elements_gone_from.map(Cow::into_owned);
+            heard.push((notice.family, notice.table.into_owned(), notice.port == own, set));
         })
         .expect("notices");
     heard.dedup();
@@ -85,11 +88,26 @@ fn overflow_is_told() {
     run("nft", &["-f", "/run/flood.nft"]);
     let lost = monitor.notices(|_| {}).expect_err("not all fits");
     assert!(matches!(lost, Error::Lost { .. }), "{lost}");
-    // It goes on.
+    // It continues.
     let _ = monitor.notices(|_| {});
     nft("delete table ip flood");
     let _ = monitor.notices(|_| {});
     nft("add table ip flood");
     assert_eq!(heard(&mut monitor, 0).len(), 1);
     nft("delete table ip flood");
+}
+
+fn all_chains() {
+    nft(
+        "add table inet firewall ; add chain inet firewall f { type filter hook forward priority 5 ; policy drop ; }",
+    );
+    nft("add table ip6 plain ; add chain ip6 plain c");
+    let chains = NfTables::open(Family::V4).expect("socket").all_chains().expect("chains");
+    let find = |table: &str| chains.iter().find(|(_, chain)| chain.table == table);
+    let (family, chain) = find("firewall").expect("it is listed");
+    let point = chain.hook.map(|hook| (hook.point, hook.priority));
+    assert_eq!((*family, chain.drops, point), (1, true, Some((HookPoint::Forward, 5))));
+    let (family, chain) = find("plain").expect("it is listed");
+    assert_eq!((*family, chain.drops, chain.hook), (10, false, None));
+    nft("delete table inet firewall ; delete table ip6 plain");
 }

@@ -3,7 +3,7 @@
 use kube_proxy_netlink::batch::Batch;
 use kube_proxy_netlink::netfilter::{self, subsystem};
 use kube_proxy_netlink::socket::{Protocol, Request, Socket};
-use kube_proxy_netlink::{Errno, Error};
+use kube_proxy_netlink::{Described, Errno, Error};
 
 use crate::{Test, run};
 
@@ -94,7 +94,8 @@ fn commit(socket: &mut Socket, batch: &mut Batch) -> Result<(), Error> {
     socket.commit(batch, &"test transaction", |message, _| {
         let attributes = message.attributes(netfilter::HEADER_LEN).expect("own message");
         let name = attributes.clone().find(TABLE_NAME).expect("own message").expect("a name");
-        format!("table {}", name.text().expect("own name"))
+        let object = format!("table {}", name.text());
+        Described { object, target: None }
     })
 }
 
@@ -129,7 +130,7 @@ fn refused_message_is_named() {
     assert_eq!(objects, ["table missing-one", "table missing-two"]);
     assert!(error.to_string().ends_with("(and 1 more errors in this batch)"), "{error}");
     assert!(!tables().contains("kept-out"));
-    // The same socket and the same buffer go on.
+    // The same socket and the same buffer continue.
     batch.clear(None);
     add_table(&mut batch, NEW_TABLE, "later");
     add_table(&mut batch, DELETE_TABLE, "later");

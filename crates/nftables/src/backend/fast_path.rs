@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use kube_proxy_core::Waker;
+use kube_proxy_core::CheckWaker;
 use kube_proxy_netlink::Error;
 use kube_proxy_netlink::route::{Link, Route};
 
-use super::{NftablesBackend, Synced, too_long};
+use super::{NftablesBackend, Synced};
 use crate::Config;
+use crate::error::too_long;
 use crate::layout::{FLOWTABLE, TABLE};
 use crate::links::LinkWatch;
 
@@ -15,7 +16,7 @@ use crate::links::LinkWatch;
 #[derive(Debug)]
 pub(super) struct FastPath {
     route: Route,
-    /// Tells when to look at the interfaces; without it they are looked at in every check.
+    /// Reports when to look at the interfaces; without it they are looked at in every check.
     watch: Option<LinkWatch>,
     /// Interfaces that the kernel refused, which was said.
     refused: BTreeSet<String>,
@@ -30,7 +31,7 @@ impl FastPath {
         Ok(Some(Self { route: Route::open()?, watch: None, refused: BTreeSet::new() }))
     }
 
-    pub(super) fn set_waker(&mut self, config: &Config, waker: Waker) {
+    pub(super) fn set_waker(&mut self, config: &Config, waker: CheckWaker) {
         match LinkWatch::start(config.family, waker) {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => {

@@ -1,11 +1,12 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::element::{Key, Value};
+use crate::element::Value;
+use crate::key::Key;
 
 fn item(slot: u32, port: u16) -> (SetId, Item) {
     let value = Value::Endpoint(SocketAddr::from(([10, 0, 0, 1], port)));
-    (SetId::ClusterEndpoints, Item::new(Key::new().slot(slot), value))
+    (SetId::ClusterEndpoints, Item::new(Key::new().number(slot), value))
 }
 
 fn keys(elements: &PerSet) -> Vec<(SetId, Vec<Key>)> {
@@ -19,7 +20,7 @@ fn only_what_differs_is_deleted_and_added() {
     let before = vec![item(3, 1), item(1, 1), item(2, 1), other(1)];
     let after = vec![item(2, 2), item(1, 1), item(4, 1)];
     difference.compare(before, after);
-    let key = |slot| Key::new().slot(slot);
+    let key = |slot| Key::new().number(slot);
     let cluster = SetId::ClusterEndpoints;
     let mut deleted = keys(&difference.deleted);
     deleted[0].1.sort_unstable();

@@ -1,8 +1,8 @@
 use super::*;
-use crate::chain::KeyKind;
+use crate::key::KeyKind;
 
 fn plain(key: KeyKind, count: u32) -> Chain {
-    let balance = Balance { key, endpoints: Endpoints::Cluster, count, affinity: None };
+    let balance = Balance { key, endpoints: TrafficPolicy::Cluster, count, affinity: None };
     Chain::Entry(Masquerade::Never, balance)
 }
 

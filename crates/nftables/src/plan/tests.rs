@@ -7,7 +7,7 @@ use kube_proxy_core::{
 };
 
 use super::*;
-use crate::element::text::text;
+use crate::text::text;
 
 fn config(family: IpFamily) -> Config {
     Config {
@@ -16,6 +16,7 @@ fn config(family: IpFamily) -> Config {
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::Bridge("cni0".into()),
         node_ports: NodePortAddresses::All,
+        refused_on_loopback: Vec::new(),
         offload_after: None,
     }
 }
@@ -41,14 +42,12 @@ fn everything() -> Service {
     service
 }
 
-/// Endpoints: number of the address, and whether it is on this node.
-fn check_with(config: &Config, service: Service, endpoints: &[(u8, bool)], expected: &Expect) {
+/// The plan as text. Endpoints: number of the address, and whether it is on this node.
+fn plan_text(config: &Config, service: Service, endpoints: &[(u8, bool)]) -> String {
     let family = config.family;
     let mut tracker = Tracker::new(TrackerOptions {
-        family,
-        node_name: "here".into(),
         node_ip: Some([10, 0, 0, 5].into()),
-        allow_external_ips: true,
+        ..kube_proxy_core::testing::options(family)
     });
     tracker.apply(Event::ServiceApplied(Arc::new(service)));
     let endpoints = endpoints.iter().map(|(number, local)| {
@@ -75,8 +74,8 @@ fn check_with(config: &Config, service: Service, endpoints: &[(u8, bool)], expec
     let mut actual = String::new();
     for (name, entry) in &tracker.snapshot().services {
         let node_ip = tracker.snapshot().node_ip;
-        let plan = Plan::new(name, entry, node_ip, &OldSlots::default(), |_| true);
-        plan.elements(config, &mut |set, item| {
+        let plan = Plan::new(entry, node_ip, &OldSlots::default());
+        plan.elements(name, config, &mut |set, item| {
             let _ = writeln!(actual, "{}", text(set, &item, family));
         });
         plan.shares(config, &mut |share| {
@@ -86,7 +85,11 @@ fn check_with(config: &Config, service: Service, endpoints: &[(u8, bool)], expec
             };
         });
     }
-    expected.assert_eq(&actual);
+    actual
+}
+
+fn check_with(config: &Config, service: Service, endpoints: &[(u8, bool)], expected: &Expect) {
+    expected.assert_eq(&plan_text(config, service, endpoints));
 }
 
 fn check(service: Service, endpoints: &[(u8, bool)], expected: &Expect) {
@@ -101,7 +104,7 @@ fn cluster_ip() {
         service(),
         BOTH,
         &expect![[r#"
-        service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-2 (ns/web:http)
+        frontend-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-2 (ns/web:http)
         cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
         cluster-endpoints: 10.96.0.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
         cluster-ips: 10.96.0.1
@@ -113,7 +116,7 @@ fn cluster_ip() {
         service(),
         BOTH,
         &expect![[r#"
-        service-ips: fd00::1 . tcp . 80 : goto masq-outside-cluster-2 (ns/web:http)
+        frontend-ips: fd00::1 . tcp . 80 : goto masq-outside-cluster-2 (ns/web:http)
         cluster-endpoints: fd00::1 . tcp . 80 . 0 : fd00:244::1 . 8080
         cluster-endpoints: fd00::1 . tcp . 80 . 1 : fd00:244::2 . 8080
         cluster-ips: fd00::1
@@ -130,7 +133,7 @@ fn cluster_ip_masquerading() {
         service(),
         &BOTH[1..],
         &expect![[r#"
-        service-ips: 10.96.0.1 . tcp . 80 : goto masq-cluster-1 (ns/web:http)
+        frontend-ips: 10.96.0.1 . tcp . 80 : goto masq-cluster-1 (ns/web:http)
         cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
         cluster-ips: 10.96.0.1
     "#]],
@@ -141,11 +144,25 @@ fn cluster_ip_masquerading() {
         service(),
         &BOTH[1..],
         &expect![[r#"
-        service-ips: 10.96.0.1 . tcp . 80 : goto cluster-1 (ns/web:http)
+        frontend-ips: 10.96.0.1 . tcp . 80 : goto cluster-1 (ns/web:http)
         cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
         cluster-ips: 10.96.0.1
     "#]],
     );
+}
+
+/// Only node ports, only of protocols that nothing serves there, whatever the endpoints are.
+#[test]
+fn refused_on_loopback() {
+    let lines = |refused: &[Protocol], endpoints: &[_]| {
+        let config = Config { refused_on_loopback: refused.to_vec(), ..config(IpFamily::V4) };
+        let plan = plan_text(&config, everything(), endpoints);
+        plan.lines().filter(|line| line.starts_with("loopback")).collect::<Vec<_>>().join("\n")
+    };
+    let refused = "loopback-nodeports: tcp . 30080 : goto reject-chain (ns/web:http)";
+    assert_eq!(lines(&[Protocol::Tcp, Protocol::Sctp], BOTH), refused);
+    assert_eq!(lines(&[Protocol::Tcp], &[]), refused);
+    assert_eq!(lines(&[Protocol::Udp, Protocol::Sctp], BOTH), "");
 }
 
 #[test]
@@ -154,16 +171,16 @@ fn every_frontend() {
         everything(),
         BOTH,
         &expect![[r#"
-        service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-2 (ns/web:http)
+        frontend-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-2 (ns/web:http)
         cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
         cluster-endpoints: 10.96.0.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
-        service-ips: 203.0.113.1 . tcp . 80 : goto masq-cluster-2 (ns/web:http)
+        frontend-ips: 203.0.113.1 . tcp . 80 : goto masq-cluster-2 (ns/web:http)
         cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
         cluster-endpoints: 203.0.113.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
-        service-ips: 198.51.100.1 . tcp . 80 : goto masq-cluster-2 (ns/web:http)
+        frontend-ips: 198.51.100.1 . tcp . 80 : goto masq-cluster-2 (ns/web:http)
         cluster-endpoints: 198.51.100.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
         cluster-endpoints: 198.51.100.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
-        service-nodeports: tcp . 30080 : goto masq-nodeport-cluster-2 (ns/web:http)
+        frontend-nodeports: tcp . 30080 : goto masq-nodeport-cluster-2 (ns/web:http)
         nodeport-cluster-endpoints: tcp . 30080 . 0 : 10.244.0.1 . 8080
         nodeport-cluster-endpoints: tcp . 30080 . 1 : 10.244.0.2 . 8080
         cluster-ips: 10.96.0.1
@@ -175,21 +192,21 @@ fn every_frontend() {
 #[test]
 fn local_policies() {
     let mut service = everything();
-    service.internal_traffic_policy = TrafficPolicy::Local;
-    service.external_traffic_policy = TrafficPolicy::Local;
+    service.policy.internal_traffic_policy = TrafficPolicy::Local;
+    service.policy.external_traffic_policy = TrafficPolicy::Local;
     service.external_ips.clear();
     check(
         service.clone(),
         BOTH,
         &expect![[r#"
-        service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-local-1 (ns/web:http)
+        frontend-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-local-1 (ns/web:http)
         local-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
-        service-ips: 203.0.113.1 . tcp . 80 : goto local-1 (ns/web:http)
+        frontend-ips: 203.0.113.1 . tcp . 80 : goto local-1 (ns/web:http)
         short-circuit-ips: 203.0.113.1 . tcp . 80 : goto masq-node-cluster-2 (ns/web:http)
         cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
         cluster-endpoints: 203.0.113.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
         local-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
-        service-nodeports: tcp . 30080 : goto nodeport-local-1 (ns/web:http)
+        frontend-nodeports: tcp . 30080 : goto nodeport-local-1 (ns/web:http)
         short-circuit-nodeports: tcp . 30080 : goto masq-node-nodeport-cluster-2 (ns/web:http)
         nodeport-cluster-endpoints: tcp . 30080 . 0 : 10.244.0.1 . 8080
         nodeport-cluster-endpoints: tcp . 30080 . 1 : 10.244.0.2 . 8080
@@ -217,6 +234,44 @@ fn local_policies() {
 }
 
 #[test]
+fn no_local_endpoints() {
+    let service = |value| {
+        let mut service = everything();
+        service.external_ips = Vec::new();
+        service.policy.internal_traffic_policy = TrafficPolicy::Local;
+        service.policy.external_traffic_policy = TrafficPolicy::Local;
+        service.policy.no_local_endpoints = Some(value);
+        service
+    };
+    check(
+        service(NoLocalEndpoints::Reject),
+        &BOTH[1..],
+        &expect![[r#"
+        no-endpoint-services: 10.96.0.1 . tcp . 80 : drop (ns/web:http)
+        no-endpoint-services: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        short-circuit-ips: 203.0.113.1 . tcp . 80 : goto masq-node-cluster-1 (ns/web:http)
+        cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
+        no-endpoint-nodeports: tcp . 30080 : goto reject-chain (ns/web:http)
+        short-circuit-nodeports: tcp . 30080 : goto masq-node-nodeport-cluster-1 (ns/web:http)
+        nodeport-cluster-endpoints: tcp . 30080 . 0 : 10.244.0.2 . 8080
+        cluster-ips: 10.96.0.1
+    "#]],
+    );
+    check(
+        service(NoLocalEndpoints::Passthrough),
+        &BOTH[1..],
+        &expect![[r#"
+        no-endpoint-services: 10.96.0.1 . tcp . 80 : drop (ns/web:http)
+        short-circuit-ips: 203.0.113.1 . tcp . 80 : goto masq-node-cluster-1 (ns/web:http)
+        cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
+        short-circuit-nodeports: tcp . 30080 : goto masq-node-nodeport-cluster-1 (ns/web:http)
+        nodeport-cluster-endpoints: tcp . 30080 . 0 : 10.244.0.2 . 8080
+        cluster-ips: 10.96.0.1
+    "#]],
+    );
+}
+
+#[test]
 fn no_endpoints() {
     check(
         everything(),
@@ -234,18 +289,18 @@ fn no_endpoints() {
 #[test]
 fn session_affinity() {
     let mut service = service();
-    service.session_affinity = Some(std::time::Duration::from_hours(3));
+    service.policy.session_affinity = Some(std::time::Duration::from_hours(3));
     service.ports[0].node_port = Some(30_080.try_into().unwrap());
     check(
         service,
         BOTH,
         &expect![[r#"
-            affinity-ips: 10.96.0.1 . tcp . 80 : goto remember-10.96.0.1-tcp-80-10800 (ns/web:http)
-            service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-2-affinity-10.96.0.1-tcp-80 (ns/web:http)
+            sticky-ips: 10.96.0.1 . tcp . 80 : goto remember-10.96.0.1-tcp-80-10800 (ns/web:http)
+            frontend-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-2-affinity-10.96.0.1-tcp-80 (ns/web:http)
             cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.1 . 8080
             cluster-endpoints: 10.96.0.1 . tcp . 80 . 1 : 10.244.0.2 . 8080
-            affinity-nodeports: tcp . 30080 : goto remember-10.96.0.1-tcp-80-10800 (ns/web:http)
-            service-nodeports: tcp . 30080 : goto masq-nodeport-cluster-2-affinity-10.96.0.1-tcp-80 (ns/web:http)
+            sticky-nodeports: tcp . 30080 : goto remember-10.96.0.1-tcp-80-10800 (ns/web:http)
+            frontend-nodeports: tcp . 30080 : goto masq-nodeport-cluster-2-affinity-10.96.0.1-tcp-80 (ns/web:http)
             nodeport-cluster-endpoints: tcp . 30080 . 0 : 10.244.0.1 . 8080
             nodeport-cluster-endpoints: tcp . 30080 . 1 : 10.244.0.2 . 8080
             cluster-ips: 10.96.0.1
@@ -265,7 +320,7 @@ fn source_ranges() {
     let mut service = everything();
     service.ports[0].node_port = None;
     service.external_ips.clear();
-    service.load_balancer_source_ranges =
+    service.policy.load_balancer_source_ranges =
         ["192.0.2.0/24", "192.0.3.0/24", "192.0.2.128/25"].map(|net| net.parse().unwrap()).into();
     check(
         service.clone(),
@@ -273,20 +328,20 @@ fn source_ranges() {
         &expect![[r#"
         no-endpoint-services: 10.96.0.1 . tcp . 80 : goto reject-chain (ns/web:http)
         no-endpoint-services: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
-        firewall-ips: 203.0.113.1 . tcp . 80 (ns/web:http)
+        firewall-addresses: 203.0.113.1 . tcp . 80 (ns/web:http)
         firewall-sources: 203.0.113.1 . tcp . 80 . 192.0.2.0 to 203.0.113.1 . tcp . 80 . 192.0.3.255
         cluster-ips: 10.96.0.1
     "#]],
     );
     // This node is a source: then the address itself is one.
-    service.load_balancer_source_ranges = vec!["10.0.0.0/24".parse().unwrap()];
+    service.policy.load_balancer_source_ranges = vec!["10.0.0.0/24".parse().unwrap()];
     check(
         service,
         &[],
         &expect![[r#"
         no-endpoint-services: 10.96.0.1 . tcp . 80 : goto reject-chain (ns/web:http)
         no-endpoint-services: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
-        firewall-ips: 203.0.113.1 . tcp . 80 (ns/web:http)
+        firewall-addresses: 203.0.113.1 . tcp . 80 (ns/web:http)
         firewall-sources: 203.0.113.1 . tcp . 80 . 10.0.0.0 to 203.0.113.1 . tcp . 80 . 10.0.0.255
         firewall-sources: 203.0.113.1 . tcp . 80 . 203.0.113.1 to 203.0.113.1 . tcp . 80 . 203.0.113.1
         cluster-ips: 10.96.0.1
@@ -299,16 +354,16 @@ fn an_address_that_is_named_twice_is_one_frontend() {
     let mut service = everything();
     service.external_ips = vec![[10, 96, 0, 1].into(), [203, 0, 113, 1].into()];
     service.ports[0].node_port = None;
-    service.load_balancer_source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
+    service.policy.load_balancer_source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
     check(
         service,
         &BOTH[1..],
         &expect![[r#"
-        service-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-1 (ns/web:http)
+        frontend-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-1 (ns/web:http)
         cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
-        service-ips: 203.0.113.1 . tcp . 80 : goto masq-cluster-1 (ns/web:http)
+        frontend-ips: 203.0.113.1 . tcp . 80 : goto masq-cluster-1 (ns/web:http)
         cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
-        firewall-ips: 203.0.113.1 . tcp . 80 (ns/web:http)
+        firewall-addresses: 203.0.113.1 . tcp . 80 (ns/web:http)
         firewall-sources: 203.0.113.1 . tcp . 80 . 192.0.2.0 to 203.0.113.1 . tcp . 80 . 192.0.2.255
         cluster-ips: 10.96.0.1
     "#]],

@@ -11,11 +11,12 @@ fn forwarded_connections_are_offloaded_last() {
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::None,
         node_ports: NodePortAddresses::All,
+        refused_on_loopback: Vec::new(),
         offload_after: None,
     };
-    let without = Rules::new(&config).of_static("filter-forward");
+    let without = Rules::new(&config).of_static(Fixed::FilterForward);
     config.offload_after = NonZeroU32::new(20);
-    let rules = Rules::new(&config).of_static("filter-forward");
+    let rules = Rules::new(&config).of_static(Fixed::FilterForward);
     assert_eq!(rules[..without.len()], without);
     let [rule] = &rules[without.len()..] else { panic!("{rules:?}") };
     let lines: Vec<_> = rule.expressions.iter().map(|one| format!("{one:?}")).collect();
@@ -31,5 +32,5 @@ fn forwarded_connections_are_offloaded_last() {
         Compare { comparison: Greater, register: Register(8), value: [0, 0, 0, 0, 0, 0, 0, 20] }
         Offload { flowtable: "fast-path" }"#]]
     .assert_eq(&lines.join("\n"));
-    assert_eq!(Rules::new(&config).of_static("filter-output"), without);
+    assert_eq!(Rules::new(&config).of_static(Fixed::FilterOutput), without);
 }

@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 
 use kube_proxy_core::Conditions;
-use kube_proxy_core::endpoint::NodeHint;
+use kube_proxy_core::endpoint::{NodeHint, Place};
 use proptest::prelude::*;
 
 use super::*;
@@ -11,18 +11,21 @@ fn endpoint(number: u8) -> Endpoint {
         ip: [10, 0, 0, number].into(),
         port: NonZeroU16::new(80).unwrap(),
         conditions: Conditions::default(),
-        local: number.is_multiple_of(2),
-        node_known: true,
+        place: if number.is_multiple_of(2) { Place::ThisNode } else { Place::OtherNode },
         node_hint: NodeHint::Absent,
         zone_hints: None,
     }
+}
+
+fn assign(before: &[SocketAddr], endpoints: &[Endpoint]) -> Vec<Slot> {
+    Slots::assign(before, endpoints).of(endpoints).collect()
 }
 
 fn check(before: &[u8], endpoints: &[u8], expected: &[u8]) {
     let before: Vec<_> = before.iter().map(|n| endpoint(*n).socket_address()).collect();
     let endpoints: Vec<_> = endpoints.iter().map(|n| endpoint(*n)).collect();
     let expected: Vec<_> = expected.iter().map(|n| Slot::from(&endpoint(*n))).collect();
-    assert_eq!(*assign(&before, &endpoints), *expected);
+    assert_eq!(assign(&before, &endpoints), expected);
 }
 
 #[test]

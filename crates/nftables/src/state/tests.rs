@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use kube_proxy_core::{
     Conditions, EndpointSlice, Event, IpFamily, LocalTrafficDetector, Node, ObjectName, Port,
-    Protocol, Service, SliceEndpoint, SlicePort, Tracker, TrackerOptions, TrafficPolicy,
+    Protocol, Service, SliceEndpoint, SlicePort, Tracker, TrafficPolicy,
 };
 use proptest::prelude::*;
 
 use super::*;
-use crate::element::text::text;
-use crate::element::{Key, Value};
+use crate::element::Value;
 use crate::existing::Existing;
+use crate::key::Key;
+use crate::text::text;
 
 /// What the kernel would hold; it is as strict.
 #[derive(Debug, Default)]
@@ -31,7 +32,11 @@ impl Table {
             }
             assert!(self.chains.insert(*chain), "{chain} is there already");
         }
+        for set in &difference.flushed {
+            self.elements.retain(|(of, _), _| of != set);
+        }
         for (set, items) in difference.deleted.iter() {
+            assert!(!set.is_plain_intervals(), "{set:?} is written whole");
             for item in items {
                 let old = self.elements.remove(&(set, item.key));
                 assert_eq!(old.as_ref(), Some(item), "deleted from {set:?}");
@@ -64,14 +69,15 @@ impl Table {
                 continue;
             };
             match *set {
-                SetId::ServiceIps
-                | SetId::ServiceNodeports
+                SetId::FrontendIps
+                | SetId::FrontendNodeports
                 | SetId::ShortCircuitIps
                 | SetId::ShortCircuitNodeports
-                | SetId::AffinityIps
-                | SetId::AffinityNodeports
+                | SetId::StickyIps
+                | SetId::StickyNodeports
                 | SetId::NoEndpointServices
-                | SetId::NoEndpointNodeports => all.push(text),
+                | SetId::NoEndpointNodeports
+                | SetId::LoopbackNodeports => all.push(text),
                 _ => {
                     let (frontend, slot) = key.rsplit_once(" . ").unwrap();
                     let slot = (slot.parse().unwrap(), value.to_owned());
@@ -100,6 +106,7 @@ fn config() -> Config {
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::Bridge("cni0".into()),
         node_ports: NodePortAddresses::Within(vec!["10.0.0.0/24".parse().unwrap()]),
+        refused_on_loopback: Vec::new(),
         offload_after: None,
     }
 }
@@ -109,8 +116,17 @@ fn built(snapshot: &Snapshot) -> (State, Table) {
     let config = config();
     let mut state = State::build(snapshot, &Existing::Nothing, &config);
     let repair = Existing::Nothing.repair(&mut state, &config);
+    assert!(repair.all_elements);
+    let mut difference = repair.difference;
+    for set in SetId::ALL {
+        let items: Vec<_> = state.elements_of(set, &config).collect();
+        assert_eq!(items.len(), repair.counts.of(set), "{set:?}");
+        for item in items {
+            difference.added.push(set, item);
+        }
+    }
     let mut table = Table::default();
-    table.apply(&repair.difference);
+    table.apply(&difference);
     (state, table)
 }
 
@@ -146,9 +162,10 @@ fn service(number: u8, shape: u16) -> Service {
     let policy = |local| if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
     let mut service = Service::new(ObjectName::new("ns", format!("svc-{number}")));
     service.cluster_ips.v4 = Some([10, 96, 0, number / 2].into());
-    service.internal_traffic_policy = policy(bit(0));
-    service.external_traffic_policy = policy(bit(1));
-    service.session_affinity = bit(2).then_some(Duration::from_secs(if bit(3) { 60 } else { 90 }));
+    service.policy.internal_traffic_policy = policy(bit(0));
+    service.policy.external_traffic_policy = policy(bit(1));
+    service.policy.session_affinity =
+        bit(2).then_some(Duration::from_secs(if bit(3) { 60 } else { 90 }));
     if bit(4) {
         service.external_ips = vec![[198, 51, 100, number % 3].into()];
     }
@@ -158,7 +175,7 @@ fn service(number: u8, shape: u16) -> Service {
     if bit(6) {
         let nets = ["10.0.0.0/24", "10.0.0.128/25", "192.0.2.0/24", "203.0.113.0/28"];
         let first = usize::from(number % 3);
-        service.load_balancer_source_ranges =
+        service.policy.load_balancer_source_ranges =
             nets[first..].iter().map(|net| net.parse().unwrap()).collect();
     }
     for (index, protocol) in [(7, Protocol::Tcp), (8, Protocol::Udp), (9, Protocol::Sctp)] {
@@ -224,12 +241,7 @@ fn event(step: &Step) -> Option<Event> {
 }
 
 fn tracker() -> Tracker {
-    Tracker::new(TrackerOptions {
-        family: IpFamily::V4,
-        node_name: "here".into(),
-        node_ip: None,
-        allow_external_ips: true,
-    })
+    Tracker::new(kube_proxy_core::testing::options(IpFamily::V4))
 }
 
 proptest! {

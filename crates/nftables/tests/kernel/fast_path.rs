@@ -33,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 const ONE: Svc = Svc(1);
-const GUARD: Duration = Duration::from_mins(1);
+const GUARD: Duration = Duration::from_mins(5);
 
 fn backend(netns: &Netns) -> Result<NftablesBackend, SyncError> {
     let mut config = config(IpFamily::V4);
@@ -223,7 +223,7 @@ fn switched_off_and_changed() -> anyhow::Result<()> {
     world.restart_with(|config| config.offload_after = NonZeroU32::new(4))?;
     world.sync()?;
     passes_by(&world, "client", world.cluster.client().probe(), ONE.node_port(IpFamily::V4))?;
-    world.cleanup()?;
+    world.remove()?;
     ensure!(world.ruleset()?.is_empty());
     Ok(())
 }

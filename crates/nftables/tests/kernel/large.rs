@@ -26,10 +26,8 @@ const ENDPOINTS: u8 = 100;
 
 fn tracker() -> Tracker {
     let mut tracker = Tracker::new(TrackerOptions {
-        family: IpFamily::V4,
         node_name: "node-0".into(),
-        node_ip: None,
-        allow_external_ips: true,
+        ..kube_proxy_core::testing::options(IpFamily::V4)
     });
     for number in 0..SERVICES {
         let name = ObjectName::new("large", format!("svc-{number}"));

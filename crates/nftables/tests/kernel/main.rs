@@ -3,10 +3,14 @@
 //! Everything happens in network namespaces that the program makes for itself.
 
 mod affinity;
+mod compare;
 mod fast_path;
+mod handback;
+mod intervals;
 mod large;
 mod listing;
 mod notices;
+mod refusals;
 mod repair;
 mod takeover;
 mod traffic;
@@ -14,8 +18,8 @@ mod world;
 
 use std::process::ExitCode;
 
-use kube_proxy_testkit::sandbox;
-use libtest_mimic::{Arguments, Failed, Trial};
+use kube_proxy_testkit::{harness, sandbox};
+use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     sandbox::enter_or_reexec();
@@ -23,17 +27,21 @@ fn main() -> ExitCode {
         traffic::trials(),
         affinity::trials(),
         repair::trials(),
+        compare::trials(),
         notices::trials(),
         fast_path::trials(),
         takeover::trials(),
+        intervals::trials(),
+        handback::trials(),
+        refusals::trials(),
         large::trials(),
         listing::trials(),
     ];
     let arguments = Arguments::from_args();
-    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+    harness::run(&arguments, trials.into_iter().flatten().collect())
 }
 
 /// A test that may fail with any error.
 fn trial(name: &str, body: fn() -> anyhow::Result<()>) -> Trial {
-    Trial::test(name, move || body().map_err(|error| Failed::from(format!("{error:#}"))))
+    harness::trial(name, body)
 }

@@ -35,9 +35,9 @@ pub(crate) fn world() -> anyhow::Result<World> {
     let mut world = World::new(&[(0, "a"), (0, "b"), (1, "c"), (1, "d")])?;
     world.set(ONE.everything());
     let mut two = TWO.everything();
-    two.external_traffic_policy = TrafficPolicy::Local;
-    two.session_affinity = Some(std::time::Duration::from_mins(10));
-    two.load_balancer_source_ranges = vec!["10.0.0.0/8".parse()?, "fd00::/16".parse()?];
+    two.policy.external_traffic_policy = TrafficPolicy::Local;
+    two.policy.session_affinity = Some(std::time::Duration::from_mins(10));
+    two.policy.load_balancer_source_ranges = vec!["10.0.0.0/8".parse()?, "fd00::/16".parse()?];
     world.set(two);
     world.set(THREE.everything());
     world.endpoints(ONE, &["a", "b", "c"]);
@@ -125,7 +125,7 @@ fn one_endpoint_sends_few_elements() -> anyhow::Result<()> {
 fn partial_equals_full() -> anyhow::Result<()> {
     let mut world = world()?;
     let mut one = ONE.everything();
-    one.internal_traffic_policy = TrafficPolicy::Local;
+    one.policy.internal_traffic_policy = TrafficPolicy::Local;
     one.external_ips.clear();
     world.set(one);
     world.endpoints(TWO, &["b", "d", "c"]);
@@ -145,12 +145,12 @@ fn partial_equals_full() -> anyhow::Result<()> {
 fn refused_names_the_object() -> anyhow::Result<()> {
     let mut world = world()?;
     let key = format!("{} . tcp . 80", ONE.cluster_ip(IpFamily::V4).ip());
-    world.nft(&format!("delete element ip kube-proxy service-ips {{ {key} }}"))?;
+    world.nft(&format!("delete element ip kube-proxy frontend-ips {{ {key} }}"))?;
     world.apply(&Event::ServiceDeleted(ONE.name()));
     let error = world.sync().map(|_| ()).expect_err("the element is gone");
     let text = format!("{error:#}");
     for part in
-        ["delete element 0a60000106", "from set service-ips in table ip kube-proxy", "ENOENT"]
+        ["delete element 0a60000106", "from set frontend-ips in table ip kube-proxy", "ENOENT"]
     {
         ensure!(text.contains(part), "{text}");
     }
@@ -209,8 +209,8 @@ pub(crate) fn damages() -> Vec<String> {
         "add chain ip kube-proxy foreign".to_owned(),
         "add set ip kube-proxy foreign { type ipv4_addr ; }".to_owned(),
         "delete chain ip kube-proxy filter-forward".to_owned(),
-        "flush map ip kube-proxy service-ips".to_owned(),
-        format!("delete element ip kube-proxy service-ips {{ {cluster_ip} . tcp . 80 }}"),
+        "flush map ip kube-proxy frontend-ips".to_owned(),
+        format!("delete element ip kube-proxy frontend-ips {{ {cluster_ip} . tcp . 80 }}"),
         "add element ip kube-proxy cluster-ips { 10.96.3.3 }".to_owned(),
         "flush set ip kube-proxy firewall-sources".to_owned(),
         "flush set ip kube-proxy hairpin-connections".to_owned(),
@@ -224,7 +224,7 @@ fn is_of_elements(damage: &str) -> bool {
         .any(|start| damage.starts_with(start))
 }
 
-/// Whether the kernel tells how many elements a set has: from Linux 6.17 on.
+/// Whether the kernel reports how many elements a set has: from Linux 6.17 on.
 fn sizes_are_told() -> anyhow::Result<bool> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers = release.split(['.', '-']).map_while(|part| part.trim().parse::<u32>().ok());
@@ -269,10 +269,10 @@ fn table_of_another_layout() -> anyhow::Result<()> {
 fn cleanup() -> anyhow::Result<()> {
     let mut world = world()?;
     world.nft("add table ip other")?;
-    world.cleanup()?;
+    world.remove()?;
     ensure!(world.ruleset()?.replace('}', "").trim() == "table ip other {", "{}", world.ruleset()?);
-    world.cleanup()?;
-    // And it can go on.
+    world.remove()?;
+    // And it can continue.
     world.full_sync()?;
     world.cluster.client().probe().tcp(ONE.cluster_ip(IpFamily::V6)).answer()?;
     Ok(())
@@ -312,13 +312,14 @@ pub(crate) fn change(world: &mut World, random: u64, pods: &[&str]) -> anyhow::R
         0 if bit(20) => world.apply(&Event::ServiceDeleted(svc.name())),
         0 | 1 => {
             let mut service = if bit(1) { svc.everything() } else { svc.cluster_ip_only() };
-            service.internal_traffic_policy = policy(bit(2));
-            service.external_traffic_policy = policy(bit(3));
-            service.session_affinity = bit(4).then_some(std::time::Duration::from_mins(1));
+            service.policy.internal_traffic_policy = policy(bit(2));
+            service.policy.external_traffic_policy = policy(bit(3));
+            service.policy.session_affinity = bit(4).then_some(std::time::Duration::from_mins(1));
             if bit(5) {
-                service.load_balancer_source_ranges = ["10.0.0.0/8", "10.1.0.0/16", "fd00::/16"]
-                    .map(|net| net.parse().expect("a network"))
-                    .into();
+                service.policy.load_balancer_source_ranges =
+                    ["10.0.0.0/8", "10.1.0.0/16", "fd00::/16"]
+                        .map(|net| net.parse().expect("a network"))
+                        .into();
             }
             if bit(6) {
                 // Addresses that another one claims too.
@@ -345,7 +346,7 @@ fn connections_are_counted() -> anyhow::Result<()> {
         world.pod("b").probe().spread(TWO.external_ip(family), 4);
         ensure_counts(&mut world, family, [8, 6])?;
     }
-    // Fewer endpoints lead to another chain, and connections that nobody read meanwhile count too.
+    // Fewer endpoints lead to another chain, and connections that nothing read meanwhile count too.
     for family in IpFamily::BOTH {
         world.cluster.client().probe().spread(ONE.cluster_ip(family), 2);
     }
@@ -368,7 +369,7 @@ fn connections_are_counted() -> anyhow::Result<()> {
         world.cluster.client().probe().spread(ONE.cluster_ip(family), 1);
         ensure_counts(&mut world, family, [14, 6])?;
     }
-    // Written anew by somebody else's doing, and by a full sync.
+    // Written again by the work of another program, and by a full sync.
     world.nft("flush ruleset")?;
     ensure!(!world.intact(IpFamily::V4)? && !world.intact(IpFamily::V6)?, "flushed");
     world.full_sync()?;

@@ -15,6 +15,7 @@ use crate::world::{Svc, TARGET, World, ensure_nothing_sent};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("takeover::no_connection_fails_and_sessions_go_on", takeover),
+        trial("takeover::sessions_of_an_earlier_layout_go_on", earlier_layout),
         trial("takeover::restart_under_traffic", restart_under_traffic),
     ]
 }
@@ -76,7 +77,7 @@ fn old_table(world: &World) -> String {
 fn services(world: &mut World) {
     world.set(ONE.cluster_ip_only());
     let mut sticky = STICKY.cluster_ip_only();
-    sticky.session_affinity = Some(Duration::from_hours(1));
+    sticky.policy.session_affinity = Some(Duration::from_hours(1));
     world.set(sticky);
     for svc in [ONE, STICKY] {
         world.endpoints(svc, &["a", "b"]);
@@ -111,7 +112,7 @@ fn takeover() -> anyhow::Result<()> {
     let report = prober.stop();
     report.check_no_failure()?;
     ensure!(report.pods().len() == 2, "{:?}", report.pods());
-    ensure!(connection.ping().is_answer(), "the open connection goes on");
+    ensure!(connection.ping().is_answer(), "the open connection continues");
     let listed = world.ruleset()?;
     ensure!(!listed.contains("ABCDEFGH") && !listed.contains("service-XYZ"), "{listed}");
     for (address, pod) in sessions {
@@ -120,9 +121,45 @@ fn takeover() -> anyhow::Result<()> {
             ensure!(answer.pod == pod, "{address} was with {pod}, now with {}", answer.pod);
         }
     }
-    let affinity = world.nft("list map ip kube-proxy affinity")?;
+    let affinity = world.nft("list map ip kube-proxy client-affinity")?;
     ensure!(affinity.contains("timeout 1h expires 59m"), "{affinity}");
     ensure_nothing_sent(world.full_sync()?)
+}
+
+/// Layout 2 had the cluster IP as an address in the keys of sessions.
+fn earlier_layout() -> anyhow::Result<()> {
+    let mut world = World::new(&[(0, "a"), (1, "b")])?;
+    let b = world.pod("b");
+    for family in IpFamily::BOTH {
+        let (table, kind) = match family {
+            IpFamily::V4 => ("ip", "ipv4_addr"),
+            IpFamily::V6 => ("ip6", "ipv6_addr"),
+        };
+        let (client, to) = (world.cluster.client().ip(family), STICKY.cluster_ip(family).ip());
+        let text = format!(
+            "table {table} kube-proxy {{
+                comment \"rules for kube-proxy, layout 2: see docs/nftables.md\"
+                map affinity {{
+                    type {kind} . {kind} . inet_proto . inet_service : {kind} . inet_service
+                    size 1048576
+                    flags dynamic,timeout
+                    elements = {{ {client} . {to} . tcp . 80 timeout 1h expires 59m30s : {} . {TARGET} }}
+                }}
+            }}",
+            b.ip(family),
+        );
+        let file = std::env::temp_dir().join("layout-2.nft");
+        std::fs::write(&file, text)?;
+        world.nft(&format!("-f {}", file.display()))?;
+    }
+    services(&mut world);
+    world.sync()?;
+    for family in IpFamily::BOTH {
+        let met = world.cluster.client().probe().spread(STICKY.cluster_ip(family), 12);
+        let pods: Vec<_> = met.pods.keys().map(String::as_str).collect();
+        ensure!(pods == ["b"] && met.failures.is_empty(), "{met}");
+    }
+    Ok(())
 }
 
 fn restart_under_traffic() -> anyhow::Result<()> {
@@ -146,6 +183,6 @@ fn restart_under_traffic() -> anyhow::Result<()> {
         world.full_sync()?;
     }
     prober.stop().check_no_failure()?;
-    ensure!(connection.ping().is_answer(), "the open connection goes on");
+    ensure!(connection.ping().is_answer(), "the open connection continues");
     Ok(())
 }

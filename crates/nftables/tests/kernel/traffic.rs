@@ -75,7 +75,7 @@ fn external_cluster_policy() -> anyhow::Result<()> {
 fn external_local_policy() -> anyhow::Result<()> {
     let mut world = World::new(&[(0, "a"), (1, "b"), (0, "other")])?;
     let mut service = ONE.everything();
-    service.external_traffic_policy = TrafficPolicy::Local;
+    service.policy.external_traffic_policy = TrafficPolicy::Local;
     world.set(service);
     world.endpoints(ONE, &["a", "b"]);
     world.sync()?;
@@ -101,7 +101,7 @@ fn external_local_policy() -> anyhow::Result<()> {
 fn no_local_endpoints() -> anyhow::Result<()> {
     let mut world = World::new(&[(1, "b"), (0, "other")])?;
     let mut service = ONE.everything();
-    service.external_traffic_policy = TrafficPolicy::Local;
+    service.policy.external_traffic_policy = TrafficPolicy::Local;
     world.set(service);
     world.endpoints(ONE, &["b"]);
     world.sync()?;
@@ -119,7 +119,7 @@ fn internal_local_policy() -> anyhow::Result<()> {
     let mut world = World::new(&[(0, "a"), (1, "b"), (0, "other")])?;
     for (svc, endpoints) in [(ONE, ["a", "b"].as_slice()), (TWO, &["b"])] {
         let mut service = svc.cluster_ip_only();
-        service.internal_traffic_policy = TrafficPolicy::Local;
+        service.policy.internal_traffic_policy = TrafficPolicy::Local;
         world.set(service);
         world.endpoints(svc, endpoints);
     }
@@ -136,7 +136,7 @@ fn internal_local_policy() -> anyhow::Result<()> {
 fn hairpin() -> anyhow::Result<()> {
     let mut world = World::new(&[(0, "a")])?;
     let mut local = TWO.everything();
-    local.external_traffic_policy = TrafficPolicy::Local;
+    local.policy.external_traffic_policy = TrafficPolicy::Local;
     world.set(ONE.everything());
     world.set(local);
     world.endpoints(ONE, &["a"]);
@@ -198,8 +198,8 @@ fn no_endpoints() -> anyhow::Result<()> {
     let mut world = World::new(&[(0, "a"), (0, "other")])?;
     world.set(ONE.everything());
     let mut local = TWO.everything();
-    local.internal_traffic_policy = TrafficPolicy::Local;
-    local.external_traffic_policy = TrafficPolicy::Local;
+    local.policy.internal_traffic_policy = TrafficPolicy::Local;
+    local.policy.external_traffic_policy = TrafficPolicy::Local;
     world.set(local);
     world.sync()?;
     for family in IpFamily::BOTH {
@@ -257,7 +257,7 @@ fn source_ranges() -> anyhow::Result<()> {
     let mut world = World::new(&[(0, "a"), (0, "other")])?;
     let (inside, outside) = (plan::pod_net(0), plan::client());
     let mut service = ONE.everything();
-    service.load_balancer_source_ranges = vec![inside.v4, inside.v6];
+    service.policy.load_balancer_source_ranges = vec![inside.v4, inside.v6];
     world.set(service.clone());
     world.endpoints(ONE, &["a"]);
     world.sync()?;
@@ -275,7 +275,7 @@ fn source_ranges() -> anyhow::Result<()> {
         let client = *outside.get(family);
         let host = ipnet::IpNet::from(client);
         let around = ipnet::IpNet::new(client, family.bits() - 2)?;
-        service.load_balancer_source_ranges.extend([host, around, plan::pod_net(1).v4]);
+        service.policy.load_balancer_source_ranges.extend([host, around, plan::pod_net(1).v4]);
     }
     world.set(service.clone());
     world.sync()?;
@@ -283,7 +283,7 @@ fn source_ranges() -> anyhow::Result<()> {
         world.cluster.client().probe().tcp(ONE.vip(family)).answer()?;
         world.pod("other").probe().udp(ONE.vip(family)).answer()?;
     }
-    service.load_balancer_source_ranges.clear();
+    service.policy.load_balancer_source_ranges.clear();
     world.set(service);
     world.sync()?;
     for family in IpFamily::BOTH {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::{
-    Conditions, EndpointSlice, Event, IpFamily, LocalTrafficDetector, NodePortAddresses,
-    ObjectName, PerFamily, Port, Protocol, ProxyBackend as _, Scope, Service, SliceEndpoint,
-    SlicePort, Tracker, TrackerOptions, Traffic, Waker,
+    CheckWaker, Conditions, Difference, EndpointSlice, Event, IpFamily, LocalTrafficDetector,
+    NodePortAddresses, ObjectName, PerFamily, Port, Protocol, ProxyBackend as _, Scope, Service,
+    SliceEndpoint, SlicePort, Tracker, TrackerOptions, Traffic,
 };
-use kube_proxy_nftables::{Config, LastSync, NftablesBackend};
+use kube_proxy_nftables::{Config, LastSync, NftablesBackend, WatchGroup};
 use kube_proxy_testkit::cluster::{Cluster, plan};
 use kube_proxy_testkit::pod::Pod;
 use kube_proxy_testkit::probe::Probe;
@@ -27,6 +27,9 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) pods: Vec<Pod>,
     sides: PerFamily<Option<Side>>,
+    group: WatchGroup,
+    /// What was applied since the last call.
+    events: Vec<Event>,
 }
 
 struct Side {
@@ -45,7 +48,8 @@ pub(crate) fn config(family: IpFamily) -> Config {
         masquerade_all: false,
         masquerade_mark: 0x4000,
         local_traffic: LocalTrafficDetector::Cidr(*plan::pod_net(0).get(family)),
-        node_ports: NodePortAddresses::primary(Some(*plan::node(0).get(family))),
+        node_ports: NodePortAddresses::with_primary(family, &[], Some(*plan::node(0).get(family))),
+        refused_on_loopback: Vec::new(),
         offload_after: None,
     }
 }
@@ -142,7 +146,8 @@ impl World {
             pod.serve_tcp(TARGET)?;
             pod.serve_udp(TARGET)?;
         }
-        let mut world = Self { cluster, pods, sides: PerFamily::default() };
+        let (sides, group) = (PerFamily::default(), WatchGroup::default());
+        let mut world = Self { cluster, pods, sides, group, events: Vec::new() };
         for family in IpFamily::BOTH {
             let mut config = config(family);
             adjust(&mut config);
@@ -156,10 +161,9 @@ impl World {
 
     fn side(&self, family: IpFamily, config: Config) -> anyhow::Result<Side> {
         let tracker = Tracker::new(TrackerOptions {
-            family,
             node_name: "node-0".into(),
             node_ip: Some(*plan::node(0).get(family)),
-            allow_external_ips: true,
+            ..kube_proxy_core::testing::options(family)
         });
         let backend = self.start_backend(&config)?;
         Ok(Side { config, tracker, backend, synced: false, wakes: Arc::default() })
@@ -167,10 +171,23 @@ impl World {
 
     fn start_backend(&self, config: &Config) -> anyhow::Result<NftablesBackend> {
         let config = config.clone();
-        Ok(self.cluster.node(0).netns().run(|| NftablesBackend::new(config))?)
+        let backend = self.cluster.node(0).netns().run(|| NftablesBackend::new(config))?;
+        Ok(backend.in_group(&self.group))
+    }
+
+    /// Another backend on the first node, configured as the one of the family.
+    pub(crate) fn backend(&self, family: IpFamily) -> anyhow::Result<NftablesBackend> {
+        let side = self.sides.get(family).as_ref().context("set in new")?;
+        self.start_backend(&side.config)
+    }
+
+    /// What was applied since the last call, for a caller with a tracker of its own.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
     }
 
     pub(crate) fn apply(&mut self, event: &Event) {
+        self.events.push(event.clone());
         for family in IpFamily::BOTH {
             self.side_mut(family).tracker.apply(event.clone());
         }
@@ -241,7 +258,7 @@ impl World {
         self.sync()
     }
 
-    /// As if the process started anew: nothing is known.
+    /// As if the process started again: nothing is known.
     pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
         for family in IpFamily::BOTH {
             let config = self.side_mut(family).config.clone();
@@ -266,7 +283,7 @@ impl World {
         for family in IpFamily::BOTH {
             let side = self.sides.get_mut(family).as_mut().expect("set in new");
             let counter = Arc::clone(&side.wakes);
-            let waker = Waker::new(move || {
+            let waker = CheckWaker::new(move || {
                 counter.fetch_add(1, Ordering::SeqCst);
             });
             self.cluster.node(0).netns().run(|| side.backend.set_waker(waker));
@@ -287,15 +304,27 @@ impl World {
         Ok(futures::executor::block_on(self.side_mut(family).backend.intact())?)
     }
 
+    /// What differs from what the last sync wrote, as lines.
+    pub(crate) fn compare(&mut self, family: IpFamily) -> anyhow::Result<Vec<String>> {
+        let side = self.side_mut(family);
+        let compared = side.backend.compare(side.tracker.snapshot());
+        let differences = futures::executor::block_on(compared)?;
+        let line = |d: Difference| format!("{:?} {} {}", d.deviation, d.kind, d.name);
+        Ok(differences.into_iter().map(line).collect())
+    }
+
     pub(crate) fn traffic(&mut self, family: IpFamily) -> anyhow::Result<Vec<Traffic>> {
         Ok(futures::executor::block_on(self.side_mut(family).backend.traffic())?)
     }
 
-    pub(crate) fn cleanup(&mut self) -> anyhow::Result<()> {
-        for family in IpFamily::BOTH {
-            futures::executor::block_on(self.side_mut(family).backend.cleanup())?;
-        }
-        Ok(())
+    /// Removes the mode from the first node.
+    pub(crate) fn remove(&self) -> anyhow::Result<()> {
+        self.cluster.node(0).netns().run(|| {
+            for family in IpFamily::BOTH {
+                kube_proxy_nftables::remove(family)?;
+            }
+            Ok(())
+        })
     }
 
     /// Runs `nft` on the first node.
@@ -364,7 +393,6 @@ pub(crate) fn ensure_refused(
     probe: Probe<'_>,
     address: SocketAddr,
 ) -> anyhow::Result<()> {
-    let probe = probe.timeout(SILENCE);
     for (protocol, outcome) in [("tcp", probe.tcp(address)), ("udp", probe.udp(address))] {
         ensure!(outcome.is_refused(), "{protocol} from {who} to {address}: {outcome}");
     }

@@ -5,12 +5,15 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod both;
+mod protobuf;
+
 const KINDS: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr];
 
 fn read(body: &str) -> (Result<PageHead, String>, String) {
     let context = Context::default();
     let mut text = String::new();
-    let head = page(Kind::Service, body.as_bytes(), &context, &mut |object| {
+    let head = page(Format::Json, Kind::Service, body.as_bytes(), &context, &mut |object| {
         let what = match object.event {
             Event::ServiceApplied(_) => "applied",
             Event::ServiceDeleted(_) => "deleted",
@@ -54,6 +57,19 @@ fn a_page_with_all_sorts_of_objects() {
 }
 
 #[test]
+fn a_list_of_something_else_is_no_empty_list() {
+    for body in [
+        r#"{"kind": "PodList", "metadata": {"resourceVersion": "9"}, "items": null}"#,
+        r#"{"kind": "Status", "metadata": {"resourceVersion": "9"}}"#,
+        r#"{"kind": "EndpointSliceList", "metadata": {"resourceVersion": "9"}, "items": [7]}"#,
+    ] {
+        let (head, text) = read(body);
+        assert!(head.unwrap_err().contains("not a ServiceList"), "{body}");
+        assert_eq!(text, "");
+    }
+}
+
+#[test]
 fn order_of_fields_and_empty_lists_do_not_matter() {
     let (head, text) = read(r#"{"items": null, "metadata": {"resourceVersion": "9"}}"#);
     assert_eq!(head.unwrap().resource_version, "9");
@@ -64,8 +80,8 @@ fn order_of_fields_and_empty_lists_do_not_matter() {
     assert!(read(r#"{"items": [{}"#).0.is_err());
 }
 
-fn line(kind: Kind, text: &str) -> Result<WatchLine, serde_json::Error> {
-    watch_line(kind, text.as_bytes(), &Context::default())
+fn line(kind: Kind, text: &str) -> Result<WatchEvent, DecodeError> {
+    watch_event(Format::Json, kind, text.as_bytes(), &Context::default())
 }
 
 #[test]
@@ -78,7 +94,7 @@ fn watch_lines_of_every_type() {
             format!(r#"{{"type": "{type_}", "object": {object}}}"#)
         };
         match line(Kind::Service, &text).unwrap() {
-            WatchLine::Applied(decoded, version) => {
+            WatchEvent::Applied(decoded, version) => {
                 assert!(matches!(decoded.event, Event::ServiceApplied(_)));
                 assert_eq!(version, "5");
             }
@@ -87,10 +103,10 @@ fn watch_lines_of_every_type() {
     }
     let deleted = format!(r#"{{"type": "DELETED", "object": {object}}}"#);
     assert!(matches!(line(Kind::Service, &deleted).unwrap(),
-        WatchLine::Deleted(name, version) if name.to_string() == "n/w" && version == "5"));
+        WatchEvent::Deleted(name, version) if name.to_string() == "n/w" && version == "5"));
     let unknown = format!(r#"{{"type": "TWISTED", "object": {object}}}"#);
     assert!(
-        matches!(line(Kind::Service, &unknown).unwrap(), WatchLine::Unknown(t) if t == "TWISTED")
+        matches!(line(Kind::Service, &unknown).unwrap(), WatchEvent::Unknown(t) if t == "TWISTED")
     );
 }
 
@@ -103,7 +119,7 @@ fn bookmarks_of_every_kind() {
                     "spec": {{"ports": null}}, "endpoints": null}}}}"#
             );
             match line(kind, &text).unwrap() {
-                WatchLine::Bookmark { resource_version, initial_events_end } => {
+                WatchEvent::Bookmark { resource_version, initial_events_end } => {
                     assert_eq!(resource_version, "12");
                     initial_events_end
                 }
@@ -121,7 +137,7 @@ fn errors_of_a_watch_are_not_objects() {
         "reason": "Expired", "code": 410, "details": {"retryAfterSeconds": 3}}}"#;
     for kind in KINDS {
         match line(kind, text).unwrap() {
-            WatchLine::Error(status) => {
+            WatchEvent::Error(status) => {
                 assert_eq!((status.code, &*status.reason), (410, "Expired"));
                 assert_eq!(status.retry_after, Some(3));
             }
@@ -135,18 +151,18 @@ fn a_bad_object_in_a_watch_is_named_and_keeps_its_last_state() {
     let text = r#"{"type": "MODIFIED", "object": {"metadata": {"name": "w", "namespace": "n", "resourceVersion": "6"},
         "spec": {"externalIPs": "1.2.3.4"}}}"#;
     match line(Kind::Service, text).unwrap() {
-        WatchLine::Applied(decoded, version) => {
+        WatchEvent::Applied(decoded, version) => {
             assert_eq!(decoded.name.to_string(), "n/w");
             assert!(matches!(decoded.event, Event::Kept(Kind::Service, _)));
             assert_eq!(decoded.problems[0].field, "spec.externalIPs");
-            assert_eq!(version, "6", "the watch goes on behind it");
+            assert_eq!(version, "6", "the watch continues behind it");
         }
         other => panic!("{other:?}"),
     }
     // It can be deleted all the same.
     let gone = text.replace("MODIFIED", "DELETED");
     assert!(
-        matches!(line(Kind::Service, &gone).unwrap(), WatchLine::Deleted(name, _) if name.to_string() == "n/w")
+        matches!(line(Kind::Service, &gone).unwrap(), WatchEvent::Deleted(name, _) if name.to_string() == "n/w")
     );
 }
 
@@ -154,8 +170,10 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for kind in KINDS {
-            let _ = page(kind, &bytes, &Context::default(), &mut |_| ());
-            let _ = watch_line(kind, &bytes, &Context::default());
+            for format in [Format::Json, Format::Protobuf] {
+                let _ = page(format, kind, &bytes, &Context::default(), &mut |_| ());
+                let _ = watch_event(format, kind, &bytes, &Context::default());
+            }
             status(&bytes);
         }
     }

@@ -1,113 +1,83 @@
 //! Requests to the API server, and what can go wrong with them.
 
-use std::error::Error;
-use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION,
+};
 use http::{Request, Response};
-use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
+use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::instrument::WithSubscriber;
-use tracing::subscriber::NoSubscriber;
 
+use super::accept::Accept;
+use super::client::{Transport, words};
+use super::failure::Failure;
 use super::observe::{Answered, Observer};
-use crate::decode::{self, Status};
+use super::retry_after;
+use crate::decode::{self, Format};
 
-/// Most bytes of an error response that are read.
-const MAX_ERROR_BODY: usize = 64 * 1024;
+mod chunks;
 
-/// Why a list or a watch came to nothing.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The server answered with an error.
-    Status(Status),
-    /// No connection, or it broke.
-    Transport(String),
-    /// The server did not answer in time.
-    Timeout(Duration),
-    /// The server sent what is no list or watch.
-    Malformed(String),
-    /// A watch was closed before it said anything.
-    Closed,
-}
+pub(super) use chunks::Chunks;
 
-impl Failure {
-    /// The HTTP status code, if the server gave one.
-    pub(super) fn code(&self) -> Option<u16> {
-        match self {
-            Self::Status(status) => Some(status.code),
-            _ => None,
-        }
-    }
-
-    /// How long the server asks to wait.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Status(status) => status.retry_after.map(Duration::from_secs),
-            _ => None,
-        }
-    }
-
-    /// The version or the page asked for is too old.
-    pub(super) fn is_gone(&self) -> bool {
-        match self {
-            Self::Status(status) => {
-                status.code == 410 || matches!(&*status.reason, "Expired" | "Gone")
-            }
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(status) if status.message.is_empty() => {
-                write!(f, "the server answered {}", status.code)
-            }
-            Self::Status(status) => {
-                write!(f, "the server answered {}: {}", status.code, status.message)
-            }
-            Self::Transport(cause) => f.write_str(cause),
-            Self::Timeout(limit) => write!(f, "no answer within {limit:?}"),
-            Self::Malformed(what) => write!(f, "cannot understand the server: {what}"),
-            Self::Closed => f.write_str("the server closes watches at once"),
-        }
-    }
-}
+/// Most characters of an error response that is no Status.
+const MAX_EXCERPT: usize = 200;
 
 /// Sends requests.
 pub(super) struct Api {
     client: Client,
-    host: String,
+    transport: Arc<Transport>,
+    accept: Accept,
     response: Duration,
     observer: Observer,
 }
 
-/// The body of a response, piece by piece.
-pub(super) struct Chunks(Body);
-
 impl Api {
     pub(super) fn new(
-        client: Client,
-        host: String,
+        transport: Arc<Transport>,
+        accept: Accept,
         response: Duration,
         observer: Observer,
     ) -> Self {
-        Self { client, host, response, observer }
+        Self { client: transport.client(), transport, accept, response, observer }
     }
 
-    /// Sends a GET; the body of a good answer.
+    /// What the requests are sent over.
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Sends a GET for a watch; the body of a good answer. Servers compress no watches, so this is not asked for.
     pub(super) async fn get(&self, path: &str) -> Result<Chunks, Failure> {
-        let request = Request::get(path)
-            .header(ACCEPT, "application/json")
-            .body(Body::empty())
-            .map_err(|e| Failure::Malformed(format!("the request {path}: {e}")))?;
-        self.send(request).await
+        self.get_coded(path, false).await
+    }
+
+    /// The whole body of a good answer to a GET, and its encoding.
+    pub(super) async fn get_all(&self, path: &str) -> Result<(Format, Vec<u8>), Failure> {
+        let mut chunks = self.get_coded(path, self.transport.compresses()).await?;
+        let body = chunks.collect(self.response).await?;
+        Ok((chunks.format, body))
+    }
+
+    /// Sends a GET, again with the next best `Accept` if the server refuses this one.
+    async fn get_coded(&self, path: &str, gzip: bool) -> Result<Chunks, Failure> {
+        loop {
+            let (index, accept) = self.accept.current();
+            let mut request = Request::get(path).header(ACCEPT, accept);
+            if gzip {
+                request = request.header(ACCEPT_ENCODING, "gzip");
+            }
+            let request = request
+                .body(Body::empty())
+                .map_err(|e| Failure::Malformed(format!("the request {path}: {e}")))?;
+            match self.send(request).await {
+                Err(failure) if failure.code() == Some(406) && self.accept.refused(index) => {}
+                result => return result,
+            }
+        }
     }
 
     /// Sends a POST with JSON; its answer is read and dropped.
@@ -126,87 +96,81 @@ impl Api {
     /// The body of a good answer.
     async fn send(&self, request: Request<Body>) -> Result<Chunks, Failure> {
         let method = request.method().clone();
+        let asked_for_gzip = request.headers().contains_key(ACCEPT_ENCODING);
         let begin = Instant::now();
-        // The client logs an error for every attempt; this crate logs every cause once.
-        let sending = self.client.send(request);
-        let sending = sending.with_subscriber(NoSubscriber::default());
-        let sent = timeout(self.response, sending).await;
+        // Read before the connection is taken: what is replaced meanwhile makes it outdated.
+        let generation = self.transport.generation();
+        let sent = timeout(self.response, self.client.send(request)).await;
         let code = match &sent {
             Ok(Ok(response)) => Some(response.status().as_u16()),
             _ => None,
         };
-        let (host, took) = (self.host.as_str(), begin.elapsed());
+        let (host, took) = (self.transport.authority(), begin.elapsed());
         self.observer.tell(&Answered { host, method: method.as_str(), code, took });
         let response = match sent {
             Err(_) => return Err(Failure::Timeout(self.response)),
-            Ok(Err(error)) => return Err(Failure::Transport(cause(&error))),
+            Ok(Err(error)) => return Err(Failure::Transport(words::describe(&error))),
             Ok(Ok(response)) => response,
         };
-        if response.status().is_success() {
-            return Ok(Chunks(response.into_body()));
+        if !response.status().is_success() {
+            return Err(self.refusal(response, generation).await);
         }
-        Err(self.refusal(response).await)
-    }
-
-    /// The whole body of a good answer to a GET.
-    pub(super) async fn get_all(&self, path: &str) -> Result<Vec<u8>, Failure> {
-        let mut chunks = self.get(path).await?;
-        let mut body = Vec::new();
-        while let Some(chunk) = chunks.next(self.response).await? {
-            body.extend_from_slice(&chunk);
+        let content = response.headers().get(CONTENT_TYPE);
+        let format = match content {
+            None => Format::Json,
+            Some(named) => format_of(named).ok_or_else(|| {
+                Failure::Malformed(format!("the answer is {named:?}, not JSON or protobuf"))
+            })?,
+        };
+        let gzip = is_gzip(&response);
+        match response.headers().get(CONTENT_ENCODING) {
+            Some(coding) if !(gzip && asked_for_gzip) => Err(Failure::Malformed(format!(
+                "the answer is compressed ({coding:?}), which was not asked for"
+            ))),
+            _ => Ok(Chunks { body: response.into_body(), format, gzip, generation }),
         }
-        Ok(body)
     }
 
     /// Reads what the server has to say about an error.
-    async fn refusal(&self, response: Response<Body>) -> Failure {
+    async fn refusal(&self, response: Response<Body>, generation: watch::Receiver<u64>) -> Failure {
         let code = response.status().as_u16();
-        let header = response.headers().get(RETRY_AFTER);
-        let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let mut chunks = Chunks(response.into_body());
-        let mut body = Vec::new();
-        while let Ok(Some(chunk)) = chunks.next(self.response).await {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_ERROR_BODY {
-                break;
-            }
-        }
+        let seconds = retry_after::seconds(response.headers(), jiff::Timestamp::now());
+        let location = response.headers().get(LOCATION).cloned();
+        let gzip = is_gzip(&response);
+        // The body itself says how it is encoded.
+        let format = Format::Json;
+        let mut chunks = Chunks { body: response.into_body(), format, gzip, generation };
+        let body = chunks.excerpt(self.response).await;
         let mut status = decode::status(&body).unwrap_or_default();
+        if let (true, Some(location)) = ((300..400).contains(&code), location) {
+            status.message = format!("it points to {location:?}, which is not followed");
+        } else if status.message.is_empty() {
+            status.message = excerpt(&body);
+        }
         status.code = code;
         status.retry_after = seconds.or(status.retry_after);
         Failure::Status(status)
     }
 }
 
-impl Chunks {
-    /// The next piece; `None` at the end.
-    pub(super) async fn next(&mut self, limit: Duration) -> Result<Option<Bytes>, Failure> {
-        loop {
-            let frame = self.0.frame().with_subscriber(NoSubscriber::default());
-            match timeout(limit, frame).await {
-                Err(_) => return Err(Failure::Timeout(limit)),
-                Ok(None) => return Ok(None),
-                Ok(Some(Err(error))) => return Err(Failure::Transport(cause(&error))),
-                Ok(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-            }
-        }
+/// The encoding that a content type names. Anything with JSON in its name is read as JSON.
+fn format_of(content_type: &HeaderValue) -> Option<Format> {
+    let name = content_type.to_str().ok()?.split(';').next()?.trim().to_ascii_lowercase();
+    match &*name {
+        "application/vnd.kubernetes.protobuf" => Some(Format::Protobuf),
+        name if name.contains("json") => Some(Format::Json),
+        _ => None,
     }
 }
 
-/// The messages of an error and its sources, each once.
-fn cause(error: &dyn Error) -> String {
-    let mut messages: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let message = error.to_string();
-        // Many errors repeat their source in their own text.
-        messages.retain(|outer| !outer.contains(&message));
-        messages.push(message);
-        next = error.source();
-    }
-    messages.join(": ")
+fn is_gzip(response: &Response<Body>) -> bool {
+    let coding = response.headers().get(CONTENT_ENCODING);
+    coding.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"gzip"))
+}
+
+/// The beginning of what is no Status, in one line: proxies and load balancers answer with text or HTML.
+fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().filter(|c| !c.is_control()).take(MAX_EXCERPT).collect()
 }

@@ -19,12 +19,14 @@ impl Backoff {
         Self { start, max, failures: 0 }
     }
 
-    /// The delay after one more error: between half and one and a half of the doubled start, and no less than the server asks for.
+    /// The delay after one more error: between half and one and a half of the doubled start, or what the server asks for and up to half
+    /// as much again, because it asks all nodes for the same.
     pub(super) fn next(&mut self, retry_after: Option<Duration>) -> Duration {
         let doubled = self.start.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
         let delay = doubled.min(self.max).mul_f64(0.5 + random());
-        delay.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
+        let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+        delay.max(asked.mul_f64(1.0 + random() / 2.0))
     }
 
     /// All is well again.

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::Uri;
-use http::header::{HeaderValue, USER_AGENT};
-use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Client, Config};
+use kube_proxy_core::Trust;
 
+use super::client::{Proxy, Server, Settings};
 use super::observe::Observer;
-use crate::context::Trust;
+
+mod file;
+mod in_cluster;
+mod user;
 
 /// The settings of the source. `Default` is everything unset, with the default timing.
 #[derive(Clone, Debug, Default)]
@@ -18,9 +19,10 @@ pub struct KubernetesOptions {
     pub kubeconfig: Option<PathBuf>,
     /// URL of the API server, instead of the one in the kubeconfig (`--master`).
     pub master: Option<String>,
-    /// `clientConnection.contentType`. JSON is spoken whatever it says.
+    /// `clientConnection.contentType`: with `application/vnd.kubernetes.protobuf` the server is asked for that, with JSON behind it;
+    /// with anything else for JSON.
     pub content_type: String,
-    /// `clientConnection.acceptContentTypes`. JSON is accepted whatever it says.
+    /// `clientConnection.acceptContentTypes`: what the server is asked for instead, as in the header `Accept`.
     pub accept_content_types: String,
     /// Requests per second; 0 is the default of 5, less than 0 is no limit. Pages of one list count once.
     pub qps: f32,
@@ -53,6 +55,12 @@ pub struct Timing {
     pub watch: Duration,
     /// When to ask again for a kind that is forbidden or unknown but not needed.
     pub forbidden: Duration,
+    /// How often the files of certificates, keys and tokens are read again.
+    pub credentials: Duration,
+    /// Longest wait for a connection, and for a program that provides credentials.
+    pub connect: Duration,
+    /// The longest delay of the first request, which is random, so that the nodes of a cluster do not all ask at once.
+    pub start: Duration,
 }
 
 impl Default for Timing {
@@ -65,6 +73,9 @@ impl Default for Timing {
             backoff_max: Duration::from_secs(30),
             watch: Duration::from_mins(5),
             forbidden: Duration::from_mins(5),
+            credentials: Duration::from_secs(30),
+            connect: Duration::from_secs(10),
+            start: Duration::from_millis(100),
         }
     }
 }
@@ -73,18 +84,18 @@ impl Default for Timing {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The kubeconfig is missing, unreadable or makes no sense.
-    #[error("kubeconfig {path}: {source}")]
+    #[error("kubeconfig {path}: {reason}")]
     Kubeconfig {
-        /// Its path.
+        /// The path that was given.
         path: PathBuf,
         /// What is wrong with it.
-        source: Box<KubeconfigError>,
+        reason: String,
     },
     /// No kubeconfig was given, and this process does not run in a pod.
     #[error(
         "neither a kubeconfig nor a master URL was given, and the process does not run in a cluster: {0}"
     )]
-    InCluster(#[source] Box<InClusterError>),
+    InCluster(String),
     /// `--master` is no URL.
     #[error("master URL {url:?}: {reason}")]
     Master {
@@ -93,85 +104,69 @@ pub enum ConfigError {
         /// Why it does not do.
         reason: String,
     },
-    /// The client cannot be built from the configuration: bad certificates, keys or proxy.
+    /// Certificates, keys or credentials cannot be used.
     #[error("cannot set up the Kubernetes client: {0}")]
-    Client(#[source] Box<kube::Error>),
+    Client(String),
 }
 
 /// Finds the configuration: the file, with the server replaced if asked; else the bare server; else the pod's service account.
-pub(super) async fn load(options: &KubernetesOptions) -> Result<Config, ConfigError> {
-    note_content_type(options);
-    let master = options.master.as_deref().filter(|url| !url.is_empty());
-    let master = master.map(master_url).transpose()?;
-    let kubeconfig = options.kubeconfig.as_deref();
-    let mut config = match (kubeconfig.filter(|p| !p.as_os_str().is_empty()), master) {
-        (Some(path), master) => {
-            let mut config = from_file(path, master.as_ref()).await?;
-            config.cluster_url = master.unwrap_or(config.cluster_url);
-            config
+pub(super) fn load(options: &KubernetesOptions) -> Result<Settings, ConfigError> {
+    load_in(options, |name| std::env::var(name).ok(), Path::new(in_cluster::ACCOUNT))
+}
+
+/// The same with an environment and the folder of a service account.
+fn load_in(
+    options: &KubernetesOptions,
+    variable: impl Fn(&str) -> Option<String>,
+    account: &Path,
+) -> Result<Settings, ConfigError> {
+    let master = options.master.as_deref().map(str::trim).filter(|url| !url.is_empty());
+    let path = options.kubeconfig.as_deref().filter(|path| !path.as_os_str().is_empty());
+    let mut settings = match (path, master) {
+        (Some(path), master) => from_file(path, master, &options.timing)?,
+        (None, Some(url)) => {
+            let server = Server::parse(url, false).map_err(|reason| wrong_master(url, reason))?;
+            Settings::of(server)
         }
-        (None, Some(url)) => Config::new(url),
-        (None, None) => Config::incluster().map_err(|e| ConfigError::InCluster(Box::new(e)))?,
+        (None, None) => {
+            in_cluster::load(&variable, account, &options.timing).map_err(ConfigError::InCluster)?
+        }
     };
-    config.connect_timeout = Some(Duration::from_secs(10));
-    // Retries are decided here, with the delays and the log lines of this crate.
-    config.default_retry = false;
-    let agent = HeaderValue::from_static(concat!("kube-proxy/", env!("CARGO_PKG_VERSION")));
-    config.headers.push((USER_AGENT, agent));
-    Ok(config)
-}
-
-/// Builds the client. Encryption is done by ring, whatever else is linked in.
-pub(super) fn client(mut config: Config) -> Result<Client, ConfigError> {
-    // The only error is that another part of the process was first, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    if !checks_by_system_certificates(&config) {
-        // Without any, the client would look for those of the system, which minimal images lack, and fail.
-        config.root_cert.get_or_insert_default();
+    // A proxy in the kubeconfig counts before those of the environment.
+    if settings.proxy.is_none() {
+        settings.proxy = Proxy::from_environment(&settings.server, variable);
     }
-    Client::try_from(config).map_err(|e| ConfigError::Client(Box::new(e)))
+    Ok(settings)
 }
 
-/// Whether the server proves who it is by a certificate of the system's authorities, rather than by one of the configuration or not at all.
-fn checks_by_system_certificates(config: &Config) -> bool {
-    let encrypted = config.cluster_url.scheme_str() == Some("https");
-    let own = config.root_cert.is_some() || config.root_cert_file.is_some();
-    encrypted && !own && !config.accept_invalid_certs
-}
-
-async fn from_file(path: &Path, master: Option<&Uri>) -> Result<Config, ConfigError> {
-    let failed =
-        |source| ConfigError::Kubeconfig { path: path.to_owned(), source: Box::new(source) };
-    let mut file = Kubeconfig::read_from(path).map_err(failed)?;
-    if let Some(master) = master {
-        // A file without a server is fine when the server is given.
-        for cluster in file.clusters.iter_mut().filter_map(|c| c.cluster.as_mut()) {
-            cluster.server.get_or_insert_with(|| master.to_string());
+fn from_file(path: &Path, master: Option<&str>, timing: &Timing) -> Result<Settings, ConfigError> {
+    let failed = |reason| ConfigError::Kubeconfig { path: path.to_owned(), reason };
+    let file = file::read(path).map_err(failed)?;
+    let (cluster, user) = file::select(&file, master.is_some()).map_err(failed)?;
+    let tls = user::tls(&cluster, &user).map_err(failed)?;
+    let server = match (master, file::text(cluster.server.as_ref())) {
+        (Some(url), _) => {
+            Server::parse(url, tls.is_set()).map_err(|reason| wrong_master(url, reason))?
         }
+        (None, Some(url)) => Server::parse(url, tls.is_set())
+            .map_err(|reason| failed(format!("server {url:?}: {reason}")))?,
+        (None, None) => return Err(failed("the cluster of the context has no server".to_owned())),
+    };
+    let proxy = file::text(cluster.proxy_url.as_ref())
+        .map(|url| Proxy::parse(url).map_err(|reason| failed(format!("proxy-url: {reason}"))));
+    let mut settings = Settings::of(server);
+    settings.tls = tls;
+    settings.compression = cluster.disable_compression != Some(true);
+    settings.proxy = proxy.transpose()?;
+    if let Some(credentials) = user::credentials(&cluster, &user, timing).map_err(failed)? {
+        settings.credentials = credentials;
     }
-    let context = KubeConfigOptions::default();
-    Config::from_custom_kubeconfig(file, &context).await.map_err(failed)
+    settings.headers = user::impersonation(&user).map_err(failed)?;
+    Ok(settings)
 }
 
-/// A bare `host:port` is taken as `http://host:port`, as the Go client does.
-fn master_url(url: &str) -> Result<Uri, ConfigError> {
-    let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let failed = |reason: String| ConfigError::Master { url: url.to_owned(), reason };
-    let uri: Uri = full.parse().map_err(|e| failed(format!("{e}")))?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(uri),
-        (Some("http" | "https"), _) => Err(failed("it names no host".to_owned())),
-        _ => Err(failed("only http and https are supported".to_owned())),
-    }
-}
-
-fn note_content_type(options: &KubernetesOptions) {
-    let asked = [&options.content_type, &options.accept_content_types];
-    let other = asked.into_iter().find(|asked| !asked.is_empty() && !asked.contains("json"));
-    if let Some(other) = other {
-        // The default of the configuration is protobuf, so nearly everybody asks for it without knowing.
-        tracing::debug!("content type {other} is not supported: the API server is asked for JSON");
-    }
+fn wrong_master(url: &str, reason: String) -> ConfigError {
+    ConfigError::Master { url: url.to_owned(), reason }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Lines out of a stream of chunks.
 
-/// The longest line: far more than etcd can store in one object.
-const MAX_LINE: usize = 64 * 1024 * 1024;
+/// The longest event: far more than etcd can store in one object.
+pub(super) const MAX_EVENT: usize = 64 * 1024 * 1024;
 
 /// Collects chunks and gives out complete lines.
 #[derive(Debug, Default)]
@@ -23,11 +23,16 @@ impl Lines {
         self.buffer.drain(..self.taken);
         self.searched -= self.taken;
         self.taken = 0;
-        if self.buffer.len() + chunk.len() > MAX_LINE {
+        if self.buffer.len() + chunk.len() > MAX_EVENT {
             return Err(TooLong);
         }
         self.buffer.extend_from_slice(chunk);
         Ok(())
+    }
+
+    /// Whether something follows the last complete line.
+    pub(super) fn has_rest(&self) -> bool {
+        self.buffer.get(self.taken..).is_some_and(|rest| !rest.trim_ascii().is_empty())
     }
 
     /// The next complete line that is not empty, without its end.

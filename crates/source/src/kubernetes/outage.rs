@@ -34,11 +34,16 @@ impl Outages {
         Self { server, inner: Mutex::default() }
     }
 
-    /// A list or watch of a kind failed. `true` if that was logged as news.
-    pub(super) fn failed(&self, kind: Kind, cause: &str, delay: Duration) -> bool {
+    /// A list or watch of a kind failed, which was `listed` completely before or not. `true` if that was logged as news.
+    pub(super) fn failed(&self, kind: Kind, cause: &str, listed: bool, delay: Duration) -> bool {
         let now = Instant::now();
         let mut inner = self.lock();
         inner.failing.entry(kind).or_insert(now);
+        let meanwhile = if listed {
+            "the last known state is kept".to_owned()
+        } else {
+            format!("waiting for the first list of {kind}s")
+        };
         let key: String = cause.chars().filter(|c| !c.is_ascii_digit()).collect();
         let known = inner.logged.get(&key);
         if known.is_some_and(|logged| now - *logged < REPEAT) {
@@ -52,7 +57,7 @@ impl Outages {
         inner.announced = true;
         tracing::warn!(
             %kind,
-            "Kubernetes API {}: {cause}; the last known state is kept, retrying",
+            "Kubernetes API {}: {cause}; {meanwhile}, retrying",
             self.server
         );
         true

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
-use super::api::Failure;
+use super::failure::Failure;
 use super::rate::RateLimit;
 
 /// Creates objects at the API server that a source reads from.

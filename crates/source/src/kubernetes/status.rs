@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use kube_proxy_core::Kind;
 
-/// When the API server was last heard of. Cloning gives another handle to the same record.
+/// When the API server last answered. Cloning gives another handle to the same record.
 #[derive(Clone, Debug, Default)]
 pub struct ApiStatus {
     inner: Arc<Mutex<[OfKind; 4]>>,

@@ -4,24 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube_proxy_core::{Event, Kind, ObjectName};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::Shared;
-use super::api::{Chunks, Failure};
 use super::backoff::{Backoff, random};
-use super::lines::Lines;
+use super::failure::Failure;
 use crate::Sink;
-use crate::decode::{self, Decoded, WatchLine};
+use crate::decode::{self, Decoded, Format};
 use crate::object::deleted;
 use crate::problem::Subject;
 
+mod follow;
 mod request;
+mod state;
 
 use request::Request;
+use state::{Proof, State};
 
 /// A watch that ends sooner than this without a word is refused rather than ended.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
-/// After so many refusals of the same version it is given up.
+/// Number of refusals of the same version after which it is given up.
 const MAX_REFUSALS: u32 = 3;
 
 /// Lists and watches one kind.
@@ -30,18 +32,11 @@ pub(super) struct Watcher {
     kind: Kind,
     sink: Sink,
     backoff: Backoff,
-    /// Where to go on; `None` when a list is needed.
-    version: Option<String>,
+    state: State,
     /// The best way to list that the server was not seen to refuse.
     listing: Listing,
-    /// How often the server refused to go on from `version`.
+    /// Number of consecutive refusals in this state.
     refusals: u32,
-    /// No watch got on from the last list's version yet.
-    fresh: bool,
-    /// A list's own version was refused as too old: until a watch works, lists alone are no recovery.
-    expired: bool,
-    /// Since when the present request is a watch that goes on from a complete list.
-    watching_since: Option<Instant>,
 }
 
 /// Ways to list.
@@ -81,12 +76,9 @@ impl Watcher {
             shared,
             kind,
             sink,
-            version: None,
+            state: State::default(),
             listing: Listing::Streaming,
             refusals: 0,
-            fresh: false,
-            expired: false,
-            watching_since: None,
         }
     }
 
@@ -94,10 +86,12 @@ impl Watcher {
     pub(super) async fn run(mut self) {
         loop {
             self.shared.rate.acquire().await;
-            let end = match self.version.clone() {
-                Some(version) => self.watch(&version).await,
-                None if self.listing == Listing::Streaming => self.streaming_list().await,
-                None => self.paged_list().await,
+            let end = match &self.state {
+                State::Watch { version, .. } => self.watch(version.clone()).await,
+                State::List { .. } if self.listing == Listing::Streaming => {
+                    self.streaming_list().await
+                }
+                State::List { .. } => self.paged_list().await,
             };
             match end {
                 Ok(()) | Err(End::Continue) => {}
@@ -111,16 +105,16 @@ impl Watcher {
         }
     }
 
-    /// The version is gone: list again, at once only if a watch had got on from the last list.
+    /// The version has expired: lists again, at once only if a watch from the last list has worked.
     async fn start_over(&mut self, failure: &Failure) {
         tracing::debug!(kind = %self.kind, "the resource version has expired; listing again");
-        let fresh = std::mem::take(&mut self.fresh);
-        if self.version.take().is_none() {
-            self.list_refused();
-        } else if fresh {
-            self.expired = true;
-        } else {
-            return;
+        match &self.state {
+            State::List { .. } => self.list_refused(),
+            State::Watch { proof: Proof::Worked, .. } => {
+                self.state = State::List { expired: false };
+                return;
+            }
+            State::Watch { .. } => self.state = State::List { expired: true },
         }
         self.back_off(failure).await;
     }
@@ -138,11 +132,12 @@ impl Watcher {
     /// Waits after an error, longer from one to the next.
     async fn back_off(&mut self, failure: &Failure) {
         let delay = self.backoff.next(failure.retry_after());
-        self.shared.outages.failed(self.kind, &failure.to_string(), delay);
+        let listed = self.shared.status.is_listed(self.kind);
+        self.shared.outages.failed(self.kind, &failure.to_string(), listed, delay);
         sleep(delay).await;
     }
 
-    /// Waits after an error, and decides where to go on.
+    /// Waits after an error, and decides where to continue.
     async fn recover(&mut self, failure: &Failure) {
         if self.kind == Kind::ServiceCidr && matches!(failure.code(), Some(403 | 404)) {
             return self.do_without(failure).await;
@@ -151,7 +146,7 @@ impl Watcher {
         if refused || matches!(failure, Failure::Malformed(_)) {
             self.refusals += 1;
             if self.refusals >= MAX_REFUSALS {
-                self.version = None;
+                self.state = State::List { expired: self.state.expired() };
                 self.refusals = 0;
             }
         }
@@ -174,7 +169,7 @@ impl Watcher {
         let mut token = String::new();
         loop {
             let request = Request::page(self.kind, &self.shared.node_name, &token, paging);
-            let body = match self.shared.api.get_all(&request).await {
+            let (format, body) = match self.shared.api.get_all(&request).await {
                 Err(failure) if paging && failure.is_gone() && !token.is_empty() => {
                     // The list took longer than the server remembers: all at once then.
                     self.listing = Listing::Whole;
@@ -182,9 +177,9 @@ impl Watcher {
                 }
                 result => result?,
             };
-            self.heard();
+            self.contacted();
             let first = token.is_empty();
-            let head = self.take_page(&body, first)?;
+            let head = self.take_page(format, &body, first)?;
             token = head.continue_token;
             if token.is_empty() {
                 if head.resource_version.is_empty() {
@@ -198,9 +193,15 @@ impl Watcher {
         }
     }
 
-    fn take_page(&mut self, body: &[u8], first: bool) -> Result<decode::PageHead, End> {
+    fn take_page(
+        &mut self,
+        format: Format,
+        body: &[u8],
+        first: bool,
+    ) -> Result<decode::PageHead, End> {
         let mut objects = Vec::new();
-        let head = decode::page(self.kind, body, &self.shared.context, &mut |o| objects.push(o))
+        let context = &self.shared.context;
+        let head = decode::page(format, self.kind, body, context, &mut |o| objects.push(o))
             .map_err(|e| Failure::Malformed(format!("a list of {}s: {e}", self.kind)))?;
         if first {
             self.begin();
@@ -211,7 +212,7 @@ impl Watcher {
         Ok(head)
     }
 
-    /// Lists by a watch that begins with everything there is, and goes on with it.
+    /// Lists by a watch that begins with everything there is, and continues with it.
     async fn streaming_list(&mut self) -> Result<(), End> {
         let timeout = self.watch_seconds();
         let request = Request::streaming_list(self.kind, &self.shared.node_name, timeout);
@@ -221,115 +222,29 @@ impl Watcher {
             }
             result => result?,
         };
-        self.heard();
+        self.contacted();
         self.begin();
         self.follow(chunks, true).await
     }
 
     /// Watches from a version on.
-    async fn watch(&mut self, version: &str) -> Result<(), End> {
+    async fn watch(&mut self, version: String) -> Result<(), End> {
         let timeout = self.watch_seconds();
-        let request = Request::watch(self.kind, &self.shared.node_name, version, timeout);
+        let request = Request::watch(self.kind, &self.shared.node_name, &version, timeout);
         let chunks = self.shared.api.get(&request).await?;
-        self.heard();
+        self.contacted();
         self.follow(chunks, false).await
-    }
-
-    /// Reads a watch to its end. `listing`: its initial events are a list that is not complete yet.
-    async fn follow(&mut self, chunks: Chunks, listing: bool) -> Result<(), End> {
-        self.watching_since = (!listing).then(Instant::now);
-        let result = self.read(chunks, listing).await;
-        if self.has_lasted() && !matches!(result, Err(End::Gone(_))) {
-            self.watch_works();
-        }
-        result
-    }
-
-    /// Whether the present watch is open for a while; the time of its initial events does not count.
-    fn has_lasted(&self) -> bool {
-        self.watching_since.is_some_and(|since| since.elapsed() >= SHORT_WATCH)
-    }
-
-    async fn read(&mut self, mut chunks: Chunks, mut listing: bool) -> Result<(), End> {
-        let mut silent = true;
-        let mut lines = Lines::default();
-        loop {
-            let timing = &self.shared.timing;
-            let limit = if listing { timing.initial_events } else { timing.stall };
-            let chunk = match chunks.next(limit).await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) if listing => return Err(End::Failed(Failure::Closed)),
-                Ok(None) if silent && !self.has_lasted() => {
-                    return Err(End::Failed(Failure::Closed));
-                }
-                Ok(None) => return Err(End::Continue),
-                Err(Failure::Timeout(_)) if listing => {
-                    return Err(End::NoStreaming("the server does not end them"));
-                }
-                Err(Failure::Timeout(limit)) => {
-                    tracing::debug!(kind = %self.kind, ?limit, "the watch is stalled; resuming it");
-                    return Err(End::Continue);
-                }
-                Err(failure) => return Err(failure.into()),
-            };
-            silent = false;
-            self.shared.status.contact(self.kind);
-            let too_long = |_| Failure::Malformed("a watch event is too long".to_owned());
-            lines.push(&chunk).map_err(too_long)?;
-            while let Some(line) = lines.next() {
-                listing = self.take_line(line, listing)?;
-            }
-        }
-    }
-
-    /// Acts on one line of a watch; whether the list is still not complete.
-    fn take_line(&mut self, line: &[u8], listing: bool) -> Result<bool, End> {
-        let line = decode::watch_line(self.kind, line, &self.shared.context)
-            .map_err(|e| Failure::Malformed(format!("a watch event of {}s: {e}", self.kind)))?;
-        let version = match line {
-            WatchLine::Applied(object, version) => {
-                self.take(object);
-                version
-            }
-            WatchLine::Deleted(name, version) => {
-                self.delete(name);
-                version
-            }
-            WatchLine::Bookmark { resource_version, initial_events_end } => {
-                if listing && !initial_events_end {
-                    return Err(End::NoStreaming("the server does not mark their end"));
-                }
-                if listing && resource_version.is_empty() {
-                    let missing = "the end of a streaming list has no resourceVersion";
-                    return Err(Failure::Malformed(missing.to_owned()).into());
-                }
-                if listing {
-                    self.done();
-                    self.listed_at(resource_version);
-                    return Ok(false);
-                }
-                resource_version
-            }
-            WatchLine::Error(status) => return Err(Failure::Status(status).into()),
-            WatchLine::Unknown(type_) => {
-                tracing::debug!(kind = %self.kind, type_, "unknown watch event");
-                return Ok(listing);
-            }
-        };
-        // The versions of initial events are those of the objects: no place to go on from.
-        if !listing && !version.is_empty() {
-            self.version = Some(version);
-            self.watch_works();
-        }
-        Ok(listing)
     }
 
     /// A watch said something or lasted: what goes wrong from now on is no continuation of earlier errors.
     fn watch_works(&mut self) {
-        self.fresh = false;
         self.refusals = 0;
         self.backoff.reset();
-        if std::mem::take(&mut self.expired) {
+        let expired = self.state.expired();
+        if let State::Watch { proof, .. } = &mut self.state {
+            *proof = Proof::Worked;
+        }
+        if expired {
             self.shared.outages.recovered(self.kind);
         }
     }
@@ -370,18 +285,16 @@ impl Watcher {
         (self.sink)(Event::ListDone(self.kind));
     }
 
-    /// A list is complete; where the watch begins. Errors count on: the server may refuse to watch from there.
+    /// A list is complete. The delay after errors stays: the server may refuse to watch from this version.
     fn listed_at(&mut self, version: String) {
-        self.version = Some(version).filter(|version| !version.is_empty());
-        self.fresh = true;
+        self.state = State::listed_at(version, self.state.expired());
         self.refusals = 0;
-        self.watching_since = Some(Instant::now());
     }
 
     /// The server answered.
-    fn heard(&self) {
+    fn contacted(&self) {
         self.shared.status.contact(self.kind);
-        if !self.expired {
+        if !self.state.expired() {
             self.shared.outages.recovered(self.kind);
         }
     }

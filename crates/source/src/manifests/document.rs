@@ -3,13 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use k8s_openapi::Resource;
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube_proxy_core::{Event, Kind, ObjectName};
 use serde::de::IntoDeserializer;
 use serde_json::Value;
-use serde_saphyr::Options;
 
 use super::fill::Fill;
 use super::place::Places;
+use super::yaml::yaml_options;
 use crate::context::Context;
 use crate::object::Object;
 use crate::problem::{Findings, Problem, Subject};
@@ -107,20 +111,6 @@ fn is_empty(document: &str) -> bool {
     })
 }
 
-/// YAML without the limits on size that protect servers from strangers; those on aliases stay.
-pub(super) fn yaml_options() -> Options {
-    const MANY: usize = 1 << 31;
-    serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_events: MANY,
-            max_nodes: MANY,
-            max_total_scalar_bytes: MANY,
-            max_total_comment_bytes: MANY,
-        },
-        with_snippet: false,
-    }
-}
-
 /// Reads one document.
 struct Reader<'r> {
     file: &'r Arc<Path>,
@@ -135,11 +125,11 @@ struct Reader<'r> {
 
 impl Reader<'_> {
     fn read(&mut self) {
-        let value: Value =
-            match serde_saphyr::from_str_with_options(self.document.text, yaml_options()) {
-                Ok(value) => value,
-                Err(error) => return self.syntax_error(&error),
-            };
+        let text = self.document.text;
+        let value: Value = match serde_saphyr::from_str_with_options(text, yaml_options(text)) {
+            Ok(value) => value,
+            Err(error) => return self.syntax_error(&error),
+        };
         match value {
             Value::Null => {}
             Value::Object(_) => self.item(value, "", &Inherited::default()),
@@ -177,16 +167,23 @@ impl Reader<'_> {
             };
             return self.items(value, path, &inherited);
         }
+        if matches!(
+            element,
+            Some("" | Service::KIND | EndpointSlice::KIND | Node::KIND | ServiceCIDR::KIND)
+        ) && value.get("items").is_some()
+        {
+            return self.complain(&join(path, "items"), "", "not a list");
+        }
         match (&*kind, &*version) {
-            ("Service", "v1") => self.object::<slim::Service<'_>>(&value, path),
-            ("EndpointSlice", "discovery.k8s.io/v1") => {
+            (Service::KIND, Service::API_VERSION) => self.object::<slim::Service<'_>>(&value, path),
+            (EndpointSlice::KIND, EndpointSlice::API_VERSION) => {
                 self.object::<slim::EndpointSlice<'_>>(&value, path);
             }
-            ("Node", "v1") => self.object::<slim::Node<'_>>(&value, path),
-            ("ServiceCIDR", "networking.k8s.io/v1" | "networking.k8s.io/v1beta1") => {
+            (Node::KIND, Node::API_VERSION) => self.object::<slim::Node<'_>>(&value, path),
+            (ServiceCIDR::KIND, ServiceCIDR::API_VERSION | "networking.k8s.io/v1beta1") => {
                 self.object::<slim::ServiceCidr<'_>>(&value, path);
             }
-            ("Service" | "EndpointSlice" | "Node" | "ServiceCIDR", _) => {
+            (Service::KIND | EndpointSlice::KIND | Node::KIND | ServiceCIDR::KIND, _) => {
                 let reason = format!("not the apiVersion of a {kind}");
                 self.complain(&join(path, "apiVersion"), &version, &reason);
             }

@@ -119,7 +119,8 @@ pub(super) fn link_parents(path: &Path) -> Vec<PathBuf> {
 
 fn descend(directory: &Path, depth: usize, seen: &mut BTreeSet<(u64, u64)>, found: &mut Found) {
     if depth == 0 {
-        return;
+        let reason = format!("nested deeper than {MAX_DEPTH} directories");
+        return found.errors.push((directory.to_owned(), io::Error::other(reason)));
     }
     let entries = match list(directory, seen) {
         Ok(entries) => entries,
@@ -132,7 +133,7 @@ fn descend(directory: &Path, depth: usize, seen: &mut BTreeSet<(u64, u64)>, foun
                 descend(&entry, depth.saturating_sub(1), seen, found);
             }
             Ok(metadata) if is_manifest(&entry) => {
-                if fs::symlink_metadata(&entry).is_ok_and(|m| m.is_symlink()) {
+                if is_link(&entry) {
                     found.directories.extend(link_parents(&entry));
                 }
                 match check_regular(&metadata) {
@@ -140,8 +141,14 @@ fn descend(directory: &Path, depth: usize, seen: &mut BTreeSet<(u64, u64)>, foun
                     Err(error) => found.errors.push((entry, error)),
                 }
             }
-            // It went away since it was listed, or is a dangling link.
-            Err(error) if is_manifest(&entry) => found.errors.push((entry, error)),
+            // It went away since it was listed, or is a link to nothing: one without such a name may have led to a directory.
+            Err(error) if is_manifest(&entry) || is_link(&entry) => {
+                found.errors.push((entry, error));
+            }
+            // What it is cannot be known, so it may be a directory.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                found.errors.push((entry, error));
+            }
             _ => {}
         }
     }
@@ -163,6 +170,10 @@ fn list(directory: &Path, seen: &mut BTreeSet<(u64, u64)>) -> io::Result<Vec<Pat
     }
     entries.sort();
     Ok(entries)
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
 
 fn is_manifest(path: &Path) -> bool {

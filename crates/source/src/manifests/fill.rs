@@ -34,6 +34,10 @@ impl<'a> Fill<'a> for slim::Service<'a> {
 impl<'a> Fill<'a> for slim::EndpointSlice<'a> {
     fn fill(&mut self) {
         default_namespace(&mut self.metadata);
+        for port in &mut self.ports.0 {
+            // A port without a name would belong to no port of a Service; that of a Service with one port has the empty name.
+            port.name.get_or_insert_default();
+        }
     }
 
     fn missing(&self, name: &ObjectName) -> Vec<Problem> {

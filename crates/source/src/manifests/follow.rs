@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::FollowTiming;
 
-/// Files that never stop changing are read after so many quiet times that did not come.
+/// Files that never stop changing are read after this many quiet times that did not come.
 const MAX_DEBOUNCES: u32 = 20;
 
 /// Waits for changes in directories.

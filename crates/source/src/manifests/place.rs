@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
+use super::yaml::yaml_options;
+
 /// The values of a document with their places.
 enum Tree {
     Leaf,
@@ -27,7 +29,7 @@ impl<'d> Places<'d> {
     /// Line and column, from 1, of a field like `spec.ports[0].port`, or of the innermost part of the path that exists.
     /// `None` if the document cannot be read.
     pub(super) fn find(&self, field: &str) -> Option<(u64, u64)> {
-        let options = super::document::yaml_options();
+        let options = yaml_options(self.document);
         let read = || serde_saphyr::from_str_with_options(self.document, options).ok();
         let mut node = self.root.get_or_init(read).as_ref()?;
         for step in steps(field) {

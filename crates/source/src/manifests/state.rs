@@ -48,7 +48,7 @@ pub(super) struct Outcome {
 
 /// Updates the register of problems.
 pub(super) fn report(outcome: &Outcome, register: &Problems) {
-    let mut by_subject: HashMap<&Subject, Vec<Problem>> = HashMap::new();
+    let mut by_subject: BTreeMap<&Subject, Vec<Problem>> = BTreeMap::new();
     for problem in &outcome.problems {
         let entry = by_subject.entry(&problem.subject).or_default();
         entry.push(problem.clone());
@@ -131,6 +131,10 @@ impl State {
                     self.take_text(path, stamp, &text);
                     changed = true;
                 }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.take_no_text(path, stamp, &error);
+                    changed = true;
+                }
                 Err(error) => unreadable.push((path, error)),
             }
         }
@@ -150,6 +154,13 @@ impl State {
         }
         let file = File { stamp, objects: parsed.objects, problems: parsed.problems };
         self.files.insert(path, file);
+    }
+
+    /// A file that was read but is no text. It is not read again before it changes.
+    fn take_no_text(&mut self, path: PathBuf, stamp: Stamp, error: &io::Error) {
+        let problems = unreadable(&(path.clone(), error.to_string()));
+        let objects = self.files.remove(&path).map(|before| before.objects).unwrap_or_default();
+        self.files.insert(path, File { stamp, objects, problems });
     }
 
     /// `true` if the errors are not those of last time.

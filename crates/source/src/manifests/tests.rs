@@ -34,10 +34,8 @@ fn cluster_ips(tracker: &mut Tracker, outcome: Option<Outcome>) -> Vec<String> {
 
 fn tracker() -> Tracker {
     Tracker::new(TrackerOptions {
-        family: IpFamily::V4,
         node_name: "n1".into(),
-        node_ip: None,
-        allow_external_ips: true,
+        ..kube_proxy_core::testing::options(IpFamily::V4)
     })
 }
 
@@ -171,7 +169,7 @@ fn only_regular_files_are_read() {
     let _socket = std::os::unix::net::UnixListener::bind(at("e.yaml")).unwrap();
     fs::write(at("real"), service("f", "10.0.0.6")).unwrap();
     symlink("real", at("f.yaml")).unwrap();
-    // What is no manifest by its name is nobody's business.
+    // A file without the name of a manifest is ignored.
     mkfifo(&at("pipe"), Mode::S_IRWXU).unwrap();
     let mut state = state(dir.path());
     let (mut state, outcome) = promptly(move || {
@@ -195,6 +193,80 @@ fn only_regular_files_are_read() {
     let outcome = state.reload();
     assert_eq!(outcome.as_ref().unwrap().problems.len(), 2);
     assert_eq!(cluster_ips(&mut tracker, outcome), ["a=10.0.0.1", "b=10.0.0.2", "f=10.0.0.6"]);
+}
+
+#[test]
+fn a_file_that_is_no_text_keeps_what_it_said_and_is_not_read_again() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("a.yaml");
+    fs::write(&file, service("a", "10.0.0.1")).unwrap();
+    let mut state = state(dir.path());
+    let mut tracker = tracker();
+    cluster_ips(&mut tracker, state.reload());
+    fs::write(&file, b"\xff\xfek\0i\0").unwrap();
+    let outcome = state.reload();
+    let problems: Vec<_> = outcome.iter().flat_map(|o| &o.problems).collect();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].reason.contains("not UTF-8 text, from byte 0 on"), "{problems:?}");
+    assert_eq!(cluster_ips(&mut tracker, outcome), ["a=10.0.0.1"]);
+    assert!(state.reload().is_none());
+    fs::write(&file, service("a", "10.0.0.2")).unwrap();
+    let outcome = state.reload();
+    assert!(outcome.as_ref().unwrap().problems.is_empty());
+    assert_eq!(cluster_ips(&mut tracker, outcome), ["a=10.0.0.2"]);
+}
+
+/// The link may have led to a directory, like one that a synchroniser of files swaps.
+#[test]
+fn a_dangling_link_keeps_what_was_below_it() {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("all")).unwrap();
+    fs::create_dir_all(at("one")).unwrap();
+    fs::write(at("one/a.yaml"), service("a", "10.0.0.1")).unwrap();
+    symlink("../one", at("all/current")).unwrap();
+    let mut state = state(&at("all"));
+    let mut tracker = tracker();
+    assert_eq!(cluster_ips(&mut tracker, state.reload()), ["a=10.0.0.1"]);
+    fs::rename(at("one"), at("two")).unwrap();
+    let outcome = state.reload();
+    assert_eq!(outcome.as_ref().unwrap().problems.len(), 1);
+    assert_eq!(cluster_ips(&mut tracker, outcome), ["a=10.0.0.1"]);
+    fs::rename(at("two"), at("one")).unwrap();
+    let outcome = state.reload();
+    assert!(outcome.as_ref().unwrap().problems.is_empty());
+    fs::remove_file(at("all/current")).unwrap();
+    let outcome = state.reload();
+    assert_eq!(cluster_ips(&mut tracker, outcome), Vec::<String>::new());
+}
+
+#[test]
+fn directories_that_are_nested_too_deep_are_named() {
+    let dir = TempDir::new().unwrap();
+    let deep = dir.path().join(["d"; 40].join("/"));
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("a.yaml"), service("a", "10.0.0.1")).unwrap();
+    let (_, problems) = load(dir.path(), "n1");
+    assert_eq!(problems.len(), 1);
+    let line = problems[0].to_string();
+    assert!(line.contains("d/d: cannot be read: nested deeper than 32 directories"), "{line}");
+}
+
+#[test]
+fn names_in_manifests_neither_break_a_line_nor_fill_the_log() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("a\n2026 WARN forged.yaml");
+    let long = format!("b\\nWARN forged {}", "y".repeat(1 << 20));
+    fs::write(&file, service(&format!("\"{long}\""), "\"10.9\\n6\"")).unwrap();
+    let (_, problems) = load(dir.path(), "n1");
+    assert_eq!(problems.len(), 1);
+    let line = problems[0].to_string();
+    assert!(line.len() < 2_000 && !line.contains('\n'), "{} bytes: {line:.2000}", line.len());
+    for part in
+        ["Service default/b\\nWARN forged yy", "y...y", "a\\n2026 WARN forged.yaml, document 1"]
+    {
+        assert!(line.contains(part), "{part}: {line}");
+    }
 }
 
 #[test]
@@ -245,4 +317,25 @@ fn the_register_follows() {
     assert!(register.current().is_empty());
     let counts = register.counts();
     assert_eq!((counts["Service"].total, counts["document"].total), (1, 1));
+}
+
+/// The API server gives a port without a name the empty name, which the only port of a Service has.
+#[test]
+fn a_port_without_a_name_is_that_of_a_service_with_one_port() {
+    let dir = TempDir::new().unwrap();
+    let slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {name: a-1, labels: {kubernetes.io/service-name: a}}\n\
+         addressType: IPv4\nports: [{port: 8080}]\nendpoints: [{addresses: [10.1.0.2]}]\n";
+    fs::write(dir.path().join("a.yaml"), service("a", "10.0.0.1") + slice).unwrap();
+    let (events, problems) = load(dir.path(), "n1");
+    assert!(problems.is_empty());
+    let mut tracker = tracker();
+    for event in events {
+        tracker.apply(event);
+    }
+    tracker.fold();
+    let (_, entry) = tracker.snapshot().services.iter().next().unwrap();
+    let endpoints: Vec<_> =
+        entry.endpoints.iter().map(|e| (e.ip.to_string(), e.port.get())).collect();
+    assert_eq!(endpoints, [("10.1.0.2".to_owned(), 8080)]);
 }

@@ -1,17 +1,20 @@
 //! Services.
 
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use kube_proxy_core::{IpFamily, Kind, PerFamily, Port, ProxyProtocol, Service, TrafficPolicy};
+use kube_proxy_core::{
+    IpFamily, Kind, NoLocalEndpoints, PerFamily, Port, Service, ServicePolicy, TrafficPolicy, Trust,
+};
 
 use super::{address, begin, port_number, protocol, text};
-use crate::context::{Context, Trust};
+use crate::context::Context;
 use crate::problem::{Findings, Problem};
-use crate::slim::{self, Int, ServiceSpec, Text};
+use crate::slim::{self, Annotations, Int, ServiceSpec, Text};
 
 /// The timeout of client-IP affinity when none is given, in seconds (API default).
 const DEFAULT_AFFINITY: u32 = 10_800;
@@ -49,27 +52,45 @@ pub fn service(service: &slim::Service<'_>, context: &Context) -> (Option<Servic
         cluster_ips,
         external_ips,
         load_balancer_vips: load_balancer_vips(service, &mut findings),
-        load_balancer_source_ranges,
-        internal_traffic_policy: policy(
-            spec.internal_traffic_policy.as_ref(),
-            "spec.internalTrafficPolicy",
-            &mut findings,
-        ),
-        external_traffic_policy,
-        session_affinity: affinity(spec, &mut findings),
-        health_check_node_port: health_check(spec, external_traffic_policy, &mut findings),
-        scheduler: scheduler(service, context),
-        proxy_protocol: proxy_protocol(service, &mut findings),
+        policy: ServicePolicy {
+            load_balancer_source_ranges,
+            internal_traffic_policy: policy(
+                spec.internal_traffic_policy.as_ref(),
+                "spec.internalTrafficPolicy",
+                &mut findings,
+            ),
+            external_traffic_policy,
+            no_local_endpoints: no_local_endpoints(service, &mut findings),
+            session_affinity: affinity(spec, &mut findings),
+            health_check_node_port: health_check(spec, external_traffic_policy, &mut findings),
+            annotations: annotations(service, context, &mut findings),
+        },
         ports: ports(spec, context, &mut findings),
     };
     (Some(normalised), findings.into_problems())
 }
 
-/// The scheduler that the annotation names; few different ones exist, so the names are shared.
-fn scheduler(service: &slim::Service<'_>, context: &Context) -> Option<Arc<str>> {
-    let annotations = service.metadata.as_ref()?.annotations.as_ref()?;
-    let name = annotations.ipvs_scheduler.as_ref()?.trim();
-    (!name.is_empty()).then(|| context.name(name))
+/// The annotations that backends read by name. Few different values exist, so the texts are shared.
+fn annotations(
+    service: &slim::Service<'_>,
+    context: &Context,
+    findings: &mut Findings,
+) -> BTreeMap<Arc<str>, Arc<str>> {
+    let Some(annotations) = service.metadata.as_ref().and_then(|meta| meta.annotations.as_ref())
+    else {
+        return BTreeMap::new();
+    };
+    let scheduler = text(annotations.ipvs_scheduler.as_ref()).trim();
+    let read = [
+        (Annotations::IPVS_SCHEDULER, Some(scheduler)),
+        (
+            Annotations::PROXY_PROTOCOL,
+            proxy_protocol(text(annotations.proxy_protocol.as_ref()), findings),
+        ),
+    ];
+    let given = read.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let given = given.filter(|(_, value)| !value.is_empty());
+    given.map(|(name, value)| (context.name(name), context.name(value))).collect()
 }
 
 fn is_external_name(spec: &ServiceSpec<'_>) -> bool {
@@ -110,6 +131,10 @@ fn cluster_ips(spec: &ServiceSpec<'_>, findings: &mut Findings) -> PerFamily<Opt
         let declared = spec.ip_families.get(index).map(|family| &**family);
         if declared.is_some_and(|declared| declared != family.to_string()) {
             let reason = format!("not of the family that spec.ipFamilies[{index}] names; ignored");
+            findings.add(field, ip, reason);
+            continue;
+        }
+        if let Some(reason) = Trust::assigned(&address) {
             findings.add(field, ip, reason);
             continue;
         }
@@ -154,7 +179,7 @@ fn load_balancer_vips(service: &slim::Service<'_>, findings: &mut Findings) -> V
                 continue;
             }
         }
-        match address::ip(ip).map(|address| (address, Trust::load_balancer_vip(&address))) {
+        match address::ip(ip).map(|address| (address, Trust::assigned(&address))) {
             Some((address, None)) => found.push(address),
             Some((_, Some(reason))) => findings.add(field("ip"), ip, reason),
             None => findings.add(field("ip"), ip, "not an IP address; ignored"),
@@ -163,7 +188,7 @@ fn load_balancer_vips(service: &slim::Service<'_>, findings: &mut Findings) -> V
     found
 }
 
-/// The source ranges. When one of them is not valid, a family that has no valid one lets nobody in.
+/// The source ranges. When one of them is not valid, a family that has no valid one lets no client in.
 ///
 /// It may have been meant for that family, and a family without any range would let in everybody.
 fn source_ranges(
@@ -197,7 +222,7 @@ fn source_ranges(
     found
 }
 
-/// Adds the range that holds nobody if there is none of its family; reported if the Service has that family.
+/// Adds the range that holds no client if there is none of its family; reported if the Service has that family.
 fn close_if_unranged(
     nobody: IpNet,
     cluster_ips: &PerFamily<Option<IpAddr>>,
@@ -211,7 +236,7 @@ fn close_if_unranged(
     found.push(nobody);
     if cluster_ips.get(family).is_some() {
         let reason = format!(
-            "no valid {family} range is left; the load balancer's {family} addresses let nobody in"
+            "no valid {family} range is left; the load balancer's {family} addresses let no client in"
         );
         findings.add("spec.loadBalancerSourceRanges", "", reason);
     }
@@ -277,23 +302,34 @@ fn health_check(
     port
 }
 
-/// The annotation of the userspace mode.
-fn proxy_protocol(service: &slim::Service<'_>, findings: &mut Findings) -> Option<ProxyProtocol> {
-    let annotations = service.metadata.as_ref()?.annotations.as_ref()?;
-    match text(annotations.proxy_protocol.as_ref()) {
-        "" => None,
-        "v1" => Some(ProxyProtocol::V1),
-        "v2" => Some(ProxyProtocol::V2),
-        other => {
-            let field = "metadata.annotations[kube-proxy.io/userspace-proxy-protocol]";
-            findings.add(field, other, "not v1 or v2; ignored");
-            None
-        }
+/// The annotation of the userspace mode; `None` if its value means nothing.
+fn proxy_protocol<'a>(written: &'a str, findings: &mut Findings) -> Option<&'a str> {
+    if !matches!(written, "" | "v1" | "v2") {
+        let field = format_args!("metadata.annotations[{}]", Annotations::PROXY_PROTOCOL);
+        findings.add(field, written, "not v1 or v2; ignored");
+        return None;
     }
+    Some(written)
+}
+
+/// The annotation about traffic for a node without endpoints.
+fn no_local_endpoints(
+    service: &slim::Service<'_>,
+    findings: &mut Findings,
+) -> Option<NoLocalEndpoints> {
+    let annotations = service.metadata.as_ref()?.annotations.as_ref()?;
+    let written = text(annotations.no_local_endpoints.as_ref());
+    if written.is_empty() {
+        return None;
+    }
+    let field = format_args!("metadata.annotations[{}]", Annotations::NO_LOCAL_ENDPOINTS);
+    let add = |reason| findings.add(field, written, format_args!("{reason}; ignored"));
+    written.parse().map_err(add).ok()
 }
 
 fn ports(spec: &ServiceSpec<'_>, context: &Context, findings: &mut Findings) -> Vec<Port> {
     let mut found: Vec<Port> = Vec::with_capacity(spec.ports.len());
+    let mut known = HashSet::new();
     for (i, port) in spec.ports.iter().enumerate() {
         let field = |name: &str| format!("spec.ports[{i}].{name}");
         let Some(protocol) = protocol(port.protocol.as_ref(), field("protocol"), findings) else {
@@ -306,7 +342,7 @@ fn ports(spec: &ServiceSpec<'_>, context: &Context, findings: &mut Findings) -> 
             continue;
         };
         let name = text(port.name.as_ref());
-        if found.iter().any(|known| &*known.name == name && known.protocol == protocol) {
+        if !known.insert((name, protocol)) {
             let reason = format!("a second {protocol} port of this name; ignored");
             findings.add(field("name"), name, reason);
             continue;

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use k8s_openapi::jiff::Timestamp;
-use kube_proxy_core::{Conditions, EndpointSlice, IpFamily, Kind, SliceEndpoint, SlicePort};
+use jiff::Timestamp;
+use kube_proxy_core::{Conditions, EndpointSlice, IpFamily, Kind, SliceEndpoint, SlicePort, Trust};
 
 use super::{address, begin, port_number, protocol, text};
-use crate::context::{Context, Trust};
+use crate::context::Context;
 use crate::problem::{Findings, Problem};
 use crate::slim::{self, List, Meta};
 
@@ -34,7 +34,7 @@ pub fn endpoint_slice(
     }
     let service = text(labels.and_then(|l| l.service_name.as_ref()));
     if service.is_empty() {
-        // Somebody may keep slices for other purposes than Services.
+        // Slices may serve other purposes than Services.
         return (None, Vec::new());
     }
     let family = match text(slice.address_type.as_ref()) {
@@ -56,7 +56,7 @@ pub fn endpoint_slice(
     (Some(normalised), findings.into_problems())
 }
 
-/// The ports. One without a name or a number is meant for nobody, which is no mistake.
+/// The ports. One without a name or a number is meant for no port, which is no mistake.
 fn ports(
     slice: &slim::EndpointSlice<'_>,
     context: &Context,
@@ -151,7 +151,8 @@ fn trigger_time(meta: &Meta<'_>, findings: &mut Findings) -> Option<SystemTime> 
     let written = annotations.last_change_trigger_time.as_ref()?;
     let time = written.trim().parse::<Timestamp>().ok();
     if time.is_none() {
-        let field = "metadata.annotations[endpoints.kubernetes.io/last-change-trigger-time]";
+        let field =
+            format_args!("metadata.annotations[{}]", slim::Annotations::LAST_CHANGE_TRIGGER_TIME);
         let reason = "not a time in RFC 3339 form; programming latency is not measured";
         findings.add(field, written, reason);
     }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use fake_apiserver::{Failure, Options, StreamingLists, Verb};
 use kube_proxy_core::Kind;
 use kube_proxy_source::kubernetes::Timing;
-use kube_proxy_testkit::api::{Failure, Options, StreamingLists, Verb};
 
 use super::running::{HANG, Running, quick, server, server_with, service};
 
@@ -44,12 +44,12 @@ fn a_stalled_watch_is_noticed_and_resumed() {
 fn bookmarks_keep_an_idle_watch_alive() {
     let server =
         server_with(Options { bookmark_interval: Duration::from_millis(50), ..Options::default() });
-    let timing = Timing { stall: Duration::from_secs(2), ..quick() };
+    let timing = Timing { stall: Duration::from_secs(5), ..quick() };
     let mut source = Running::with(&server, timing);
     source.until("synced", Running::is_synced);
     let first = source.status.last_contact(Kind::Service).unwrap();
     source.until("a bookmark much later", |s| {
-        s.status.last_contact(Kind::Service).unwrap() > first + Duration::from_secs(3)
+        s.status.last_contact(Kind::Service).unwrap() > first + Duration::from_secs(6)
     });
     assert_eq!(server.requests().count(Verb::Watch, "services"), 1);
 }
@@ -160,13 +160,53 @@ fn a_server_that_lists_but_refuses_every_watch_is_listed_less_and_less_often() {
 
 #[test]
 fn the_server_says_when_to_come_back() {
+    for status in [429, 503] {
+        let server = server();
+        server.apply(service("a", "10.96.0.1")).unwrap();
+        server.faults().fail(Failure::new(status).times(2).retry_after(1).resource("services"));
+        let mut source = Running::start(&server);
+        source.expect(&["a=10.96.0.1"]);
+        let stats = server.requests().stats(Verb::Watch, "services");
+        assert_eq!((stats.count, stats.failed), (3, 2), "{status}: asked more often than told");
+        let times = stats.times.iter().zip(stats.times.iter().skip(1));
+        for waited in times.map(|(before, after)| after.duration_since(*before)) {
+            assert!(waited >= Duration::from_secs(1), "{status}: {waited:?}");
+        }
+    }
+}
+
+#[test]
+fn the_server_names_the_date_to_come_back_at() {
     let server = server();
     server.apply(service("a", "10.96.0.1")).unwrap();
-    server.faults().fail(Failure::new(429).retry_after(1).resource("services"));
-    let begun = Instant::now();
+    let (begun, wait) = (Instant::now(), 4);
+    // Whole seconds: the date is up to one earlier.
+    let date = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(wait + 1);
+    let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&date);
+    server.faults().fail(Failure::new(429).retry_at(date.unwrap()).resource("services"));
     let mut source = Running::start(&server);
     source.expect(&["a=10.96.0.1"]);
-    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    let stats = server.requests().stats(Verb::Watch, "services");
+    assert_eq!((stats.count, stats.failed), (2, 1));
+    let waited = stats.times[1].duration_since(begun);
+    assert!(waited >= Duration::from_secs(wait.unsigned_abs()), "{waited:?}");
+}
+
+#[test]
+fn sources_that_start_at_once_do_not_ask_at_once() {
+    let server = server();
+    let timing = Timing { start: HANG * 100, ..quick() };
+    let waiting = Running::with(&server, timing);
+    let timing = Timing { start: Duration::from_millis(500), ..quick() };
+    let mut sources: Vec<_> = (0..8).map(|_| Running::with(&server, timing.clone())).collect();
+    for source in &mut sources {
+        source.until("synced", Running::is_synced);
+    }
+    let times = server.requests().stats(Verb::Watch, "services").times;
+    assert_eq!(times.len(), 8, "the one that waits for hours has not asked");
+    let spread = times[7].duration_since(times[0]);
+    assert!(spread >= Duration::from_millis(20), "{spread:?}");
+    drop(waiting);
 }
 
 #[test]

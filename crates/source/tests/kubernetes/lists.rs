@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use fake_apiserver::{Failure, StreamingLists, Verb};
 use kube_proxy_core::Kind;
 use kube_proxy_source::kubernetes::Timing;
-use kube_proxy_testkit::api::{Failure, StreamingLists, Verb};
 
 use super::running::{Running, Seen, node, quick, server, service, slice};
 
@@ -35,7 +35,7 @@ fn all_kinds_by_streaming_lists() {
     for part in ["sendInitialEvents=true", "labelSelector=%21service", "spec.clusterIP%21%3DNone"] {
         assert!(query.contains(part), "{query}");
     }
-    // The same connection goes on as a watch.
+    // The same connection continues as a watch.
     server.apply(service("b", "10.96.0.2")).unwrap();
     server.delete("Service", "ns", "a").unwrap();
     source.expect(&["b=10.96.0.2"]);
@@ -65,7 +65,7 @@ fn refused_streaming_lists_are_replaced_by_pages() {
     assert_eq!(queries.iter().filter(|q| q.contains("continue=")).count(), 2);
     server.apply(service("s0000", "10.96.100.1")).unwrap();
     source.until("the change", |s| s.now().services[0] == "s0000=10.96.100.1");
-    // It is remembered: after a relist nobody asks for a streaming list again.
+    // It is remembered: after a relist nothing asks for a streaming list again.
     server.clear_requests();
     server.faults().compact_history();
     server.faults().drop_watches();

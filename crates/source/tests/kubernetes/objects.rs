@@ -1,7 +1,7 @@
 //! Good and bad objects, and those that come into and go out of view.
 
+use fake_apiserver::{StreamingLists, Verb};
 use kube_proxy_core::Kind;
-use kube_proxy_testkit::api::{StreamingLists, Verb};
 use serde_json::json;
 
 use super::running::{Running, server, service, slice};

@@ -1,18 +1,19 @@
-//! A source that runs against a server in the process, and a tracker that hears it.
+//! A source that runs against a server in the process, and a tracker that receives its events.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use fake_apiserver::{ApiServer, Options};
 use kube_proxy_core::{Event, IpFamily, Kind, Tracker, TrackerOptions};
 use kube_proxy_source::kubernetes::{ApiStatus, Timing};
 use kube_proxy_source::{KubernetesOptions, KubernetesSource, Problems};
-use kube_proxy_testkit::api::{ApiServer, Options};
 use serde_json::{Value, json};
 
 /// No test needs so long; it only ends those that would hang.
-pub(crate) const HANG: Duration = Duration::from_mins(1);
+pub(crate) const HANG: Duration = Duration::from_mins(5);
 
 /// A server on a free port of the loopback interface.
 pub(crate) fn server() -> ApiServer {
@@ -32,6 +33,7 @@ pub(crate) fn quick() -> Timing {
     Timing {
         backoff_start: Duration::from_millis(20),
         backoff_max: Duration::from_millis(200),
+        start: Duration::ZERO,
         ..Timing::default()
     }
 }
@@ -62,13 +64,35 @@ impl Running {
     }
 
     pub(crate) fn with(server: &ApiServer, timing: Timing) -> Self {
+        Self::to(&server.url(), timing)
+    }
+
+    pub(crate) fn to(url: &str, timing: Timing) -> Self {
+        let master = Some(url.to_owned());
+        Self::of(KubernetesOptions { master, timing, ..KubernetesOptions::default() })
+    }
+
+    /// With a kubeconfig.
+    pub(crate) fn by(kubeconfig: &Path) -> Self {
+        Self::by_with(kubeconfig, quick())
+    }
+
+    pub(crate) fn by_with(kubeconfig: &Path, timing: Timing) -> Self {
+        let kubeconfig = Some(kubeconfig.to_owned());
+        Self::of(KubernetesOptions { kubeconfig, timing, ..KubernetesOptions::default() })
+    }
+
+    pub(crate) fn of(options: KubernetesOptions) -> Self {
         let problems = Problems::new();
+        let content_type = match &*options.content_type {
+            "" => crate::CONTENT_TYPE,
+            other => other,
+        };
         let options = KubernetesOptions {
-            master: Some(server.url()),
             qps: -1.0,
             node_name: "n1".to_owned(),
-            timing,
-            ..KubernetesOptions::default()
+            content_type: content_type.to_owned(),
+            ..options
         };
         let (sender, events) = mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -77,7 +101,7 @@ impl Running {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
-                let source = KubernetesSource::new(options, register).await.unwrap();
+                let source = KubernetesSource::new(options, register).unwrap();
                 tell.send(source.status()).unwrap();
                 let sink = Arc::new(move |event| drop(sender.send(event)));
                 tokio::select! {
@@ -87,10 +111,8 @@ impl Running {
             });
         });
         let options = TrackerOptions {
-            family: IpFamily::V4,
             node_name: "n1".into(),
-            node_ip: None,
-            allow_external_ips: true,
+            ..kube_proxy_core::testing::options(IpFamily::V4)
         };
         Self {
             events,
@@ -179,6 +201,29 @@ impl Drop for Running {
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }
+    }
+}
+
+/// A kubeconfig in a folder, with fields of its cluster and of its user.
+pub(crate) fn kubeconfig(folder: &Path, cluster: &Value, user: &Value) -> PathBuf {
+    let path = folder.join("kubeconfig");
+    let config = json!({
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": cluster}],
+        "users": [{"name": "u", "user": user}],
+    });
+    std::fs::write(&path, config.to_string()).unwrap();
+    path
+}
+
+/// Waits until something holds.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + HANG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

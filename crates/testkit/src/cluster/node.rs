@@ -24,6 +24,12 @@ const FORWARDING: [(&str, &str); 5] = [
     ("ipv4/conf/default/send_redirects", "0"),
 ];
 
+/// Seconds after which a conntrack entry of a silent UDP flow expires: long, so that it does not while a slow machine is busy.
+const UDP_TIMEOUTS: [(&str, &str); 2] = [
+    ("netfilter/nf_conntrack_udp_timeout", "3600"),
+    ("netfilter/nf_conntrack_udp_timeout_stream", "3600"),
+];
+
 /// A node of a [`super::Cluster`].
 #[derive(Debug)]
 pub struct Node {
@@ -37,6 +43,8 @@ pub struct Node {
 impl Node {
     pub(super) fn set_up(index: u8, nodes: u8, netns: Netns) -> anyhow::Result<Self> {
         netns.sysctl(&FORWARDING)?;
+        // Kernels that do not let an unprivileged user set them keep their values: 30 and 120 seconds.
+        let _ = netns.sysctl(&UDP_TIMEOUTS);
         disable_bridge_filter(&netns)?;
         netns.ip(&commands(index, nodes)).with_context(|| format!("cannot set up node {index}"))?;
         Ok(Self {

@@ -71,7 +71,7 @@ pub fn pod(node: u8, host: u8) -> PerFamily<IpAddr> {
 
 /// Link-layer address of a pod or, with host number 1, of its node's bridge.
 ///
-/// It follows from the address, so that whoever gets a former pod's address is reached at once,
+/// It follows from the address, so that a pod that gets a former pod's address is reached at once,
 /// and a bridge does not change its own with the pods attached to it.
 pub(crate) fn link_address(node: u8, host: u8) -> String {
     format!("0a:58:0a:f4:{node:02x}:{host:02x}")

@@ -27,7 +27,7 @@ pub(super) fn of_service(namespace: &str, name: &str, number: usize) -> Value {
     })
 }
 
-/// Metadata of an EndpointSlice as the controller writes it; `index` tells the slices of a Service apart.
+/// Metadata of an EndpointSlice as the controller writes it; `index` distinguishes the slices of a Service.
 pub(super) fn of_slice(namespace: &str, service: &str, number: usize, index: usize) -> Value {
     let number_of_slice = number * 10_000 + index;
     json!({

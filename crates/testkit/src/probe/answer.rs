@@ -105,7 +105,7 @@ impl Outcome {
         matches!(self, Self::Broken(_))
     }
 
-    /// Tells apart why no connection came about, or no datagram back.
+    /// Distinguishes why no connection came about, or no datagram back.
     pub(crate) fn from_connect_error(error: &io::Error) -> Self {
         match (error.kind(), error.raw_os_error().map(Errno::from_raw)) {
             (io::ErrorKind::ConnectionRefused, _) => Self::Refused,
@@ -115,7 +115,7 @@ impl Outcome {
         }
     }
 
-    /// Tells apart why an established connection brought no answer.
+    /// Distinguishes why an established connection brought no answer.
     pub(crate) fn from_read_error(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,

@@ -100,6 +100,15 @@ impl UdpFlow {
         self.local
     }
 
+    /// Waits this long for answers from now on.
+    ///
+    /// # Errors
+    /// When the socket does not take it.
+    pub fn set_timeout(&mut self, timeout: Duration) -> std::io::Result<()> {
+        self.options.timeout = timeout;
+        self.socket.set_read_timeout(Some(timeout))
+    }
+
     /// Sends a datagram and waits for the answer to it.
     pub fn ping(&mut self) -> Outcome {
         self.sent += 1;

@@ -57,7 +57,7 @@ fn connected(options: Options, address: SocketAddr, kind: SockType) -> io::Resul
 /// Waits until a TCP connection is made or an error is known.
 ///
 /// Between namespaces of one machine an ICMP error may come back while `connect` still holds the
-/// socket. TCP then keeps it as a soft error, which a reading of `SO_ERROR` tells, and would report
+/// socket. TCP then keeps it as a soft error, which a reading of `SO_ERROR` reports, and would report
 /// it only after the next SYN, a second later. So the option is read now and then.
 fn finish_connect(fd: &OwnedFd, deadline: Instant) -> io::Result<()> {
     const SLICE: Duration = Duration::from_millis(10);

@@ -25,7 +25,7 @@ use crate::trial;
 pub(crate) const CHILD: &str = "sandbox-child";
 
 /// Keeps a test from hanging; passing takes far less.
-const GUARD: Duration = Duration::from_mins(1);
+const GUARD: Duration = Duration::from_mins(5);
 
 /// An argument of `sleep` by which the process is found.
 const LONG: &str = "98765";

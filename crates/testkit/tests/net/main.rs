@@ -9,8 +9,8 @@ mod topology;
 
 use std::process::ExitCode;
 
-use kube_proxy_testkit::sandbox;
-use libtest_mimic::{Arguments, Failed, Trial};
+use kube_proxy_testkit::{harness, sandbox};
+use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     sandbox::enter_or_reexec();
@@ -19,13 +19,13 @@ fn main() -> ExitCode {
         return host::child(&arguments.next().unwrap_or_default());
     }
     let trials = [topology::trials(), rules::trials(), servers::trials(), host::trials()];
-    libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
+    harness::run(&Arguments::from_args(), trials.into_iter().flatten().collect())
 }
 
 /// A test that may fail with any error.
 fn trial(
     name: impl Into<String>,
-    body: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+    body: impl Fn() -> anyhow::Result<()> + Send + Sync + 'static,
 ) -> Trial {
-    Trial::test(name, move || body().map_err(|error| Failed::from(format!("{error:#}"))))
+    harness::trial(name, body)
 }

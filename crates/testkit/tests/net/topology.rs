@@ -76,7 +76,7 @@ fn client_chooses_node() -> anyhow::Result<()> {
     let (pod, client) = (cluster.add_pod(1, "b")?, cluster.client());
     pod.serve_tcp(80)?;
     for family in IpFamily::BOTH {
-        // The second node has the address; whoever is routed to the first misses it.
+        // The second node has the address; packets routed to the first miss it.
         let vip = plan::load_balancer_net().get(family).network();
         let length = family.bits();
         cluster.node(1).netns().ip(&format!("addr add {vip}/{length} dev lo"))?;

@@ -1,8 +1,9 @@
+use kube_proxy_core::TrafficPolicy;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::{Balancer, Class, Endpoints, FEW_SESSIONS};
+use super::{Balancer, Endpoints, FEW_SESSIONS};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -29,7 +30,7 @@ fn balancer(numbers: &[u8], affinity: Option<Duration>, now: Instant) -> Balance
 }
 
 fn pick(balancer: &mut Balancer, from: u32, now: Instant) -> Option<SocketAddr> {
-    balancer.pick(Class::Cluster, client(from), false, now).map(|target| target.address)
+    balancer.pick(TrafficPolicy::Cluster, client(from), false, now).map(|target| target.address)
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn no_endpoint_no_choice() {
     assert_eq!(pick(&mut balancer(&[], None, now), 0, now), None);
     assert_eq!(pick(&mut balancer(&[], Some(SECOND), now), 0, now), None);
     let mut only_cluster = balancer(&[1], None, now);
-    assert!(only_cluster.pick(Class::Local, client(0), false, now).is_none());
+    assert!(only_cluster.pick(TrafficPolicy::Local, client(0), false, now).is_none());
 }
 
 #[test]
@@ -74,7 +75,7 @@ fn a_client_stays_while_it_comes_back_in_time() {
     let begin = Instant::now();
     let mut balancer = balancer(&[1, 2, 3], Some(10 * SECOND), begin);
     let first = pick(&mut balancer, 1, begin);
-    // Each connection starts the time anew: in all it is far longer than the timeout.
+    // Each connection starts the time again: in all it is far longer than the timeout.
     for step in 1..=10 {
         let now = begin + step * 9 * SECOND;
         assert_eq!(pick(&mut balancer, 1, now), first, "after {step} times 9 seconds");
@@ -100,13 +101,13 @@ fn frontends_share_the_session() {
     let serving = list(&[1, 2, 3, 4]);
     balancer.update(Endpoints { lists, serving, affinity: Some(SECOND) }, now);
     for from in 0..20 {
-        let local = balancer.pick(Class::Local, client(from), false, now).unwrap().address;
+        let local = balancer.pick(TrafficPolicy::Local, client(from), false, now).unwrap().address;
         assert_eq!(pick(&mut balancer, from, now), Some(local));
     }
     // An endpoint that is not local cannot be kept under the Local policy.
     for from in 100..120 {
         pick(&mut balancer, from, now).unwrap();
-        let local = balancer.pick(Class::Local, client(from), false, now).unwrap().address;
+        let local = balancer.pick(TrafficPolicy::Local, client(from), false, now).unwrap().address;
         assert!(list(&[2, 3]).contains(&local));
     }
 }
@@ -133,7 +134,7 @@ fn a_failed_dial_ends_the_session() {
     let now = Instant::now();
     let mut balancer = balancer(&[1, 2], Some(10 * SECOND), now);
     let first = pick(&mut balancer, 1, now).unwrap();
-    let second = balancer.pick(Class::Cluster, client(1), true, now).unwrap().address;
+    let second = balancer.pick(TrafficPolicy::Cluster, client(1), true, now).unwrap().address;
     assert_ne!(first, second);
     assert_eq!(pick(&mut balancer, 1, now), Some(second), "the new one is kept");
 }
@@ -184,7 +185,7 @@ fn endpoints_that_failed_rest_if_that_is_wanted() {
 fn counters_outlive_an_update() {
     let now = Instant::now();
     let mut balancer = balancer(&[1], None, now);
-    let target = balancer.pick(Class::Cluster, client(1), false, now).unwrap();
+    let target = balancer.pick(TrafficPolicy::Cluster, client(1), false, now).unwrap();
     balancer.update(endpoints(&[1, 2], None), now);
     assert!(balancer.targets().any(|other| std::sync::Arc::ptr_eq(other, &target)));
 }

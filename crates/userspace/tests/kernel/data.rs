@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures::executor::block_on;
-use kube_proxy_core::{Protocol, ProxyBackend as _, ProxyProtocol};
+use kube_proxy_core::{Protocol, ProxyBackend as _};
 use kube_proxy_testkit::eventually::eventually;
 
 use crate::Test;
@@ -48,16 +48,18 @@ fn dial_retry() -> anyhow::Result<()> {
     world.set(&web, &[live, address(2), silent]);
     world.sync()?;
     for _ in 0..6 {
-        ensure!(ask(&world, to)? == 1, "somebody else answered");
+        ensure!(ask(&world, to)? == 1, "another endpoint answered");
     }
     let failures = world.failures()["test/s-1"];
     ensure!((4..=12).contains(&failures), "{failures} failures");
-    // With nobody left the client is told so by the end of the connection.
+    // With no endpoint left the client is told so by a reset.
     world.set(&web, &[address(2)]);
     world.sync()?;
     let mut end = Vec::new();
-    world.connect(to)?.read_to_end(&mut end)?;
-    ensure!(end.is_empty(), "{end:?}");
+    if let Some(mut client) = world.connect_or_reset(to)? {
+        let result = client.read_to_end(&mut end).map_err(|error| error.kind());
+        ensure!(result == Err(std::io::ErrorKind::ConnectionReset) && end.is_empty(), "{result:?}");
+    }
     Ok(())
 }
 
@@ -69,13 +71,13 @@ fn resting() -> anyhow::Result<()> {
     world.set(&web, &[live, address(2)]);
     world.sync()?;
     for _ in 0..10 {
-        ensure!(ask(&world, to)? == 1, "somebody else answered");
+        ensure!(ask(&world, to)? == 1, "another endpoint answered");
     }
     ensure!(world.failures()["test/s-1"] == 1, "{:?}", world.failures());
     Ok(())
 }
 
-/// One side's end reaches the other, which goes on talking.
+/// One side's end reaches the other, which continues talking.
 fn half_close() -> anyhow::Result<()> {
     let mut world = World::new(Options::default())?;
     let (web, to) = service(1, Protocol::Tcp);
@@ -177,8 +179,8 @@ fn reset() -> anyhow::Result<()> {
     let (web, to) = service(1, Protocol::Tcp);
     let rude = world.serve(1, |mut stream| {
         // Closing with something unread resets.
+        let _ = stream.peek(&mut [0]);
         let _ = stream.write_all(b"x");
-        std::thread::sleep(Duration::from_millis(300));
     })?;
     world.set(&web, &[rude]);
     world.sync()?;
@@ -201,7 +203,8 @@ fn proxy_protocol() -> anyhow::Result<()> {
             let _ = stream.write_all(&buffer[..length]);
         }
     })?;
-    web.proxy_protocol = Some(ProxyProtocol::V1);
+    let annotation = ("kube-proxy.io/userspace-proxy-protocol".into(), "v1".into());
+    web.policy.annotations.extend([annotation]);
     world.set(&web, &[echo]);
     world.sync()?;
     let mut client = world.connect(to)?;
@@ -319,13 +322,13 @@ fn udp_echo(world: &World, number: u8) -> anyhow::Result<SocketAddr> {
     Ok(address(number))
 }
 
-fn udp_client(world: &World, to: SocketAddr) -> anyhow::Result<UdpSocket> {
+fn udp_client(world: &World, to: SocketAddr, wait: Duration) -> anyhow::Result<UdpSocket> {
     let socket = world.netns.run(|| -> std::io::Result<_> {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket.connect(to)?;
         Ok(socket)
     })?;
-    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    socket.set_read_timeout(Some(wait))?;
     Ok(socket)
 }
 
@@ -338,12 +341,12 @@ fn datagram(socket: &UdpSocket) -> anyhow::Result<u8> {
 
 /// A client stays with its endpoint while it talks, and is forgotten when it falls silent.
 fn udp_idle() -> anyhow::Result<()> {
-    let mut world = World::new(Options { udp_idle: Duration::from_secs(1), ..Options::default() })?;
+    let mut world = World::new(Options { udp_idle: Duration::from_secs(5), ..Options::default() })?;
     let (dns, to) = service(1, Protocol::Udp);
     let endpoints = [udp_echo(&world, 1)?, udp_echo(&world, 2)?];
     world.set(&dns, &endpoints);
     world.sync()?;
-    let client = udp_client(&world, to)?;
+    let client = udp_client(&world, to, GUARD)?;
     let first = datagram(&client)?;
     for _ in 0..10 {
         ensure!(datagram(&client)? == first, "a session changed its endpoint");
@@ -369,9 +372,10 @@ fn udp_refused() -> anyhow::Result<()> {
     world.set(&dns, &[udp_echo(&world, 1)?, address(2)]);
     world.sync()?;
     for _ in 0..4 {
-        let client = udp_client(&world, to)?;
+        // A datagram that an endpoint refuses has no answer.
+        let client = udp_client(&world, to, Duration::from_secs(1))?;
         eventually(GUARD, || {
-            ensure!(datagram(&client)? == 1, "somebody else answered");
+            ensure!(datagram(&client)? == 1, "another endpoint answered");
             Ok(())
         });
     }

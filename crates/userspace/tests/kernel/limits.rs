@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use kube_proxy_core::Protocol;
-use kube_proxy_iptables::Variant;
 use kube_proxy_testkit::eventually::eventually;
+use kube_proxy_xtables::Variant;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
@@ -18,6 +18,7 @@ use crate::world::{GUARD, Options, World, address, service};
 pub(crate) const TESTS: &[Test] = &[
     ("idle-connections", idle),
     ("services-come-and-go", thousand_services),
+    ("many-services-removed", many_removed),
     ("port-exhaustion", ports_run_out),
     ("descriptor-exhaustion", descriptors_run_out),
 ];
@@ -41,7 +42,7 @@ fn idle() -> anyhow::Result<()> {
     world.sync()?;
     // Four descriptors each in this process, of which the proxy has two. Without privileges the limit stays as it is.
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let count = usize::try_from(limit.saturating_sub(500) / 4)?.min(10_000);
+    let count = usize::try_from((limit.saturating_sub(500) / 4).max(limit / 16))?.min(10_000);
     IDLE.lock().expect("no panic").reserve(count + 1);
     let mut clients = Vec::with_capacity(count);
     clients.push(world.connect(to)?);
@@ -69,7 +70,7 @@ fn idle() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn descriptors() -> anyhow::Result<usize> {
+pub(crate) fn descriptors() -> anyhow::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/fd")?.count())
 }
 
@@ -97,8 +98,51 @@ fn thousand_services() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Half of the services go in one partial sync: what is left are exactly the rules of the others, and they are served.
+fn many_removed() -> anyhow::Result<()> {
+    let mut world = World::new(Options::default())?;
+    let greeter = world.serve(1, |mut stream| {
+        use std::io::Write as _;
+        let _ = stream.write_all(b"x");
+    })?;
+    for number in 1..=60 {
+        let (mut service, _) = service(number, Protocol::Tcp);
+        service.ports[0].node_port = std::num::NonZeroU16::new(30_000 + number);
+        world.set(&service, &[greeter]);
+    }
+    world.sync()?;
+    let gone: std::collections::BTreeSet<_> =
+        world.snapshot.services.keys().skip(30).cloned().collect();
+    world.snapshot.services.retain(|name, _| !gone.contains(name));
+    let report = world.sync_only(gone)?;
+    let rules = |world: &World| -> anyhow::Result<Vec<String>> {
+        let all = world.netns.output("iptables-nft-save", &[])?;
+        let ours = all.lines().filter(|line| line.starts_with("-A KUBE-")).map(str::to_owned);
+        let mut ours: Vec<_> = ours.collect();
+        ours.sort_unstable();
+        Ok(ours)
+    };
+    let after = rules(&world)?;
+    // Two for each address and two for each node port, and one that lets in what was redirected.
+    ensure!(after.len() == 30 * 5, "{} rules", after.len());
+    let written: usize = report.counts.iter().map(|count| count.written).sum();
+    ensure!(written == after.len(), "{written} rules were written, each once");
+    world.sync()?;
+    ensure!(rules(&world)? == after, "a full sync writes something else");
+    for number in 1..=60 {
+        let (service, to) = service(number, Protocol::Tcp);
+        let (name, _) = service.service_ports(kube_proxy_core::IpFamily::V4).remove(0);
+        if world.snapshot.services.contains_key(&name) {
+            world.connect(to)?.read_exact(&mut [0])?;
+        } else {
+            ensure!(closed(&world, to), "{name} is still served");
+        }
+    }
+    Ok(())
+}
+
 fn closed(world: &World, to: SocketAddr) -> bool {
-    // Accepted by nobody: not even a connection.
+    // Accepted by no listener: not even a connection.
     let limit = Duration::from_millis(300);
     world.netns.run(|| TcpStream::connect_timeout(&to, limit)).is_err()
 }

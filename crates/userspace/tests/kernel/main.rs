@@ -2,14 +2,18 @@
 //!
 //! The tests run one after the other: some count descriptors or bytes on the heap of this process.
 
+mod contested;
+mod damage;
 mod data;
 mod limits;
+mod loops;
+mod refused;
 mod world;
 
 use std::process::ExitCode;
 
-use kube_proxy_testkit::sandbox;
-use libtest_mimic::{Arguments, Failed, Trial};
+use kube_proxy_testkit::{harness, sandbox};
+use libtest_mimic::Arguments;
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -18,11 +22,11 @@ fn main() -> ExitCode {
     sandbox::enter_or_reexec();
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tests = [data::TESTS, limits::TESTS].concat();
-    let trials = tests.into_iter().map(|(name, test)| {
-        Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let tests =
+        [contested::TESTS, damage::TESTS, data::TESTS, limits::TESTS, loops::TESTS, refused::TESTS]
+            .concat();
+    let trials = tests.into_iter().map(|(name, test)| harness::trial(name, test));
+    harness::run(&arguments, trials.collect())
 }
 
 type Test = (&'static str, fn() -> anyhow::Result<()>);

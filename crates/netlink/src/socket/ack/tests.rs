@@ -33,7 +33,7 @@ fn explanation(writer: &mut Writer) {
 
 fn expected() -> Reason {
     let message = Some("no such chain".to_owned());
-    Reason { errno: Errno::ENOENT, message, offset: Some(36), missing: Some(4) }
+    Reason { errno: Errno::ENOENT, code: 2, message, offset: Some(36), missing: Some(4) }
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn explanation_follows_the_quoted_request_capped_or_not() {
 
 #[test]
 fn without_explanation_the_number_counts() {
-    let bare = Reason { errno: Errno::EPERM, message: None, offset: None, missing: None };
+    let bare = Reason { errno: Errno::EPERM, code: 1, message: None, offset: None, missing: None };
     assert_eq!(read(&error(-1, flags::CAPPED, &[], |_| ())), Ok(Some(bare.clone())));
     // Attributes that cannot be read are as good as none.
     let garbage = |writer: &mut Writer| writer.fixed(&[3, 0, 0, 0]);

@@ -16,10 +16,14 @@ fn delays_grow_to_a_limit_and_start_over() {
 
 #[test]
 fn the_server_may_ask_for_more_within_reason() {
-    let mut backoff = Backoff::new(Duration::from_millis(400), Duration::from_secs(30));
-    assert_eq!(backoff.next(Some(Duration::from_secs(7))), Duration::from_secs(7));
-    assert_eq!(backoff.next(Some(Duration::from_secs(1 << 40))), MAX_RETRY_AFTER);
-    assert!(backoff.next(Some(Duration::ZERO)) >= Duration::from_millis(400));
+    let backoff = || Backoff::new(Duration::from_millis(400), Duration::from_secs(30));
+    for (asked, least) in [(7, Duration::from_secs(7)), (1 << 40, MAX_RETRY_AFTER)] {
+        let asked = Some(Duration::from_secs(asked));
+        let delays: Vec<_> = (0..50).map(|_| backoff().next(asked)).collect();
+        assert!(delays.iter().all(|d| *d >= least && *d <= least * 3 / 2), "{delays:?}");
+        assert!(delays.iter().any(|d| *d != delays[0]), "all nodes come back at once");
+    }
+    assert!(backoff().next(Some(Duration::ZERO)) >= Duration::from_millis(200));
 }
 
 #[test]

@@ -27,7 +27,7 @@ proptest! {
 #[test]
 fn a_line_has_a_greatest_length() {
     let mut reader = Lines::default();
-    let chunk = vec![b'x'; MAX_LINE / 4];
+    let chunk = vec![b'x'; MAX_EVENT / 4];
     for _ in 0..4 {
         assert!(reader.push(&chunk).is_ok());
     }

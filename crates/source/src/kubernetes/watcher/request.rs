@@ -3,7 +3,13 @@
 use std::fmt::Write as _;
 use std::ops::Deref;
 
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::Resource;
 use kube_proxy_core::Kind;
+
+use crate::slim::Labels;
 
 /// Objects per page of a list.
 const PAGE: u32 = 500;
@@ -59,19 +65,19 @@ impl Request {
     /// The path of a kind and its selectors (semantics §2.1).
     fn new(kind: Kind, node_name: &str) -> Self {
         let path = match kind {
-            Kind::Service => "/api/v1/services?",
-            Kind::EndpointSlice => "/apis/discovery.k8s.io/v1/endpointslices?",
-            Kind::Node => "/api/v1/nodes?",
-            Kind::ServiceCidr => "/apis/networking.k8s.io/v1/servicecidrs?",
+            Kind::Service => Service::url_path(&(), None),
+            Kind::EndpointSlice => EndpointSlice::url_path(&(), None),
+            Kind::Node => Node::url_path(&(), None),
+            Kind::ServiceCidr => ServiceCIDR::url_path(&(), None),
         };
-        let mut request = Self(path.to_owned());
+        let mut request = Self(path + "?");
         match kind {
             Kind::Service => {
-                request.add("labelSelector", "!service.kubernetes.io/service-proxy-name");
+                request.add("labelSelector", &format!("!{}", Labels::SERVICE_PROXY_NAME));
                 request.add("fieldSelector", "spec.clusterIP!=None");
             }
             Kind::EndpointSlice => {
-                request.add("labelSelector", "!service.kubernetes.io/headless");
+                request.add("labelSelector", &format!("!{}", Labels::HEADLESS));
             }
             Kind::Node => request.add("fieldSelector", &format!("metadata.name={node_name}")),
             Kind::ServiceCidr => {}

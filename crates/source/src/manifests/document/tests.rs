@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::num::NonZeroU16;
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -27,6 +28,35 @@ fn check(text: &str, expected: &Expect) {
         out.push_str("broken\n");
     }
     expected.assert_eq(&out);
+}
+
+/// What a template makes of `80`, and of numbers in general.
+#[test]
+fn whole_numbers_in_any_form() {
+    let text = |port: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec:\n  clusterIP: 10.96.0.1\n  ports: [{{port: {port}, nodePort: 3.0080e+04}}]\n"
+        )
+    };
+    for port in ["80", "8.0e+01", "80.0", "8e1", "0x50", "0120", "0080", "8_0"] {
+        let parsed = read(&text(port));
+        let Some(Event::ServiceApplied(service)) = &parsed.objects[0].event else {
+            panic!("{parsed:?}")
+        };
+        let ports: Vec<_> = service
+            .ports
+            .iter()
+            .map(|p| (p.port.get(), p.node_port.map(NonZeroU16::get)))
+            .collect();
+        assert_eq!(ports, [(80, Some(30_080))], "{port}");
+    }
+    check(
+        &text("80.5"),
+        &expect![[r#"
+        web.yaml, document 1: spec.ports[0].port: Service web: invalid type: floating point `80.5`, expected a whole number; what this file said before stays (line 6, column 18)
+        broken
+    "#]],
+    );
 }
 
 #[test]
@@ -238,6 +268,44 @@ fn aliases_cannot_blow_up() {
     let parsed = read(&text);
     assert!(parsed.broken);
     assert_eq!(parsed.problems.len(), 1);
+}
+
+/// Each use of the alias copies the text.
+#[test]
+fn aliases_of_long_text_cannot_blow_up() {
+    let long = "x".repeat(1 << 20);
+    let uses = vec!["*a"; 100].join(", ");
+    let parsed = read(&format!("a: &a \"{long}\"\nb: [{uses}]\n"));
+    assert!(parsed.broken);
+    let problem = parsed.problems[0].to_string();
+    assert!(problem.contains("ScalarBytes"), "{problem}");
+}
+
+/// The limit on aliases is none on the text itself, even where each escape of two bytes stands for three.
+#[test]
+fn long_texts_are_within_the_limits() {
+    let note = "\\L".repeat(40 << 20);
+    let parsed = read(&format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: a, annotations: {{n: \"{note}\"}}}}\n\
+         spec: {{clusterIP: 10.0.0.1, ports: [{{port: 80}}]}}\n"
+    ));
+    assert_eq!((parsed.problems.len(), parsed.objects.len()), (0, 1));
+}
+
+#[test]
+fn items_that_are_no_list_are_a_problem() {
+    for kind in ["List", "ServiceList"] {
+        let parsed = read(&format!("apiVersion: v1\nkind: {kind}\nitems: {{a: b}}\n"));
+        let problems: Vec<_> = parsed.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            problems,
+            [
+                "web.yaml, document 1: items: not a list; what this file said before stays (line 3, column 8)"
+            ]
+        );
+        assert!(parsed.broken);
+    }
+    assert!(!read("apiVersion: x/v1\nkind: ThingList\nitems: {a: b}\n").broken);
 }
 
 proptest! {

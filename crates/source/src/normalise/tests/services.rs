@@ -75,19 +75,21 @@ fn a_full_service() {
                     192.0.2.1,
                     192.0.2.2,
                 ],
-                load_balancer_source_ranges: [
-                    203.0.113.0/24,
-                ],
-                internal_traffic_policy: Local,
-                external_traffic_policy: Local,
-                session_affinity: Some(
-                    10800s,
-                ),
-                health_check_node_port: Some(
-                    30100,
-                ),
-                scheduler: None,
-                proxy_protocol: None,
+                policy: ServicePolicy {
+                    internal_traffic_policy: Local,
+                    external_traffic_policy: Local,
+                    no_local_endpoints: None,
+                    load_balancer_source_ranges: [
+                        203.0.113.0/24,
+                    ],
+                    session_affinity: Some(
+                        10800s,
+                    ),
+                    health_check_node_port: Some(
+                        30100,
+                    ),
+                    annotations: {},
+                },
                 ports: [
                     Port {
                         name: "http",
@@ -140,6 +142,19 @@ fn a_nameless_service_is_reported() {
     );
 }
 
+/// They mean something else on each node, or on none, and no kernel takes all of them.
+#[test]
+fn special_addresses_are_no_cluster_ips() {
+    for ip in ["0.0.0.0", "127.0.0.1", "224.0.0.7", "255.255.255.255", "::", "::1", "ff02::7"] {
+        let object = with(&json!({"clusterIPs": [ip]})).to_string();
+        let slim: slim::Service<'_> = serde_json::from_str(&object).unwrap();
+        let (service, problems) = super::super::service(&slim, &Context::default());
+        assert!(service.is_none(), "{ip}");
+        let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(said.len() == 1 && said[0].contains("spec.clusterIPs[0]"), "{ip}: {said:?}");
+    }
+}
+
 #[test]
 fn cluster_ips_are_found_by_family() {
     let ips = |spec: Value, expected: Expect| field(&spec, |s| s.cluster_ips, &expected);
@@ -184,7 +199,7 @@ fn bad_addresses_and_ranges_are_left_out_one_by_one() {
     );
     field(
         &json!({"loadBalancerSourceRanges": ["10.0.0.0/8", "10.0.0.0/40", ""]}),
-        |s| s.load_balancer_source_ranges.clone(),
+        |s| s.policy.load_balancer_source_ranges.clone(),
         &expect![[r#"
             [10.0.0.0/8, ::/128]
             Service ns/web: spec.loadBalancerSourceRanges[1]: "10.0.0.0/40": not a network like 10.0.0.0/8; ignored
@@ -196,11 +211,11 @@ fn bad_addresses_and_ranges_are_left_out_one_by_one() {
 fn source_ranges_that_are_all_bad_let_nobody_in() {
     field(
         &json!({"loadBalancerSourceRanges": ["10.0.0.0"]}),
-        |s| s.load_balancer_source_ranges.clone(),
+        |s| s.policy.load_balancer_source_ranges.clone(),
         &expect![[r#"
             [0.0.0.0/32, ::/128]
             Service ns/web: spec.loadBalancerSourceRanges[0]: "10.0.0.0": not a network like 10.0.0.0/8; ignored
-            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv4 range is left; the load balancer's IPv4 addresses let nobody in
+            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv4 range is left; the load balancer's IPv4 addresses let no client in
         "#]],
     );
 }
@@ -212,14 +227,14 @@ fn a_bad_source_range_closes_each_family_that_has_no_good_one() {
             "clusterIPs": ["10.96.0.1", "fd00::1"], "ipFamilies": ["IPv4", "IPv6"],
             "loadBalancerSourceRanges": ranges,
         });
-        field(&spec, |s| s.load_balancer_source_ranges.clone(), &expected);
+        field(&spec, |s| s.policy.load_balancer_source_ranges.clone(), &expected);
     };
     ranges(
         json!(["192.0.2.0/33", "fd00::/8"]),
         expect![[r#"
             [fd00::/8, 0.0.0.0/32]
             Service ns/web: spec.loadBalancerSourceRanges[0]: "192.0.2.0/33": not a network like 10.0.0.0/8; ignored
-            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv4 range is left; the load balancer's IPv4 addresses let nobody in
+            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv4 range is left; the load balancer's IPv4 addresses let no client in
         "#]],
     );
     ranges(
@@ -227,7 +242,7 @@ fn a_bad_source_range_closes_each_family_that_has_no_good_one() {
         expect![[r#"
             [192.0.2.0/24, ::/128]
             Service ns/web: spec.loadBalancerSourceRanges[1]: "fd00::/129": not a network like 10.0.0.0/8; ignored
-            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv6 range is left; the load balancer's IPv6 addresses let nobody in
+            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv6 range is left; the load balancer's IPv6 addresses let no client in
         "#]],
     );
     ranges(
@@ -242,11 +257,11 @@ fn a_bad_source_range_closes_each_family_that_has_no_good_one() {
         expect![[r#"
             [0.0.0.0/32, ::/128]
             Service ns/web: spec.loadBalancerSourceRanges[0]: "nonsense": not a network like 10.0.0.0/8; ignored
-            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv4 range is left; the load balancer's IPv4 addresses let nobody in
-            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv6 range is left; the load balancer's IPv6 addresses let nobody in
+            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv4 range is left; the load balancer's IPv4 addresses let no client in
+            Service ns/web: spec.loadBalancerSourceRanges: no valid IPv6 range is left; the load balancer's IPv6 addresses let no client in
         "#]],
     );
-    // Without a bad one, a family without ranges is open: nobody tried to restrict it.
+    // Without a bad one, a family without ranges is open: no range restricts it.
     ranges(
         json!(["fd00::/8"]),
         expect![[r"
@@ -259,7 +274,7 @@ fn a_bad_source_range_closes_each_family_that_has_no_good_one() {
 fn affinity_has_a_default_and_a_range() {
     let affinity = |config: Value, expected: Expect| {
         let spec = json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": config});
-        field(&spec, |s| s.session_affinity, &expected);
+        field(&spec, |s| s.policy.session_affinity, &expected);
     };
     affinity(
         Value::Null,
@@ -289,7 +304,7 @@ fn affinity_has_a_default_and_a_range() {
     );
     field(
         &json!({"sessionAffinity": "Cookie"}),
-        |s| s.session_affinity,
+        |s| s.policy.session_affinity,
         &expect![[r#"
         None
         Service ns/web: spec.sessionAffinity: "Cookie": not None or ClientIP; None is used
@@ -299,8 +314,9 @@ fn affinity_has_a_default_and_a_range() {
 
 #[test]
 fn the_external_policy_counts_only_where_there_is_an_outside() {
-    let policy =
-        |spec: Value, expected: Expect| field(&spec, |s| s.external_traffic_policy, &expected);
+    let policy = |spec: Value, expected: Expect| {
+        field(&spec, |s| s.policy.external_traffic_policy, &expected);
+    };
     policy(
         json!({"externalTrafficPolicy": "Local"}),
         expect![[r"
@@ -330,8 +346,9 @@ fn the_external_policy_counts_only_where_there_is_an_outside() {
 
 #[test]
 fn the_health_check_port_needs_type_and_policy() {
-    let port =
-        |spec: Value, expected: Expect| field(&spec, |s| s.health_check_node_port, &expected);
+    let port = |spec: Value, expected: Expect| {
+        field(&spec, |s| s.policy.health_check_node_port, &expected);
+    };
     port(
         json!({"healthCheckNodePort": 30000, "type": "NodePort", "externalTrafficPolicy": "Local"}),
         expect![[r"
@@ -401,31 +418,108 @@ fn the_proxy_protocol_of_the_userspace_mode() {
         let mut object = with(&json!({}));
         object["metadata"]["annotations"] =
             json!({"kube-proxy.io/userspace-proxy-protocol": value});
-        whole(&object, |service| service.proxy_protocol, expected);
+        whole(&object, |service| service.policy.annotations.clone(), expected);
     };
     check(
         "v1",
         &expect![[r#"
-        Some(V1)
-    "#]],
+            {"kube-proxy.io/userspace-proxy-protocol": "v1"}
+        "#]],
     );
     check(
         "v2",
         &expect![[r#"
-        Some(V2)
-    "#]],
+            {"kube-proxy.io/userspace-proxy-protocol": "v2"}
+        "#]],
     );
     check(
         "",
         &expect![[r#"
-        None
-    "#]],
+            {}
+        "#]],
     );
     check(
         "yes",
         &expect![[r#"
-        None
-        Service ns/web: metadata.annotations[kube-proxy.io/userspace-proxy-protocol]: "yes": not v1 or v2; ignored
+            {}
+            Service ns/web: metadata.annotations[kube-proxy.io/userspace-proxy-protocol]: "yes": not v1 or v2; ignored
+        "#]],
+    );
+}
+
+#[test]
+fn names_of_any_form_are_served() {
+    for name in ["1st", "0", "a.b", &"x".repeat(300), "ümlaut"] {
+        let object = json!({
+            "metadata": {"namespace": "ns", "name": name},
+            "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}]}
+        });
+        whole(
+            &object,
+            |service| (*service.name.name == *name, service.ports.len()),
+            &expect![[r#"
+                (true, 1)
+            "#]],
+        );
+    }
+}
+
+#[test]
+fn what_happens_without_local_endpoints() {
+    let check = |value: &Value, expected: &Expect| {
+        let mut object = with(&json!({}));
+        object["metadata"]["annotations"] = json!({"kube-proxy.io/no-local-endpoints": value});
+        whole(&object, |service| service.policy.no_local_endpoints, expected);
+    };
+    check(
+        &json!("drop"),
+        &expect![[r#"
+        Some(Drop)
     "#]],
     );
+    check(
+        &json!("reject"),
+        &expect![[r#"
+        Some(Reject)
+    "#]],
+    );
+    check(
+        &json!("passthrough"),
+        &expect![[r#"
+        Some(Passthrough)
+    "#]],
+    );
+    check(
+        &json!(""),
+        &expect![[r#"
+        None
+    "#]],
+    );
+    check(
+        &json!(null),
+        &expect![[r#"
+        None
+    "#]],
+    );
+    check(
+        &json!("Reject"),
+        &expect![[r#"
+        None
+        Service ns/web: metadata.annotations[kube-proxy.io/no-local-endpoints]: "Reject": not drop, reject or passthrough; ignored
+    "#]],
+    );
+}
+
+#[test]
+fn ten_thousand_ports_and_each_twice() {
+    let port = |n: u32| json!({"name": format!("p{}", n % 10_000), "port": n % 10_000 + 1});
+    let object = with(&json!({"ports": (0..20_000).map(port).collect::<Vec<_>>()}));
+    let text = object.to_string();
+    let slim: slim::Service<'_> = serde_json::from_str(&text).unwrap();
+    let (service, problems) = super::super::service(&slim, &Context::default());
+    let service = service.unwrap();
+    assert_eq!(service.ports.len(), 10_000);
+    // The first ones, and a line about the rest.
+    assert_eq!(problems.len(), 17);
+    assert_eq!(service.service_ports(kube_proxy_core::IpFamily::V4).len(), 10_000);
 }

@@ -1,0 +1,70 @@
+//! What the backend needs of the kernel, and the programs that have it.
+
+use kube_proxy_core::SyncError;
+use kube_proxy_xtables::{Check, Programs, RestoreError, Variant};
+
+use crate::restore::Batch;
+use crate::{counters, localnet};
+
+/// What the backend needs of the kernel.
+pub(crate) trait Kernel: Send {
+    /// Hands over each line of `iptables-save` for one table.
+    fn save(&self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError>;
+
+    /// Whether a table has this chain; not if it cannot be read.
+    fn has_chain(&self, table: &str, chain: &str) -> bool;
+
+    /// Applies a batch without touching anything it does not name.
+    fn restore(&self, batch: &Batch) -> Result<(), RestoreError>;
+
+    /// Whether all of these are there.
+    fn holds(&self, checks: &[Check]) -> Result<bool, SyncError>;
+
+    /// Has the kernel route packets to and from loopback addresses.
+    fn route_localnet(&self) -> Result<(), SyncError>;
+
+    /// Has it do so no more.
+    fn unroute_localnet(&self) -> Result<(), SyncError>;
+
+    /// Sees to it that the objects are there in which rules count packets.
+    fn create_counters(&self) -> Result<(), SyncError>;
+}
+
+impl Kernel for Programs {
+    fn save(&self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError> {
+        self.each_line(table, each)
+    }
+
+    fn has_chain(&self, table: &str, chain: &str) -> bool {
+        Programs::has_chain(self, table, chain)
+    }
+
+    fn restore(&self, batch: &Batch) -> Result<(), RestoreError> {
+        if self.variant() == Variant::Nft
+            && let Some(pieces) = batch.pieces_with_all_chains()
+        {
+            match self.restore_text(&pieces) {
+                Ok(()) => return Ok(()),
+                // It may be the listing that failed, of a table with rules of `nft`; and lines count in the plain input.
+                Err(failure) => tracing::debug!("{failure}; trying again without a listing"),
+            }
+        }
+        self.restore_text(&batch.pieces())
+    }
+
+    fn holds(&self, checks: &[Check]) -> Result<bool, SyncError> {
+        self.hold(checks)
+    }
+
+    fn route_localnet(&self) -> Result<(), SyncError> {
+        localnet::enable()
+    }
+
+    fn unroute_localnet(&self) -> Result<(), SyncError> {
+        localnet::disable()
+    }
+
+    fn create_counters(&self) -> Result<(), SyncError> {
+        counters::create()
+    }
+}

@@ -1,0 +1,104 @@
+//! `kube-proxy check`: wanted against actual, then the surroundings.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use super::output::{Output, Style};
+use super::print;
+use super::server::Server;
+use super::table::WIDTH;
+use crate::debug::Check;
+
+mod facts;
+mod finding;
+mod findings;
+mod surroundings;
+
+use finding::{Finding, Severity};
+use findings::findings;
+
+/// Compares what is on this node with what it should be, and looks at what surrounds kube-proxy
+///
+/// The exit code is 1 if something differs or keeps Services from working, 0 otherwise.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// The whole answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    /// Nothing differs, and nothing keeps Services from working.
+    ok: bool,
+    findings: Vec<Finding>,
+    /// What the running proxy said, if it answered.
+    check: Option<Check>,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let answer = arguments.server.get::<Check>("/debug/check", &[]).await;
+    let facts = facts::gather(answer);
+    let findings = findings(&facts);
+    let ok = !findings.iter().any(|finding| finding.severity == Severity::Problem);
+    let report = Report { ok, findings, check: facts.check.ok() };
+    let text = match arguments.output.for_programs(&report)? {
+        Some(text) => text,
+        None => text(&report, Style::of_stdout()),
+    };
+    let printed = print(&text);
+    Ok(if ok { printed } else { ExitCode::FAILURE })
+}
+
+/// Problems first, so that they are on the first screen.
+fn text(report: &Report, style: Style) -> String {
+    let mut text = String::new();
+    if let Some(check) = &report.check {
+        let line = format!("{} in {} mode, version {}", check.node, check.mode, check.version);
+        text += &(style.strong(&line) + "\n");
+        for family in check.families.iter().filter(|family| family.compared) {
+            if family.total == 0 {
+                let name = &family.family;
+                let _ = writeln!(text, "{name}: everything is on the node as it should be");
+            }
+        }
+    }
+    for severity in [Severity::Problem, Severity::Warning, Severity::Note] {
+        for finding in report.findings.iter().filter(|finding| finding.severity == severity) {
+            let head = format!("{}: {}", severity.name(), finding.what);
+            let head = if severity == Severity::Problem { style.strong(&head) } else { head };
+            let _ = writeln!(text, "\n{head}");
+            text += &wrapped(&finding.meaning);
+            text += &wrapped(&format!("To do: {}", finding.remedy));
+        }
+    }
+    if report.findings.is_empty() {
+        text += "nothing to complain about\n";
+    }
+    text
+}
+
+/// Lines of at most [`WIDTH`] columns, indented.
+fn wrapped(words: &str) -> String {
+    let mut text = String::from(" ");
+    let mut column = 1;
+    for word in words.split_whitespace() {
+        let length = word.chars().count() + 1;
+        if column > 1 && column + length > WIDTH {
+            text += "\n ";
+            column = 1;
+        }
+        text.push(' ');
+        text += word;
+        column += length;
+    }
+    text + "\n"
+}
+
+#[cfg(test)]
+mod tests;

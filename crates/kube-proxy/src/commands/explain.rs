@@ -1,0 +1,120 @@
+//! `kube-proxy explain`: what becomes of new connections to a destination, and why.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use super::names::{frontend, kind, service_port};
+use super::output::{Output, Style};
+use super::print;
+use super::server::Server;
+use super::table::{Table, WIDTH};
+use crate::debug::{Explanation, Path, UnusedReason};
+
+/// Says what becomes of a new connection, and why
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where it goes: IP:port, namespace/service, namespace/service:port, a DNS name of a Service or :nodePort; with /udp or /sctp behind it for that protocol alone
+    destination: String,
+    /// Where it comes from: pod (any of this node), node, outside, or an IP address; by default pod for cluster IPs and outside for the rest
+    #[arg(long, value_name = "SOURCE")]
+    from: Option<String>,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    server: Server,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { destination, from, output, server } = arguments;
+    let mut parameters = vec![("to", destination.as_str())];
+    parameters.extend(from.as_deref().map(|from| ("from", from)));
+    let explanation: Explanation = server.get("/debug/explain", &parameters).await?;
+    let text = match output.for_programs(&explanation)? {
+        Some(text) => text,
+        None => text(&explanation, destination, Style::of_stdout()),
+    };
+    let code = print(&text);
+    // A script can tell by the exit code that nothing is known of the destination.
+    Ok(if explanation.paths.is_empty() { ExitCode::FAILURE } else { code })
+}
+
+fn text(explanation: &Explanation, destination: &str, style: Style) -> String {
+    let mut text = String::new();
+    for warning in &explanation.warnings {
+        // Writing into a string does not fail.
+        let _ = writeln!(text, "{} {warning}", style.strong("Warning:"));
+    }
+    for path in &explanation.paths {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text += &self::path(path, style);
+    }
+    if explanation.paths.is_empty() {
+        let _ = writeln!(text, "Nothing on this node has the destination {destination:?}.");
+        let similar: Vec<String> = explanation.similar.iter().map(service_port).collect();
+        let next = if similar.is_empty() {
+            "kube-proxy services lists what this node serves".to_owned()
+        } else {
+            format!("perhaps one of these is meant: {}", similar.join(", "))
+        };
+        let _ = writeln!(text, "{} {next}", style.strong("Next:"));
+    }
+    text
+}
+
+fn path(path: &Path, style: Style) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{} {value}", style.strong(&format!("{name:<13}")));
+    };
+    if let (Some(port), Some(asked)) = (&path.service_port, &path.frontend) {
+        line("Service", &service_port(&port.id));
+        line("Frontend", &format!("{} {}", kind(asked.kind), frontend(asked, &port.id.protocol)));
+        let policy = path.policy.map(|policy| format!("{policy:?}")).unwrap_or_default();
+        let why = if path.short_circuit {
+            ": Local does not count for this node and its pods"
+        } else {
+            ""
+        };
+        line("Policy", &format!("{policy}{why}"));
+        if let Some(allowed) = path.source_allowed {
+            let verdict = if allowed { "the source is in" } else { "the source is in none of" };
+            line("Source ranges", &format!("{verdict} {}", port.source_ranges.join(", ")));
+        }
+        if let Some(seconds) = port.session_affinity_seconds {
+            line("Affinity", &format!("a client keeps its endpoint for {seconds} s"));
+        }
+    }
+    if let Some(masquerade) = &path.masquerade {
+        let done = if masquerade.masqueraded { "masqueraded" } else { "kept" };
+        line("Client address", &format!("{done}: {}", masquerade.reason));
+    }
+    for near in &path.nearest {
+        let what = service_port(&near.service_port);
+        line("Near", &format!("{what} at {}: {}", near.frontend, near.relation));
+    }
+    for connections in path.connections.iter().flatten() {
+        let remark = if connections.unused { ", which takes no new ones" } else { "" };
+        line("Connections", &format!("{} to {}{remark}", connections.count, connections.endpoint));
+    }
+    if !path.endpoints.is_empty() {
+        text += &endpoints(path).render(style, Some(WIDTH));
+    }
+    let _ = writeln!(text, "{}", path.summary);
+    for advice in &path.advice {
+        let _ = writeln!(text, "{} {advice}.", style.strong("Next:"));
+    }
+    text
+}
+
+fn endpoints(path: &Path) -> Table {
+    let mut table = Table::new(&["ENDPOINT", "HERE", "USED", "WHY NOT"]);
+    for endpoint in &path.endpoints {
+        let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+        let why = endpoint.unused.map_or("", UnusedReason::text);
+        let address = endpoint.address.to_string();
+        table.row([address, yes(endpoint.local), yes(endpoint.unused.is_none()), why.to_owned()]);
+    }
+    table
+}

@@ -1,0 +1,25 @@
+//! What a running proxy says about its Services: the types of the JSON under `/debug/`, and the pages that answer with them.
+//!
+//! The types are shared by the server, the commands and other readers of the JSON. Fields are added, not renamed or removed:
+//! a reader ignores those that it does not know.
+//! Nothing is kept for these pages. Each question is put to the threads of the families, which answer from what they work with.
+
+mod check;
+mod destination;
+mod endpoints;
+mod explain;
+mod explanation;
+mod names;
+mod pages;
+mod services;
+mod view;
+
+pub use crate::family::check::{Deviation, Difference, FamilyCheck, Repair};
+pub use check::Check;
+pub use endpoints::{Endpoint, Selection, UnusedReason};
+pub use explanation::{
+    Connections, EndpointUse, Explanation, Masquerade, Nearest, Path, Reason, SourceKind, Verdict,
+};
+pub use names::{FrontendKind, Policy, ServicePortId};
+pub use pages::{DebugPages, Facts, Silence};
+pub use services::{Family, Frontend, ServicePort, Services};

@@ -1,0 +1,149 @@
+//! From the snapshot of a family to an explanation.
+
+mod connections;
+mod text;
+
+use kube_proxy_core as core;
+use kube_proxy_core::Tracker;
+use kube_proxy_core::explain::{self as rules, NodeFacts, Packet, Source};
+
+use super::destination::{Destination, Origin};
+use super::explanation::{EndpointUse, Masquerade, Nearest, Path, Reason, SourceKind, Verdict};
+use super::names::ServicePortId;
+use super::view;
+use crate::family::state::{FamilyServices, FamilyState, ServiceFilter};
+
+pub(super) use connections::add_connections;
+
+/// What one family says to a question.
+pub(super) struct FamilyExplanation {
+    pub(super) state: FamilyState,
+    pub(super) paths: Vec<Path>,
+    pub(super) similar: Vec<ServicePortId>,
+}
+
+/// Explains what one family does.
+pub(super) fn of_family(
+    tracker: &Tracker,
+    state: FamilyState,
+    facts: &NodeFacts,
+    from: Option<Origin>,
+    to: &Destination,
+) -> FamilyExplanation {
+    let packets = to.packets(from, tracker, facts);
+    let paths: Vec<Path> =
+        packets.iter().map(|packet| path(tracker, &state, facts, packet)).collect();
+    let similar = if paths.is_empty() { to.similar(tracker) } else { Vec::new() };
+    FamilyExplanation { state, paths, similar: similar.iter().map(Into::into).collect() }
+}
+
+fn path(tracker: &Tracker, state: &FamilyState, facts: &NodeFacts, packet: &Packet) -> Path {
+    let found = rules::explain(tracker.snapshot(), facts, packet);
+    let mut path = Path {
+        family: state.family.to_string(),
+        source: match packet.source {
+            Source::Pod(_) => SourceKind::Pod,
+            Source::Node => SourceKind::Node,
+            Source::Outside(_) => SourceKind::Outside,
+        },
+        source_address: packet.source.ip(),
+        protocol: packet.protocol.to_string(),
+        destination: packet.destination,
+        verdict: found.verdict.into(),
+        reason: found.reason.into(),
+        to_node: found.to_node,
+        service_port: None,
+        frontend: None,
+        policy: None,
+        short_circuit: false,
+        source_allowed: None,
+        masquerade: None,
+        endpoints: Vec::new(),
+        nearest: found.nearest.iter().map(nearest).collect(),
+        connections: None,
+        summary: String::new(),
+        advice: Vec::new(),
+    };
+    if let Some(served) = &found.served {
+        add_service_port(&mut path, tracker, state, served);
+    }
+    path.summary = text::summary(&path);
+    path.advice = text::advice(&path);
+    path
+}
+
+fn add_service_port(
+    path: &mut Path,
+    tracker: &Tracker,
+    state: &FamilyState,
+    served: &rules::Served<'_>,
+) {
+    let service = &served.name.service;
+    let filter = ServiceFilter {
+        namespace: Some((*service.namespace).to_owned()),
+        name: Some((*service.name).to_owned()),
+    };
+    let mut all = FamilyServices::of(tracker, &filter, state.clone());
+    all.ports.retain(|port| port.name == *served.name);
+    let port = view::service_ports(&all, false).pop();
+    let is_asked = |frontend: &&super::services::Frontend| {
+        frontend.address == served.frontend.ip() && frontend.port == served.frontend.port()
+    };
+    path.frontend = port.as_ref().and_then(|port| port.frontends.iter().find(is_asked).cloned());
+    path.service_port = port;
+    path.policy = Some(served.policy.into());
+    path.short_circuit = served.short_circuit;
+    path.source_allowed = served.source_allowed;
+    path.masquerade = Some(Masquerade {
+        masqueraded: served.masquerade.is_masqueraded(),
+        reason: text::masquerading(served.masquerade).to_owned(),
+    });
+    path.endpoints = served
+        .endpoints
+        .iter()
+        .map(|use_of| EndpointUse {
+            address: use_of.endpoint.socket_address(),
+            local: use_of.endpoint.is_local(),
+            unused: use_of.unused.map(Into::into),
+            masqueraded: use_of.masqueraded,
+        })
+        .collect();
+}
+
+fn nearest(near: &rules::Nearest<'_>) -> Nearest {
+    let frontend = match near.frontend {
+        core::Frontend::Address(protocol, address) => format!("{address}/{}", protocol.lower()),
+        core::Frontend::NodePort(protocol, port) => format!(":{port}/{}", protocol.lower()),
+    };
+    Nearest {
+        relation: text::relation(near.relation).to_owned(),
+        service_port: near.name.into(),
+        frontend,
+    }
+}
+
+impl From<rules::Verdict> for Verdict {
+    fn from(verdict: rules::Verdict) -> Self {
+        match verdict {
+            rules::Verdict::Endpoints => Self::Endpoints,
+            rules::Verdict::Refused => Self::Refused,
+            rules::Verdict::Dropped => Self::Dropped,
+            rules::Verdict::Passed => Self::Passed,
+        }
+    }
+}
+
+impl From<rules::Reason> for Reason {
+    fn from(reason: rules::Reason) -> Self {
+        match reason {
+            rules::Reason::HasEndpoints => Self::HasEndpoints,
+            rules::Reason::NoEndpoints => Self::NoEndpoints,
+            rules::Reason::NoLocalEndpoints => Self::NoLocalEndpoints,
+            rules::Reason::SourceRanges => Self::SourceRanges,
+            rules::Reason::Loopback => Self::Loopback,
+            rules::Reason::OtherPort => Self::OtherPort,
+            rules::Reason::UnusedClusterIp => Self::UnusedClusterIp,
+            rules::Reason::NoServicePort => Self::NoServicePort,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The pages themselves: from a request to the families and back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use kube_proxy_core::explain::NodeFacts;
+use kube_proxy_core::{IpFamily, Tracker};
+use serde::Serialize;
+
+use super::check::Check;
+use super::destination::{Destination, Origin};
+use super::explain::{self, FamilyExplanation};
+use super::explanation::Explanation;
+use super::services::Services;
+use super::view;
+use crate::family::client::{FamilyClient, Unanswered};
+use crate::family::state::{FamilyServices, ServiceFilter};
+use crate::serve::http::{Answer, Asked, Handler, Reply};
+use crate::tasks;
+use crate::telemetry::logging::recent;
+use crate::telemetry::secrets::left_out;
+
+/// An API server without news sends a bookmark about every minute.
+const LONG_SILENCE: Duration = Duration::from_mins(2);
+
+/// What is known of the node in a family, read for each question; it may block.
+pub type Facts = dyn Fn(IpFamily) -> Result<NodeFacts, String> + Send + Sync;
+
+/// `/debug/services`, `/debug/explain`, `/debug/check` and `/debug/log`: read-only JSON about the Services of this node.
+pub struct DebugPages {
+    node: String,
+    mode: &'static str,
+    families: Arc<Mutex<Vec<FamilyClient>>>,
+    facts: Arc<Facts>,
+    /// For how long the API server has been silent; `None` without one.
+    silence: Option<Arc<Silence>>,
+}
+
+/// A time without word from the API server.
+pub type Silence = dyn Fn() -> Duration + Send + Sync;
+
+impl DebugPages {
+    /// Pages about this node. The list of families is empty until they run.
+    pub fn new(
+        node: String,
+        mode: &'static str,
+        families: Arc<Mutex<Vec<FamilyClient>>>,
+        facts: Arc<Facts>,
+        silence: Option<Arc<Silence>>,
+    ) -> Self {
+        Self { node, mode, families, facts, silence }
+    }
+
+    fn clients(&self) -> Vec<FamilyClient> {
+        self.families.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn check(&self, _asked: &Asked) -> Reply {
+        let mut answer = Check {
+            node: self.node.clone(),
+            mode: self.mode.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            api_server_silent_seconds: self.silence.as_ref().map(|silent| silent().as_secs_f64()),
+            families: Vec::new(),
+        };
+        // All are asked before the first is waited for.
+        let questions: Vec<_> = self.clients().iter().map(FamilyClient::compare).collect();
+        Reply::Later(Box::pin(async move {
+            for question in questions {
+                match question.await {
+                    Ok(family) => answer.families.push(family),
+                    Err(error) => return unanswered(error),
+                }
+            }
+            json(&answer)
+        }))
+    }
+
+    fn services(&self, asked: &Asked) -> Reply {
+        let filter =
+            ServiceFilter { namespace: asked.decoded("namespace"), name: asked.decoded("name") };
+        let endpoints = match asked.decoded("endpoints").as_deref() {
+            None | Some("all") => true,
+            Some("none") => false,
+            Some(other) => {
+                let text = format!("endpoints must be all or none, not {other:?}");
+                return Answer::error(StatusCode::BAD_REQUEST, text).into();
+            }
+        };
+        let mut answer = Services {
+            node: self.node.clone(),
+            mode: self.mode.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            families: Vec::new(),
+            service_ports: Vec::new(),
+        };
+        // All are asked before the first is waited for.
+        let questions: Vec<_> = self
+            .clients()
+            .iter()
+            .map(|family| {
+                let filter = filter.clone();
+                family.look(move |tracker, state| FamilyServices::of(tracker, &filter, state))
+            })
+            .collect();
+        Reply::Later(Box::pin(async move {
+            let mut families = Vec::new();
+            for question in questions {
+                match question.await {
+                    Ok(services) => families.push(services),
+                    Err(error) => return unanswered(error),
+                }
+            }
+            // Thousands of Services take a while to write down, and the runtime has other work.
+            tasks::blocking("debug page", move || {
+                for family in families {
+                    answer.families.push(view::family(&family.state));
+                    answer.service_ports.extend(view::service_ports(&family, endpoints));
+                }
+                json(&answer)
+            })
+            .await
+        }))
+    }
+}
+
+impl DebugPages {
+    fn explain(&self, asked: &Asked) -> Reply {
+        let (from, to) = match question(asked) {
+            Ok(question) => question,
+            Err(error) => return Answer::error(StatusCode::BAD_REQUEST, error).into(),
+        };
+        let mut answer = Explanation {
+            node: self.node.clone(),
+            mode: self.mode.to_owned(),
+            families: Vec::new(),
+            paths: Vec::new(),
+            similar: Vec::new(),
+            warnings: self.silence_warning().into_iter().collect(),
+        };
+        let (clients, facts) = (self.clients(), self.facts.clone());
+        // Userspace connections lead to this process, and IPVS keeps its own.
+        let translated = matches!(self.mode, "iptables" | "nftables");
+        Reply::Later(Box::pin(async move {
+            for family in clients {
+                let facts = facts.clone();
+                let of = family.family();
+                let facts = tasks::blocking("debug page", move || facts(of)).await;
+                let facts = match facts {
+                    Ok(facts) => facts,
+                    Err(error) => return Answer::error(StatusCode::INTERNAL_SERVER_ERROR, error),
+                };
+                let to = to.clone();
+                let look = move |tracker: &Tracker, state| {
+                    explain::of_family(tracker, state, &facts, from, &to)
+                };
+                match family.look(look).await {
+                    Ok(family) => add(&mut answer, family),
+                    Err(error) => return unanswered(error),
+                }
+            }
+            tasks::blocking("debug page", move || {
+                explain::add_connections(&mut answer.paths, translated);
+                json(&answer)
+            })
+            .await
+        }))
+    }
+
+    fn silence_warning(&self) -> Option<String> {
+        let silent = self.silence.as_ref()?();
+        (silent > LONG_SILENCE).then(|| {
+            format!(
+                "the API server has been silent for {} s: what is said here may be out of date",
+                silent.as_secs()
+            )
+        })
+    }
+}
+
+/// What is asked, or what is wrong with it.
+fn question(asked: &Asked) -> Result<(Option<Origin>, Destination), String> {
+    let from = asked.decoded("from").filter(|from| !from.is_empty());
+    let from = from.map(|from| from.parse()).transpose()?;
+    let to = asked.decoded("to").ok_or("to is missing: a destination such as shop/web:80")?;
+    Ok((from, to.parse()?))
+}
+
+/// Adds what a family says.
+fn add(answer: &mut Explanation, family: FamilyExplanation) {
+    let state = view::family(&family.state);
+    let of = &state.family;
+    if state.synced.is_none() {
+        answer.warnings.push(format!("{of}: nothing has been written to the node yet"));
+    }
+    if let Some(failure) = &state.failure {
+        answer
+            .warnings
+            .push(format!("{of}: the last sync failed, so the node may have old rules: {failure}"));
+    }
+    answer.families.push(state);
+    answer.paths.extend(family.paths);
+    for similar in family.similar {
+        if !answer.similar.contains(&similar) {
+            answer.similar.push(similar);
+        }
+    }
+}
+
+/// Says in JSON what is known.
+fn json(answer: &impl Serialize) -> Answer {
+    match serde_json::to_vec(answer) {
+        Ok(body) => Answer::ok("application/json", body),
+        Err(error) => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+/// The last lines of the log, without what looks like a secret.
+fn log() -> Reply {
+    Answer::text(left_out(&recent())).into()
+}
+
+fn unanswered(error: Unanswered) -> Answer {
+    Answer::error(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+}
+
+impl Handler for DebugPages {
+    fn answer(&self, asked: &Asked) -> Reply {
+        let page: fn(&Self, &Asked) -> Reply = match &*asked.path {
+            "/debug/services" => Self::services,
+            "/debug/explain" => Self::explain,
+            "/debug/check" => Self::check,
+            "/debug/log" => |_: &Self, _: &Asked| log(),
+            _ => return Answer::not_found().into(),
+        };
+        if asked.method == Method::GET || asked.method == Method::HEAD {
+            page(self, asked)
+        } else {
+            Answer::not_allowed("GET, HEAD").into()
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! One IP family at work.
+
+pub mod check;
+pub mod client;
+pub mod router;
+pub mod startup;
+pub mod state;
+pub mod thread;
+pub mod udp_flows;
+
+mod mailbox;
+mod report;
+mod setup;
+mod worker;

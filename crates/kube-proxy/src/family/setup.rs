@@ -1,0 +1,35 @@
+//! What one IP family is made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube_proxy_core::{IpFamily, Proxy};
+
+use crate::modes::ModeEntry;
+use crate::modes::leftovers::Leftovers;
+use crate::node::node_ports::NodePortScope;
+use crate::serve::health::Health;
+use crate::serve::service_health::HealthPorts;
+use crate::telemetry::metrics::Metrics;
+
+/// What the thread works with.
+pub struct Setup {
+    /// The family.
+    pub family: IpFamily,
+    /// Tracker, scheduler and backend, put together.
+    pub proxy: Proxy,
+    /// The mode of its backend.
+    pub mode: &'static ModeEntry,
+    /// Where node ports may be used.
+    pub node_ports: NodePortScope,
+    /// How often to check whether the rules are still there.
+    pub check_period: Duration,
+    /// What to remove once this mode serves.
+    pub leftovers: Option<Leftovers>,
+    /// Where it reports.
+    pub health: Arc<Health>,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// Where it reports health-check node ports.
+    pub health_ports: Arc<HealthPorts>,
+}

@@ -1,0 +1,49 @@
+//! What a family does about connections: their traffic, and UDP flows that contradict the rules.
+
+use std::time::Instant;
+
+use super::{Setup, Worker};
+use crate::family::udp_flows;
+
+impl Worker {
+    /// Adds what the kernel counted of each service port to the metrics.
+    pub(super) async fn read_traffic(&mut self) {
+        let Setup { family, metrics, proxy, .. } = &mut self.setup;
+        if !metrics.traffic().is_on() {
+            return;
+        }
+        match proxy.traffic().await {
+            Ok(None) => {}
+            Ok(Some(read)) => metrics.traffic().update(*family, read),
+            Err(error) => tracing::warn!(%family, "cannot read the traffic of services: {error}"),
+        }
+    }
+
+    /// Deletes the UDP flows that the new rules made wrong. A failure is retried with the next check of the rules.
+    pub(super) fn check_udp_flows(&mut self) {
+        let Some(mut check) = self.setup.proxy.take_udp_check() else { return };
+        if self.setup.mode.owns_udp_flows {
+            check.retain_unowned();
+            if check.is_empty() {
+                return;
+            }
+        }
+        let family = self.setup.family;
+        let begin = Instant::now();
+        match udp_flows::delete_stale(family, &check, &self.setup.node_ports) {
+            Ok(checked) => {
+                self.setup.metrics.conntrack.checked(family, begin.elapsed(), checked.deleted);
+                if checked.deleted > 0 {
+                    tracing::info!(%family, deleted = checked.deleted, "deleted stale UDP flows");
+                }
+                if !checked.complete {
+                    self.setup.proxy.return_udp_check(&check);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%family, "cannot delete stale UDP flows, will try again: {error}");
+                self.setup.proxy.return_udp_check(&check);
+            }
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! This node.
+
+pub mod local_addresses;
+pub mod node_ports;
+pub mod setup;
+pub mod watch;

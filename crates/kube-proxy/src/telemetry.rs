@@ -1,0 +1,8 @@
+//! What the process says of itself.
+
+pub mod events;
+pub mod logging;
+pub mod metrics;
+pub mod profiling;
+pub mod secrets;
+pub mod traffic;

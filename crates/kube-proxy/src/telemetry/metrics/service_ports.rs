@@ -1,0 +1,75 @@
+//! Service ports that are not served as they ask to be.
+
+use kube_proxy_core::{IpFamily, ServiceEntry, TrafficPolicy};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::labels::{FamilyLabel, gauge};
+
+/// How many there are, by reason.
+#[derive(Debug, Default)]
+pub struct ServicePortMetrics {
+    no_local_endpoints: Family<PolicyLabels, Gauge>,
+    refused: Family<FamilyLabel, Gauge>,
+    contested: Family<FamilyLabel, Gauge>,
+}
+
+/// Labels `traffic_policy` and `ip_family`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    traffic_policy: &'static str,
+    ip_family: String,
+}
+
+impl super::Group for ServicePortMetrics {
+    #[rustfmt::skip]
+    fn register(&self, r: &mut Registry) {
+        r.register("sync_proxy_rules_no_local_endpoints_total", "Service ports with a Local traffic policy and no local endpoint", self.no_local_endpoints.clone());
+        r.register("refused_service_ports", "Service ports that the kernel refused, or an address of which this node needs otherwise (see the log)", self.refused.clone());
+        r.register("contested_frontends", "Addresses and node ports that more than one service port asks for; one has it (see the log)", self.contested.clone());
+    }
+}
+
+impl ServicePortMetrics {
+    /// This many service ports have a `Local` policy and no local endpoint.
+    pub fn no_local_endpoints(&self, family: IpFamily, policy: Frontends, count: usize) {
+        let traffic_policy = match policy {
+            Frontends::Internal => "internal",
+            Frontends::External => "external",
+        };
+        let labels = PolicyLabels { traffic_policy, ip_family: family.to_string() };
+        self.no_local_endpoints.get_or_create(&labels).set(gauge(count));
+    }
+
+    /// This many were refused by the last sync.
+    pub fn refused(&self, family: IpFamily, count: usize) {
+        self.refused.get_or_create(&family.into()).set(gauge(count));
+    }
+
+    /// The number of frontends that more than one service port asks for.
+    pub fn contested_frontends(&self, family: IpFamily, count: usize) {
+        self.contested.get_or_create(&family.into()).set(gauge(count));
+    }
+}
+
+/// Which frontends a traffic policy is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frontends {
+    /// The cluster IP.
+    Internal,
+    /// All others.
+    External,
+}
+
+impl Frontends {
+    /// Whether these frontends of a service port are restricted to local endpoints and there is none, though there are some elsewhere.
+    pub fn lack_local_endpoints(self, entry: &ServiceEntry) -> bool {
+        let policy = match self {
+            Self::Internal => entry.port.policy.internal_traffic_policy,
+            Self::External => entry.port.policy.external_traffic_policy,
+        };
+        policy == TrafficPolicy::Local && entry.choice.local.is_empty() && entry.choice.has_any
+    }
+}

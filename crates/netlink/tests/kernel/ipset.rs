@@ -1,0 +1,59 @@
+//! Sets that `ipset create -exist` of another program takes for its own.
+
+use std::net::IpAddr;
+use std::process::Command;
+
+use kube_proxy_netlink::Family;
+use kube_proxy_netlink::ipset::{Entry, Ipset, SetType};
+
+use crate::Test;
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![("ipset::is_what_the_go_kube_proxy_creates", is_what_go_creates)]
+}
+
+const MAX: u32 = 65_536;
+
+/// Whether `ipset create NAME … -exist` with the options of the Go kube-proxy works.
+fn go_creates(name: &str, kind: SetType, family: &str) -> bool {
+    let mut ipset = Command::new("ipset");
+    ipset.args(["create", name, kind.name()]);
+    if kind == SetType::Port {
+        ipset.args(["range", "0-65535"]);
+    } else {
+        ipset.args(["family", family, "hashsize", "1024", "maxelem", "65536"]);
+    }
+    let output = ipset.arg("-exist").output().expect("package ipset");
+    output.status.success()
+}
+
+/// It takes over a set that is there only if type, family and size are the same; what is in it stays.
+fn is_what_go_creates() {
+    let mut sets = Ipset::open().expect("open");
+    let families = [
+        (Family::V4, "inet", IpAddr::from([10, 0, 0, 1])),
+        (Family::V6, "inet6", IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1])),
+    ];
+    for (family, word, ip) in families {
+        let kinds = [
+            (SetType::Ip, Entry::Ip(ip)),
+            (SetType::IpPort, Entry::IpPort(ip, 6, 80)),
+            (SetType::IpPortIp, Entry::IpPortIp(ip, 6, 80, ip)),
+            (SetType::IpPortNet, Entry::IpPortNet(ip, 6, 80, ip, 24)),
+            (SetType::Port, Entry::Port(30_080)),
+        ];
+        for (kind, entry) in kinds {
+            let name = "KUBE-TRY";
+            sets.create(name, kind, family, MAX).expect("create");
+            sets.add(name, &[entry]).expect("add");
+            assert!(go_creates(name, kind, word), "{word} {}", kind.name());
+            assert_eq!(sets.members(name).expect("members").len(), 1, "{word} {}", kind.name());
+            sets.destroy(name).expect("destroy");
+            if kind != SetType::Port {
+                sets.create(name, kind, family, 2 * MAX).expect("create");
+                assert!(!go_creates(name, kind, word), "{word} {}: of another size", kind.name());
+                sets.destroy(name).expect("destroy");
+            }
+        }
+    }
+}

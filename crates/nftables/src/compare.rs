@@ -1,0 +1,114 @@
+//! What of the table differs from what it should be, object by object, for people who ask.
+
+use std::collections::BTreeMap;
+
+use kube_proxy_core::{Deviation, Difference as Report, IpFamily, Snapshot};
+use kube_proxy_netlink::nf_tables::NfTables;
+use kube_proxy_netlink::{Errno, Error};
+
+use crate::Config;
+use crate::chain::Chain;
+use crate::difference::Difference;
+use crate::element::{Item, SetId};
+use crate::existing::{Existing, Keep, Tasks};
+use crate::key::Key;
+use crate::layout::{FLOWTABLE, TABLE, set_name};
+use crate::state::State;
+use crate::text::text;
+
+/// How often the table is read because the ruleset changed meanwhile.
+const ATTEMPTS: usize = 8;
+
+/// What differs. `kept` says of chains that nothing leads to whether they are there with our knowledge.
+pub(crate) fn compare(
+    netlink: &mut NfTables,
+    config: &Config,
+    snapshot: &Snapshot,
+    kept: impl Fn(&Chain) -> bool,
+) -> Result<Vec<Report>, Error> {
+    let existing = read(netlink, config)?;
+    match existing {
+        Existing::Nothing => return Ok(vec![Report::new("table", TABLE, Deviation::Missing)]),
+        Existing::OtherLayout => {
+            let name =
+                format!("{TABLE}: its chains, sets or flags are not those that were written");
+            return Ok(vec![Report::new("table", name, Deviation::Different)]);
+        }
+        Existing::Table(_) => {}
+    }
+    let mut planned = State::build(snapshot, &existing, config);
+    let there = match &existing {
+        Existing::Table(content) => content.chain_names(),
+        Existing::Nothing | Existing::OtherLayout => Vec::new(),
+    };
+    let Tasks { static_chains, difference, flowtable, .. } = existing.repair(&mut planned, config);
+    let mut reports: Vec<_> = static_chains
+        .into_iter()
+        .map(|chain| Report::new("chain", rules_of(chain.name), Deviation::Different))
+        .collect();
+    for chain in &difference.new_chains {
+        let name = chain.to_string();
+        reports.push(if there.contains(&name) {
+            Report::new("chain", rules_of(&name), Deviation::Different)
+        } else {
+            Report::new("chain", name, Deviation::Missing)
+        });
+    }
+    let stale = difference.stale_chains.iter().filter(|chain| !kept(chain));
+    reports
+        .extend(stale.map(|chain| Report::new("chain", chain.to_string(), Deviation::Unexpected)));
+    match flowtable {
+        Keep::AsItIs => {}
+        Keep::Make => reports.push(Report::new("flowtable", FLOWTABLE, Deviation::Missing)),
+        Keep::Delete => reports.push(Report::new("flowtable", FLOWTABLE, Deviation::Unexpected)),
+    }
+    reports.extend(elements(&difference, config.family));
+    Ok(reports)
+}
+
+fn rules_of(chain: &str) -> String {
+    format!("{chain}: its rules are not those that were written")
+}
+
+/// The table as of one generation of the ruleset.
+fn read(netlink: &mut NfTables, config: &Config) -> Result<Existing, Error> {
+    for _ in 1..ATTEMPTS {
+        let before = netlink.generation()?;
+        match Existing::read(netlink, config) {
+            Ok(existing) if netlink.generation()? == before => return Ok(existing),
+            Ok(_) => {}
+            Err(error) if error.is_stale() || error.errno() == Some(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Existing::read(netlink, config)
+}
+
+/// An element that is deleted and added again is another one under the same key.
+fn elements(difference: &Difference, family: IpFamily) -> Vec<Report> {
+    let mut found: BTreeMap<(SetId, Key), &Item> = BTreeMap::new();
+    for (set, items) in difference.deleted.iter() {
+        found.extend(items.iter().map(|item| ((set, item.key), item)));
+    }
+    let mut reports = Vec::new();
+    for set in &difference.flushed {
+        let name = format!("{}: its elements are not those that were written", set_name(*set));
+        reports.push(Report::new("set", name, Deviation::Different));
+    }
+    for (set, items) in difference.added.iter().filter(|(set, _)| !difference.flushed.contains(set))
+    {
+        for item in items {
+            let name = text(set, item, family);
+            reports.push(match found.remove(&(set, item.key)) {
+                Some(other) => {
+                    let name = format!("{name}, there is {}", text(set, other, family));
+                    Report::new("element", name, Deviation::Different)
+                }
+                None => Report::new("element", name, Deviation::Missing),
+            });
+        }
+    }
+    let rest = found.into_iter().map(|((set, _), item)| text(set, item, family));
+    reports.extend(rest.map(|name| Report::new("element", name, Deviation::Unexpected)));
+    reports
+}

@@ -1,0 +1,148 @@
+//! The commands that explain, in situations that an administrator meets: each is named in the first screen of the answer.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+use kube_proxy_core::IpFamily;
+use kube_proxy_testkit::cluster::plan;
+
+use crate::objects::{Svc, external_ip, vip};
+use crate::world::{From, Mode, TARGET, World, binary, cluster_address};
+use crate::{Once, PerMode};
+
+pub(crate) const TESTS: &[PerMode] = &[("explain/broken", broken)];
+/// Where the kernel translates to endpoints itself.
+pub(crate) const TRANSLATED: &[PerMode] = &[("explain/open-connection", open_connection)];
+pub(crate) const ONCE: &[Once] =
+    &[("explain/no-proxy", no_proxy), ("explain/pages-off", pages_off)];
+
+/// Lines of the first screen.
+const SCREEN: usize = 24;
+
+/// What a command printed.
+struct Printed {
+    code: Option<i32>,
+    out: String,
+    error: String,
+}
+
+fn ask(world: &World, line: &str) -> anyhow::Result<Printed> {
+    let mut command = Command::new(binary()?);
+    command.args(line.split_whitespace()).stdin(Stdio::null());
+    let output = world.cluster.node(0).netns().run(|| command.output()).context("cannot start")?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Printed {
+        code: output.status.code(),
+        out: text(&output.stdout),
+        error: text(&output.stderr),
+    })
+}
+
+/// Fails unless the first screen of the answer has each of these texts.
+fn named(world: &World, line: &str, texts: &[&str]) -> anyhow::Result<()> {
+    let Printed { code, out, error } = ask(world, line)?;
+    ensure!(code == Some(0), "{line}: exit code {code:?}: {error}");
+    let screen: Vec<&str> = out.lines().take(SCREEN).collect();
+    let screen = screen.join("\n");
+    for text in texts {
+        ensure!(screen.contains(text), "{line}: {text:?} is not in the first screen:\n{out}");
+    }
+    Ok(())
+}
+
+fn broken(mode: Mode) -> anyhow::Result<()> {
+    let world = World::new(mode)?;
+    let unready = Svc::new("unready", 1);
+    world.apply([unready.object()])?;
+    world.apply(unready.slices(TARGET, &[world.endpoint("local-1").unready()]))?;
+    world.serve(&Svc::new("far", 2).load_balancer().external_local(), &["remote-1"])?;
+    world.serve(&Svc::new("plain", 3), &["local-1"])?;
+    let ranges = Svc::new("ranges", 4).load_balancer();
+    let nobody = ["192.0.2.0/24".to_owned(), "2001:db8:192::/64".to_owned()].to_vec();
+    world.serve(&ranges.with("/spec/loadBalancerSourceRanges", nobody), &["local-1"])?;
+    world.serve(&Svc::new("taken", 5).external_ips(), &["local-1"])?;
+    let contested = IpFamily::BOTH.map(|family| external_ip(5, family).to_string());
+    world.serve(
+        &Svc::new("unlucky", 6).with("/spec/externalIPs", contested.to_vec()),
+        &["local-1"],
+    )?;
+    world.settle()?;
+    for family in IpFamily::BOTH {
+        let at = |ip| SocketAddr::new(ip, 80);
+        let client = plan::client().get(family).to_string();
+        let plain = cluster_address(3, family);
+        let target = SocketAddr::new(plain.ip(), TARGET);
+        named(
+            &world,
+            &format!("explain {}", cluster_address(1, family)),
+            &["default/unready:p", "not ready", "refused at once", "readiness probes"],
+        )?;
+        named(
+            &world,
+            &format!("explain --from {client} {}", at(vip(2, family))),
+            &["default/far:p", "not on this node", "dropped", "1 endpoint on other nodes"],
+        )?;
+        named(
+            &world,
+            &format!("explain {target}"),
+            &[&format!("perhaps default/plain:p at {plain}/tcp is meant"), "the targetPort"],
+        )?;
+        named(
+            &world,
+            &format!("explain --from {client} {}", at(vip(4, family))),
+            &["default/ranges:p", "dropped", "none of the loadBalancerSourceRanges"],
+        )?;
+        named(
+            &world,
+            &format!("explain {}", at(external_ip(5, family))),
+            &["default/taken:p", "default/unlucky:p asks for this frontend too"],
+        )?;
+    }
+    named(&world, "explain default/plain", &["default/plain:p", "goes to endpoint"])?;
+    named(&world, "endpoints default/unready", &["unready:p", "not ready"])?;
+    let contested = format!("!{}", SocketAddr::new(external_ip(5, IpFamily::V4), 80));
+    named(&world, "services -n default -o wide", &["unlucky:p", &contested, "0/0/1"])?;
+    let unknown = ask(&world, "explain default/nothing")?;
+    ensure!(unknown.code == Some(1), "exit code {:?}", unknown.code);
+    ensure!(unknown.out.contains("default/plain:p"), "no similar Service:\n{}", unknown.out);
+    Ok(())
+}
+
+/// A connection whose endpoint was replaced continues to the old one, and the answer says so.
+fn open_connection(mode: Mode) -> anyhow::Result<()> {
+    let world = World::new(mode)?;
+    let service = Svc::new("moved", 1);
+    world.serve(&service, &["local-1"])?;
+    world.settle()?;
+    let to = cluster_address(1, IpFamily::V4);
+    let connection = world.probe(From::Pod("client")).connect(to)?;
+    let old = SocketAddr::new(world.pod("local-1").ip(IpFamily::V4), TARGET);
+    let lead = format!("1 to {old}");
+    named(&world, &format!("explain {to}"), &["Connections", &lead, "goes to endpoint"])?;
+    world.serve(&service, &["remote-1"])?;
+    world.settle()?;
+    let stale = format!("1 to {old}, which takes no new ones");
+    named(&world, &format!("explain {to}"), &[&stale, "clients must connect again"])?;
+    drop(connection);
+    Ok(())
+}
+
+fn no_proxy() -> anyhow::Result<()> {
+    let world = World::without_proxy(Mode::Nftables, &[])?;
+    for line in ["services", "endpoints web", "explain web"] {
+        let Printed { code, out, error } = ask(&world, line)?;
+        ensure!(code == Some(1) && out.is_empty(), "{line}: {code:?}: {out}");
+        ensure!(error.contains("no kube-proxy answers at 127.0.0.1:10249"), "{line}: {error}");
+    }
+    let wrong = ask(&world, "explain")?;
+    ensure!(wrong.code == Some(2), "exit code {:?}", wrong.code);
+    Ok(())
+}
+
+fn pages_off() -> anyhow::Result<()> {
+    let world = World::with_flags(Mode::Nftables, &["--debug-pages=false"])?;
+    let Printed { code, error, .. } = ask(&world, "services")?;
+    ensure!(code == Some(1) && error.contains("--debug-pages=false"), "{code:?}: {error}");
+    Ok(())
+}
