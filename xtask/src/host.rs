@@ -1,5 +1,7 @@
 //! What the host must have, and installing it.
 
+mod space;
+
 use std::env;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -90,6 +92,7 @@ pub(crate) fn find_system_programs() -> anyhow::Result<()> {
 /// Installs what is missing and tries out the kernel.
 pub(crate) fn check() -> anyhow::Result<()> {
     if !sandbox::is_inside() {
+        space::check()?;
         install_missing()?;
         tools::complete()?;
     }

@@ -3,39 +3,12 @@
 //! Reading happens in two steps because one serde pass cannot do what is wanted here:
 //! name *every* unknown and duplicate field, and point at line, column and path of a value of the wrong type.
 
-use std::fmt;
-
 use figment::value::{Dict, Value};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use kube_proxy_yaml::{Content, Node};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::types::{API_VERSION, KIND, KubeProxyConfiguration, VModule};
 use super::whole;
-
-/// A value of the document with the place where it was written.
-#[derive(Clone, Debug)]
-pub(crate) struct Node {
-    content: Content,
-    pub(crate) line: u64,
-    pub(crate) column: u64,
-}
-
-#[derive(Clone, Debug)]
-enum Content {
-    Null,
-    Scalar(Value),
-    List(Vec<Node>),
-    /// In the order of the document, with duplicates.
-    Map(Vec<(Key, Node)>),
-}
-
-#[derive(Clone, Debug)]
-struct Key {
-    name: String,
-    line: u64,
-    column: u64,
-}
 
 /// Why a document cannot be used at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +20,7 @@ pub(crate) struct Problem {
 
 impl Problem {
     fn new(node: Option<&Node>, reason: impl Into<String>) -> Self {
-        Self { at: node.map(|node| (node.line, node.column)), reason: reason.into() }
+        Self { at: node.and_then(Node::place), reason: reason.into() }
     }
 }
 
@@ -86,67 +59,37 @@ fn reason(text: &str) -> String {
 }
 
 fn expect_text(root: &Node, field: &str, expected: &str) -> Result<(), Problem> {
-    match root.find(&[field.to_owned()]) {
-        Some(node) if node.text() == Some(expected) => Ok(()),
+    match root.find(&[field]) {
+        Some(node) if node.as_text() == Some(expected) => Ok(()),
         Some(node) => Err(Problem::new(
             Some(node),
-            format!("{field}: {expected:?} is expected, not {}", node.describe()),
+            format!("{field}: {expected:?} is expected, not {}", describe(node)),
         )),
         None => Err(Problem::new(None, format!("{field} is missing; {expected:?} is expected"))),
     }
 }
 
-impl Node {
-    /// The node at a path of field names and list positions; of duplicates the last.
-    pub(crate) fn find(&self, path: &[String]) -> Option<&Self> {
-        let Some((first, rest)) = path.split_first() else {
-            return Some(self);
-        };
-        let child = match &self.content {
-            Content::Map(entries) => {
-                entries.iter().rev().find(|(key, _)| key.name == *first).map(|(_, node)| node)
-            }
-            Content::List(items) => items.get(first.parse::<usize>().ok()?),
-            Content::Null | Content::Scalar(_) => None,
-        };
-        child?.find(rest)
+fn describe(node: &Node) -> String {
+    match &node.content {
+        Content::Null => "null".to_owned(),
+        Content::List(_) => "a list".to_owned(),
+        Content::Map(_) => "an object".to_owned(),
+        content => scalar(content).map_or_else(String::new, |value| value.to_actual().to_string()),
     }
+}
 
-    /// The node at a path, or that of the closest field around it.
-    pub(crate) fn nearest(&self, path: &[String]) -> &Self {
-        let around = (0..=path.len()).rev().find_map(|length| self.find(&path[..length]));
-        around.unwrap_or(self)
-    }
+/// Every unknown or duplicate field, each with its path and place.
+pub(crate) fn strict_errors(root: &Node) -> Vec<String> {
+    let mut errors = Vec::new();
+    collect_strict_errors(root, &shape(), "", &mut errors);
+    errors
+}
 
-    fn text(&self) -> Option<&str> {
-        match &self.content {
-            Content::Scalar(value) => value.as_str(),
-            _ => None,
-        }
-    }
-
-    fn describe(&self) -> String {
-        match &self.content {
-            Content::Null => "null".to_owned(),
-            Content::Scalar(value) => value.to_actual().to_string(),
-            Content::List(_) => "a list".to_owned(),
-            Content::Map(_) => "an object".to_owned(),
-        }
-    }
-
-    /// Every unknown or duplicate field, each with its path and place.
-    pub(crate) fn strict_errors(&self) -> Vec<String> {
-        let mut errors = Vec::new();
-        collect_strict_errors(self, &shape(), "", &mut errors);
-        errors
-    }
-
-    /// The known fields that are set: no unknown fields, no nulls, of duplicates the last.
-    pub(crate) fn known_fields(&self) -> Dict {
-        match known_value(self, &shape()) {
-            Some(Value::Dict(_, dict)) => dict,
-            _ => Dict::new(),
-        }
+/// The known fields that are set: no unknown fields, no nulls, of duplicates the last.
+pub(crate) fn known_fields(root: &Node) -> Dict {
+    match known_value(root, &shape()) {
+        Some(Value::Dict(_, dict)) => dict,
+        _ => Dict::new(),
     }
 }
 
@@ -200,8 +143,11 @@ fn collect_strict_errors(
 
 fn known_value(node: &Node, shape: &serde_json::Value) -> Option<Value> {
     match &node.content {
-        Content::Null => None,
-        Content::Scalar(value) => Some(value.clone()),
+        Content::Null
+        | Content::Bool(_)
+        | Content::Integer(_)
+        | Content::Float(_)
+        | Content::Text(_) => scalar(&node.content),
         Content::List(items) => {
             let element = shape.get(0).unwrap_or(&serde_json::Value::Null);
             let items: Vec<Value> =
@@ -226,79 +172,25 @@ fn known_value(node: &Node, shape: &serde_json::Value) -> Option<Value> {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Content>::deserialize(deserializer)?;
-        let (line, column) = (spanned.referenced.line(), spanned.referenced.column());
-        Ok(Self { content: spanned.value, line, column })
-    }
-}
-
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ContentVisitor)
-    }
-}
-
-struct ContentVisitor;
-
-impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Content, E> {
-        Ok(Content::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Content, E> {
-        Ok(Content::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Content, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(value)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(value)))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(value)))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Content, E> {
+/// The value for the layers of something that has no parts.
+fn scalar(content: &Content) -> Option<Value> {
+    match content {
+        Content::Bool(value) => Some(Value::from(*value)),
+        Content::Integer(value) => Some(integer(*value)),
         // Fields that hold fractions take whole numbers too.
-        let whole = whole::from_float(value).map(Value::from);
-        Ok(Content::Scalar(whole.unwrap_or_else(|| Value::from(value))))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(value)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Content, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = list.next_element()? {
-            items.push(item);
+        Content::Float(value) => {
+            Some(whole::from_float(*value).map_or_else(|| Value::from(*value), Value::from))
         }
-        Ok(Content::List(items))
+        Content::Text(text) => Some(Value::from(text.as_str())),
+        Content::Null | Content::List(_) | Content::Map(_) => None,
     }
+}
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let (line, column) = (key.referenced.line(), key.referenced.column());
-            entries.push((Key { name: key.value, line, column }, map.next_value()?));
-        }
-        Ok(Content::Map(entries))
-    }
+/// A number in the type that any field accepts, if it fits.
+fn integer(value: i128) -> Value {
+    let unsigned = u64::try_from(value).map(Value::from);
+    let signed = || i64::try_from(value).map(Value::from);
+    unsigned.or_else(|_| signed()).unwrap_or_else(|_| Value::from(value))
 }
 
 #[cfg(test)]

@@ -1,20 +1,22 @@
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
-use super::parse;
+use kube_proxy_yaml::Node;
+
+use super::{known_fields, parse, strict_errors};
 
 const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
 
 fn check(body: &str, expected: &Expect) {
     let text = match parse(body) {
-        Ok(root) => format!("{}\n{:#?}\n", root.strict_errors().join("\n"), plain(&root)),
+        Ok(root) => format!("{}\n{:#?}\n", strict_errors(&root).join("\n"), plain(&root)),
         Err(problem) => format!("{:?}: {}\n", problem.at, problem.reason),
     };
     expected.assert_eq(&text);
 }
 
-fn plain(root: &super::Node) -> serde_json::Value {
-    let mut fields = root.known_fields();
+fn plain(root: &Node) -> serde_json::Value {
+    let mut fields = known_fields(root);
     fields.remove("apiVersion");
     fields.remove("kind");
     serde_json::to_value(&fields).unwrap()
@@ -158,14 +160,14 @@ proptest! {
     fn never_panics(body in "(?s).*", with_head in any::<bool>()) {
         let head = if with_head { HEAD } else { "" };
         if let Ok(root) = parse(&format!("{head}{body}")) {
-            let _ = (root.strict_errors(), root.known_fields());
+            let _ = (strict_errors(&root), known_fields(&root));
         }
     }
 
     #[test]
     fn never_panics_on_yaml_like_text(body in "([a-z]{1,3}: ?|[&*]a |- |\\[|\\]|\\{|\\}|\"|<<: |\n *|[0-9]+|!!?[a-z]* ?){0,30}") {
         if let Ok(root) = parse(&format!("{HEAD}{body}")) {
-            let _ = (root.strict_errors(), root.known_fields());
+            let _ = (strict_errors(&root), known_fields(&root));
         }
     }
 }

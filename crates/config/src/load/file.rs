@@ -3,7 +3,9 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::document::{self, Node, Problem};
+use kube_proxy_yaml::Node;
+
+use crate::document::{self, Problem};
 use crate::error::ConfigError;
 
 /// Most bytes of a configuration file; a ConfigMap holds a quarter of that.

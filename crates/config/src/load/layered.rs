@@ -5,7 +5,9 @@ use figment::value::Value;
 
 use super::file::{File, decode_error};
 use crate::address::{parse_ip, with_port};
-use crate::document::Problem;
+use kube_proxy_yaml::Node;
+
+use crate::document::{self, Problem};
 use crate::duration::GoDuration;
 use crate::error::ConfigError;
 use crate::flags::Flags;
@@ -31,7 +33,7 @@ impl Layers {
 
     fn layered(&self, defaults: &KubeProxyConfiguration, mode: &str) -> Figment {
         let file = self.file.as_ref().map(|file| {
-            let mut fields = file.root.known_fields();
+            let mut fields = document::known_fields(&file.root);
             layers::drop_unset(&mut fields);
             fields
         });
@@ -83,7 +85,7 @@ impl Layers {
 
     fn extraction_error(&self, error: &figment::Error) -> ConfigError {
         let node = self.file.as_ref().and_then(|file| file.root.find(&error.path));
-        let at = node.map(|node| (node.line, node.column));
+        let at = node.and_then(Node::place);
         let path = self.file.as_ref().map(|file| file.path.clone()).unwrap_or_default();
         let field = yaml_path(&error.path);
         decode_error(&path, &field, Problem { at, reason: error.kind.to_string() })

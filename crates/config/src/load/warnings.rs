@@ -3,6 +3,7 @@
 use figment::value::Value;
 
 use super::layered::Layers;
+use crate::document;
 use crate::flags::DeprecatedFlags;
 use crate::layers;
 
@@ -11,7 +12,7 @@ impl Layers {
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(file) = &self.file {
-            let ignored = file.root.strict_errors();
+            let ignored = document::strict_errors(&file.root);
             if !ignored.is_empty() {
                 warnings.push(format!(
                     "{}: using lenient decoding, since strict decoding failed: {}",
@@ -44,7 +45,7 @@ impl Layers {
 
     fn warn_of_windows(&self, warnings: &mut Vec<String>) {
         let Some(file) = &self.file else { return };
-        let fields = file.root.known_fields();
+        let fields = document::known_fields(&file.root);
         let is_set = |field: &str| match fields.get(field) {
             Some(Value::Bool(_, set)) => *set,
             Some(Value::Dict(_, section)) => section.values().any(|value| match value {

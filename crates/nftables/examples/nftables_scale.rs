@@ -1,7 +1,7 @@
 //! Measures the backend on the running kernel, in a network namespace of its own:
 //!
 //! ```text
-//! cargo run --profile quick-release -p kube-proxy-nftables --example scale -- 10000 10
+//! cargo run --profile quick-release -p kube-proxy-nftables --example nftables_scale -- 10000 10
 //! ```
 //!
 //! The numbers are those of Services and of endpoints of each.

@@ -1,7 +1,7 @@
 //! Measures syncs of many services into the network namespace it is started in.
 //!
 //! ```text
-//! unshare --net --mount sh -c 'mount -t tmpfs none /run; target/quick-release/examples/scale legacy 10000 10'
+//! unshare --net --mount sh -c 'mount -t tmpfs none /run; target/quick-release/examples/iptables_scale legacy 10000 10'
 //! ```
 //!
 //! Never start it outside a namespace of its own: it writes rules and leaves them.
