@@ -84,7 +84,7 @@ impl Set {
 pub(crate) type Hook = (&'static str, &'static str, &'static str, &'static str);
 
 /// Chains that exist only in this mode.
-pub(crate) const OWN_CHAINS: [(&str, &str); 9] = [
+pub(crate) const OWN_CHAINS: [(&str, &str); 10] = [
     ("filter", "KUBE-NODE-PORT"),
     ("filter", "KUBE-SOURCE-RANGES-FIREWALL"),
     ("filter", "KUBE-IPVS-FILTER"),
@@ -94,6 +94,7 @@ pub(crate) const OWN_CHAINS: [(&str, &str); 9] = [
     ("nat", "KUBE-NODE-PORT"),
     ("nat", "KUBE-LOAD-BALANCER"),
     ("mangle", "KUBE-IPVS-OUT-DROP"),
+    ("mangle", "KUBE-IPVS-OUT-RANGES"),
 ];
 
 /// Chains that the iptables mode has as well, with their tables.
@@ -136,17 +137,28 @@ pub(crate) fn rules(
     let mut rules = Vec::new();
     rules.extend(filter(config).into_iter().map(|(chain, rule)| ("filter", chain, rule)));
     rules.extend(nat(config, random_fully).into_iter().map(|(chain, rule)| ("nat", chain, rule)));
-    let drop = matches(config, Set::Drop, "dst,dst");
-    rules.push((
-        "mangle",
-        "KUBE-IPVS-OUT-DROP",
-        format!("-m conntrack --ctstate NEW {drop} -j DROP"),
-    ));
+    rules.extend(mangle(config).into_iter().map(|(chain, rule)| ("mangle", chain, rule)));
     rules
 }
 
 fn matches(config: &Config, set: Set, directions: &str) -> String {
     format!("-m set --match-set {} {directions}", set.name(config.family))
+}
+
+/// For packets of the node itself, which IPVS takes in `OUTPUT` before the filter sees them.
+fn mangle(config: &Config) -> [(&'static str, String); 5] {
+    let set = |which, directions| matches(config, which, directions);
+    let new = "-m conntrack --ctstate NEW";
+    [
+        ("KUBE-IPVS-OUT-DROP", format!("{new} {} -j DROP", set(Set::Drop, "dst,dst"))),
+        (
+            "KUBE-IPVS-OUT-DROP",
+            format!("{new} {} -j KUBE-IPVS-OUT-RANGES", set(Set::LoadBalancerFirewall, "dst,dst")),
+        ),
+        ("KUBE-IPVS-OUT-RANGES", format!("{} -j RETURN", set(Set::SourceCidr, "dst,dst,src"))),
+        ("KUBE-IPVS-OUT-RANGES", format!("{} -j RETURN", set(Set::SourceIp, "dst,dst,src"))),
+        ("KUBE-IPVS-OUT-RANGES", "-j DROP".to_owned()),
+    ]
 }
 
 fn filter(config: &Config) -> Vec<(&'static str, String)> {

@@ -548,6 +548,9 @@ fn source_ranges() -> Vec<Case> {
     let nobody: Vec<String> = ["192.0.2.0/24", "2001:db8:192::/64"].map(str::to_owned).to_vec();
     let client: Vec<String> =
         IpFamily::BOTH.iter().filter_map(|family| client_net(*family).ok()).collect();
+    let node = plan::node(0);
+    let nodes: Vec<String> =
+        IpFamily::BOTH.map(|family| format!("{}/{}", node.get(family), family.bits())).to_vec();
     let pods = plan::cluster_net();
     let pods = vec![pods.v4.to_string(), format!(" {} ", pods.v6)];
     let all = vec!["0.0.0.0/0".to_owned(), "::/0".to_owned(), "192.0.2.0/24".to_owned()];
@@ -559,6 +562,7 @@ fn source_ranges() -> Vec<Case> {
             vec![
                 flow(Outside, To::Vip(1), Dropped),
                 flow(CLIENT, To::Vip(1), Dropped),
+                flow(Node, To::Vip(1), Dropped),
                 flow(Outside, To::NodePort(1), Pods(BOTH, Masqueraded)),
                 flow(Outside, To::External(1), Pods(BOTH, Masqueraded)),
                 flow(CLIENT, To::ClusterIp(1), Pods(BOTH, Kept)),
@@ -586,7 +590,16 @@ fn source_ranges() -> Vec<Case> {
             "a range of everybody",
             ranges("all", 4, &all),
             both,
-            vec![flow(Outside, To::Vip(4), Pods(BOTH, Masqueraded))],
+            vec![
+                flow(Outside, To::Vip(4), Pods(BOTH, Masqueraded)),
+                flow(Node, To::Vip(4), Pods(BOTH, Any)),
+            ],
+        ),
+        case(
+            "the node inside the ranges",
+            ranges("node", 9, &nodes),
+            both,
+            vec![flow(Node, To::Vip(9), Pods(BOTH, Any)), flow(Outside, To::Vip(9), Dropped)],
         ),
         case(
             "ranges and Local",

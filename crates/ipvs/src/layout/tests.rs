@@ -124,6 +124,7 @@ fn the_go_kube_proxy_can_take_over() {
         &("filter", "KUBE-IPVS-DROP"),
         &("filter", "KUBE-IPVS-REJECT"),
         &("mangle", "KUBE-IPVS-OUT-DROP"),
+        &("mangle", "KUBE-IPVS-OUT-RANGES"),
     ];
     assert_eq!(own, expected);
 }
