@@ -81,3 +81,31 @@ fn countless_failures_do_not_overflow() {
     }
     assert_eq!(scheduler.due(), Some(now + 30 * SECOND));
 }
+
+/// An endpoint every 10 ms for 10 s, with syncs of 0.2 s: the first is served at once, the others are gathered.
+#[test]
+fn a_rollout_of_a_thousand_endpoints_costs_ten_syncs() {
+    let (mut scheduler, start) = scheduler();
+    let took = SECOND / 5;
+    let mut changes = (0..1000).map(|change| start + change * SECOND / 100).peekable();
+    let mut starts = Vec::new();
+    let mut now = start;
+    loop {
+        while let Some(change) = changes.next_if(|change| *change <= now) {
+            scheduler.request(change);
+        }
+        now = match (scheduler.due(), changes.peek()) {
+            (Some(due), Some(change)) if *change < due => *change,
+            (Some(due), _) => {
+                starts.push(due - start);
+                // What arrives during a sync asks for the next one.
+                scheduler.finished(due + took, true);
+                due + took
+            }
+            (None, Some(change)) => *change,
+            (None, None) => break,
+        };
+    }
+    let expected: Vec<_> = (0..10).map(|sync| sync * (took + SECOND)).collect();
+    assert_eq!(starts, expected);
+}
