@@ -13,7 +13,7 @@ fn endpoint(number: u8) -> Endpoint {
         conditions: Conditions::default(),
         place: if number.is_multiple_of(2) { Place::ThisNode } else { Place::OtherNode },
         node_hint: NodeHint::Absent,
-        zone_hints: None,
+        steering: None,
     }
 }
 
