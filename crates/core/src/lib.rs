@@ -98,7 +98,9 @@ pub use backend::{
     CheckWaker, Deviation, Difference, ObjectCount, ProxyBackend, Refusal, Removed, Repair, Scope,
     SyncError, SyncReport, Traffic, TrafficBytes,
 };
-pub use endpoint::{Conditions, Endpoint, EndpointSlice, Place, SliceEndpoint, SlicePort, Steering};
+pub use endpoint::{
+    Conditions, Endpoint, EndpointSlice, Place, SliceEndpoint, SlicePort, Steering,
+};
 pub use event::{Event, Kind};
 pub use family::{IpFamily, PerFamily, Protocol};
 pub use frontend::{Frontend, FrontendKind};

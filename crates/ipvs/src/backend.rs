@@ -104,7 +104,9 @@ impl IpvsBackend {
         let default = self.config.scheduler.clone();
         let asked = names.filter_map(|name| Some((name, snapshot.entry(name)?)));
         let asked = asked.flat_map(|(name, entry)| {
-            scheduler::candidates(entry, &default).into_iter().map(move |scheduler| (name, scheduler))
+            scheduler::candidates(entry, &default)
+                .into_iter()
+                .map(move |scheduler| (name, scheduler))
         });
         for (name, scheduler) in asked.filter(|(_, scheduler)| *scheduler != default) {
             let is = |known: &String| known == scheduler;

@@ -22,11 +22,7 @@ pub(crate) fn candidates<'a>(entry: &'a ServiceEntry, default: &'a str) -> Vec<&
 }
 
 /// The best that the kernel has.
-pub(crate) fn chosen<'a>(
-    entry: &'a ServiceEntry,
-    default: &'a str,
-    unknown: &[String],
-) -> &'a str {
+pub(crate) fn chosen<'a>(entry: &'a ServiceEntry, default: &'a str, unknown: &[String]) -> &'a str {
     let is_known = |name: &&str| !unknown.iter().any(|unknown| unknown == name);
     candidates(entry, default).into_iter().find(is_known).unwrap_or(default)
 }

@@ -119,7 +119,8 @@ impl Balancer {
             return self.next(policy, failed, now);
         };
         if failed.is_none()
-            && let Some(target) = self.session(policy, client, timeout, now) {
+            && let Some(target) = self.session(policy, client, timeout, now)
+        {
             return Some(target);
         }
         let target = self.next(policy, failed, now)?;

@@ -154,9 +154,8 @@ fn literal(
     };
     let takes_new = |e: &Endpoint| e.weight() > 0;
     let ready = keep(&|e| e.conditions.ready && takes_new(e));
-    let in_zone = |e: &Endpoint| {
-        e.zone_hints().is_some_and(|zones| zones.iter().any(|z| &**z == zone))
-    };
+    let in_zone =
+        |e: &Endpoint| e.zone_hints().is_some_and(|zones| zones.iter().any(|z| &**z == zone));
     let here = |e: &Endpoint| e.node_hint == NodeHint::ThisNode;
     let leaves = |e: &Endpoint| e.conditions.serving && e.conditions.terminating;
     let mut cluster = Vec::new();

@@ -220,9 +220,8 @@ fn a_weight_is_a_change_and_endpoints_of_one_pattern_share_it() {
         Event::EndpointSliceApplied(slice("ns/a-1", "a", endpoints))
     };
     let mut tracker = with(vec![applied(service("ns/a", "10.96.0.1")), slice(1)]);
-    let endpoints = |tracker: &Tracker| {
-        tracker.snapshot().services[&port_name("ns/a", "")].endpoints.clone()
-    };
+    let endpoints =
+        |tracker: &Tracker| tracker.snapshot().services[&port_name("ns/a", "")].endpoints.clone();
     assert!(endpoints(&tracker).iter().all(|endpoint| endpoint.steering.is_none()));
     assert!(!tracker.apply(slice(1)), "the usual weight is none");
     assert!(tracker.apply(slice(7)));

@@ -54,7 +54,8 @@ fn each_endpoint_has_as_many_turns_as_it_stands_there() {
     assert_eq!(picks.iter().filter(|address| **address == endpoint(2)).count(), 30, "{picks:?}");
     for failed in [1, 2] {
         for _ in 0..8 {
-            let other = balancer.pick(TrafficPolicy::Cluster, client(0), Some(endpoint(failed)), now);
+            let other =
+                balancer.pick(TrafficPolicy::Cluster, client(0), Some(endpoint(failed)), now);
             assert_ne!(other.unwrap().address, endpoint(failed), "another one is tried");
         }
     }
@@ -148,7 +149,8 @@ fn a_failed_dial_ends_the_session() {
     let now = Instant::now();
     let mut balancer = balancer(&[1, 2], Some(10 * SECOND), now);
     let first = pick(&mut balancer, 1, now).unwrap();
-    let second = balancer.pick(TrafficPolicy::Cluster, client(1), Some(first), now).unwrap().address;
+    let second =
+        balancer.pick(TrafficPolicy::Cluster, client(1), Some(first), now).unwrap().address;
     assert_ne!(first, second);
     assert_eq!(pick(&mut balancer, 1, now), Some(second), "the new one is kept");
 }

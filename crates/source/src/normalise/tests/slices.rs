@@ -145,9 +145,7 @@ fn weights(annotations: &Value, expected: &Expect) {
 
 #[test]
 fn weights_of_a_slice() {
-    let both = |own: &str, cilium: &str| {
-        json!({"kube-proxy.io/weight": own, "service.cilium.io/weight": cilium})
-    };
+    let both = |own: &str, cilium: &str| json!({"kube-proxy.io/weight": own, "service.cilium.io/weight": cilium});
     weights(&json!({}), &expect!["1 1"]);
     weights(&json!({"kube-proxy.io/weight": " 7 "}), &expect!["7 7"]);
     weights(&json!({"service.cilium.io/weight": "0"}), &expect!["0 0"]);
@@ -170,7 +168,8 @@ fn weights_of_a_slice() {
 
 #[test]
 fn weights_of_named_endpoints() {
-    let named = |list: &str| json!({"kube-proxy.io/weight": "4", "kube-proxy.io/endpoint-weights": list});
+    let named =
+        |list: &str| json!({"kube-proxy.io/weight": "4", "kube-proxy.io/endpoint-weights": list});
     weights(&named("10.1.0.2=0"), &expect!["4 0"]);
     weights(&named(" 010.1.0.1 = 9 ,, 10.9.9.9=8, fd00::1=3,"), &expect!["9 4"]);
     weights(
