@@ -40,7 +40,7 @@ fn ask(world: &World, line: &str) -> anyhow::Result<Printed> {
 }
 
 /// Fails unless the first screen of the answer has each of these texts.
-fn named(world: &World, line: &str, texts: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn named(world: &World, line: &str, texts: &[&str]) -> anyhow::Result<()> {
     let Printed { code, out, error } = ask(world, line)?;
     ensure!(code == Some(0), "{line}: exit code {code:?}: {error}");
     let screen: Vec<&str> = out.lines().take(SCREEN).collect();

@@ -36,6 +36,7 @@ mod traffic;
 mod unlisted;
 mod userspace;
 mod watch;
+mod weights;
 mod world;
 
 use kube_proxy_testkit::harness;
@@ -90,6 +91,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
         flows::TESTS,
         trace::TESTS,
         dump::TESTS,
+        weights::TESTS,
     ]
     .concat();
     if mode.counts_traffic() {
@@ -136,7 +138,7 @@ fn ipvs_tests() -> Vec<PerMode> {
     let own =
         [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS, attack::TESTS, explain::TESTS]
             .concat();
-    let asked = [check::TESTS, flows::TESTS, trace::TESTS, dump::TESTS].concat();
+    let asked = [check::TESTS, flows::TESTS, trace::TESTS, dump::TESTS, weights::TESTS].concat();
     shared.filter(|(name, _)| SHARED.contains(name)).chain(own).chain(asked).collect()
 }
 

@@ -78,10 +78,12 @@ pub struct SliceEndpoint {
     pub zone_hints: Vec<Arc<str>>,
     /// Nodes that `hints.forNodes` asks to use it from. Empty is no hint.
     pub node_hints: Vec<Arc<str>>,
+    /// How many new connections it gets, compared with others; 0 is none.
+    pub weight: u16,
 }
 
 impl SliceEndpoint {
-    /// A ready endpoint with no node and no hints: the start for literals in sources and tests.
+    /// A ready endpoint with no node, no hints and the usual weight: the start for literals in sources and tests.
     pub fn ready(address: IpAddr) -> Self {
         Self {
             address,
@@ -89,6 +91,7 @@ impl SliceEndpoint {
             node: None,
             zone_hints: Vec::new(),
             node_hints: Vec::new(),
+            weight: Steering::USUAL_WEIGHT,
         }
     }
 }
@@ -106,8 +109,22 @@ pub struct Endpoint {
     pub place: Place,
     /// What its node hints say, seen from this node.
     pub node_hint: NodeHint,
-    /// Zones that ask for it; `None` is no hint. Shared between the endpoints of one pattern.
-    pub zone_hints: Option<Arc<Vec<Arc<str>>>>,
+    /// What steers traffic to it or away from it; `None` if nothing does. Shared between the endpoints of one pattern.
+    pub steering: Option<Arc<Steering>>,
+}
+
+/// What steers traffic to an endpoint or away from it, and most endpoints do not have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Steering {
+    /// How many new connections it gets, compared with others; 0 is none.
+    pub weight: u16,
+    /// Zones that ask for it. Empty is no hint.
+    pub zone_hints: Vec<Arc<str>>,
+}
+
+impl Steering {
+    /// The weight of endpoints that are given none.
+    pub const USUAL_WEIGHT: u16 = 1;
 }
 
 /// Where an endpoint runs, seen from this node. The later in this order, the more is known and the nearer it is.
@@ -150,14 +167,35 @@ impl Endpoint {
         self.place != Place::OtherNode
     }
 
+    /// How many new connections it gets, compared with others of its service port; 0 is none.
+    pub fn weight(&self) -> u16 {
+        self.steering.as_ref().map_or(Steering::USUAL_WEIGHT, |steering| steering.weight)
+    }
+
+    /// Whether its weight keeps new connections away, while those that it has continue.
+    pub fn is_draining(&self) -> bool {
+        self.weight() == 0
+    }
+
+    /// The zones that ask for it; `None` is no hint.
+    pub fn zone_hints(&self) -> Option<&[Arc<str>]> {
+        let zones = self.steering.as_ref().map(|steering| &*steering.zone_hints);
+        zones.filter(|zones| !zones.is_empty())
+    }
+
     /// Whether it takes new connections.
     pub fn is_ready(&self) -> bool {
-        self.conditions.ready
+        self.conditions.ready && !self.is_draining()
     }
 
     /// Whether it is about to go but still answers: the fall-back when nothing is ready.
     pub fn is_serving_terminating(&self) -> bool {
-        self.conditions.serving && self.conditions.terminating
+        self.conditions.serving && self.conditions.terminating && !self.is_draining()
+    }
+
+    /// Whether it drains, and what it has may go on: it still answers.
+    pub fn keeps_connections(&self) -> bool {
+        self.is_draining() && self.conditions.serving
     }
 }
 

@@ -89,6 +89,7 @@ pub mod snapshot;
 pub mod topology;
 pub mod tracker;
 pub mod trust;
+pub mod weight;
 
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;
@@ -97,7 +98,9 @@ pub use backend::{
     CheckWaker, Deviation, Difference, ObjectCount, ProxyBackend, Refusal, Removed, Repair, Scope,
     SyncError, SyncReport, Traffic, TrafficBytes,
 };
-pub use endpoint::{Conditions, Endpoint, EndpointSlice, Place, SliceEndpoint, SlicePort};
+pub use endpoint::{
+    Conditions, Endpoint, EndpointSlice, Place, SliceEndpoint, SlicePort, Steering,
+};
 pub use event::{Event, Kind};
 pub use family::{IpFamily, PerFamily, Protocol};
 pub use frontend::{Frontend, FrontendKind};

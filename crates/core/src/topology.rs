@@ -98,6 +98,8 @@ pub enum Unused {
     HintsOtherNode,
     /// Its hints name other zones, and those of some endpoint the zone of this node.
     HintsOtherZone,
+    /// Its weight is 0: it keeps the connections that it has, and gets no new ones.
+    Draining,
 }
 
 impl<'a> Selection<'a> {
@@ -116,6 +118,9 @@ impl<'a> Selection<'a> {
     pub fn reason_against(&self, endpoint: &Endpoint) -> Option<Unused> {
         if self.policy == TrafficPolicy::Local && !endpoint.is_local() {
             return Some(Unused::NotLocal);
+        }
+        if endpoint.is_draining() {
+            return Some(Unused::Draining);
         }
         if self.fallback && endpoint.is_serving_terminating() {
             return None;
@@ -144,7 +149,7 @@ fn select(all: &Arc<[Endpoint]>, pass: impl Fn(&Endpoint) -> bool) -> Arc<[Endpo
     all.iter().filter(|endpoint| pass(endpoint)).cloned().collect()
 }
 
-/// Which hints count. They do only if every ready endpoint has one and at least one points here; otherwise a
+/// Which hints count. They do only if every endpoint that takes new connections has one and at least one points here; otherwise a
 /// half-hinted slice would overload the few endpoints that carry hints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TopologyMode {
@@ -161,7 +166,7 @@ impl TopologyMode {
         {
             Self::SameNode
         } else if zone.is_some()
-            && ready().all(|e| e.zone_hints.is_some())
+            && ready().all(|e| e.zone_hints().is_some())
             && ready().any(|e| hints_zone(e, zone))
         {
             Self::SameZone
@@ -182,7 +187,7 @@ impl TopologyMode {
 }
 
 fn hints_zone(endpoint: &Endpoint, zone: Option<&str>) -> bool {
-    match (&endpoint.zone_hints, zone) {
+    match (endpoint.zone_hints(), zone) {
         (Some(zones), Some(zone)) => zones.iter().any(|hint| &**hint == zone),
         _ => false,
     }

@@ -163,7 +163,7 @@ fn endpoint(number: u32) -> Endpoint {
         conditions: Conditions::default(),
         place: if number.is_multiple_of(1000) { Place::ThisNode } else { Place::OtherNode },
         node_hint: NodeHint::Absent,
-        zone_hints: None,
+        steering: None,
     }
 }
 

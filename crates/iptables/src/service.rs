@@ -157,21 +157,24 @@ impl<'a> ServiceRules<'a> {
             .jump("KUBE-MARK-MASQ");
     }
 
-    /// One rule for each endpoint: the first takes 1/n of the packets, the next 1/(n-1) of the rest, the last what is left.
+    /// One rule for each endpoint: the first of n takes 1/n of the packets, the next 1/(n-1) of the rest, the last what is left.
+    /// An endpoint of weight w counts for as many as w others.
     fn write_balancing(&self, endpoints: &[Endpoint], rules: &mut Rules<'_>) {
         let affinity = self.entry.port.policy.session_affinity.is_some();
-        for (index, endpoint) in endpoints.iter().enumerate() {
-            let left = endpoints.len() - index;
+        let mut left: u64 = endpoints.iter().map(|endpoint| u64::from(endpoint.weight())).sum();
+        for endpoint in endpoints {
+            let weight = u64::from(endpoint.weight());
             let mut rule = self.endpoint_rule(rules, endpoint);
-            if left > 1 {
+            if left > weight {
                 #[expect(
                     clippy::cast_precision_loss,
-                    reason = "ten decimals are printed; endpoint counts stay far below 2^52"
+                    reason = "ten decimals are printed; sums of weights stay far below 2^52"
                 )]
-                let probability = 1.0 / left as f64;
+                let probability = weight as f64 / left as f64;
                 rule = rule.words(format_args!(
                     "-m statistic --mode random --probability {probability:.10}"
                 ));
+                left -= weight;
             }
             if affinity {
                 rule.jump(endpoint_chain(self.name, endpoint));

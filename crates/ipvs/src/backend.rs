@@ -16,8 +16,8 @@ use crate::Config;
 use crate::drain::Drains;
 use crate::kernel::{Kernel, Node};
 use crate::needed::Needed;
-use crate::plan::SCHEDULER;
 use crate::rebuild::Rebuild;
+use crate::scheduler::{self, SCHEDULER};
 use crate::state::State;
 use crate::watch::{AddressWatch, Alarm};
 
@@ -95,17 +95,20 @@ impl IpvsBackend {
         }
     }
 
-    /// Learns of schedulers that annotations name whether this kernel has them.
+    /// Learns of schedulers that annotations name, or weights need, whether this kernel has them.
     pub(crate) fn try_schedulers<'a>(
         &mut self,
         snapshot: &Snapshot,
         names: impl Iterator<Item = &'a ServicePortName>,
     ) -> Result<(), SyncError> {
-        let asked = names.filter_map(|name| {
-            let scheduler = snapshot.services.get(name)?.port.policy.annotation(SCHEDULER)?;
-            Some((name, scheduler))
+        let default = self.config.scheduler.clone();
+        let asked = names.filter_map(|name| Some((name, snapshot.entry(name)?)));
+        let asked = asked.flat_map(|(name, entry)| {
+            scheduler::candidates(entry, &default)
+                .into_iter()
+                .map(move |scheduler| (name, scheduler))
         });
-        for (name, scheduler) in asked {
+        for (name, scheduler) in asked.filter(|(_, scheduler)| *scheduler != default) {
             let is = |known: &String| known == scheduler;
             if self.known_schedulers.iter().any(is) || self.unknown_schedulers.iter().any(is) {
                 continue;
@@ -117,7 +120,7 @@ impl IpvsBackend {
                     service = %name,
                     scheduler,
                     used = self.config.scheduler,
-                    "this kernel does not have the IPVS scheduler that the annotation names"
+                    "this kernel does not have the IPVS scheduler that the annotation names or the weights of endpoints need"
                 );
                 self.unknown_schedulers.push(scheduler.to_string());
             }

@@ -157,7 +157,7 @@ impl Kernel for Fake {
     }
 
     fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError> {
-        Ok(["rr", "sh", "mh", "lc"].contains(&name))
+        Ok(["rr", "wrr", "sh", "mh", "lc"].contains(&name))
     }
 
     fn device(&mut self) -> Result<Option<u32>, SyncError> {

@@ -35,6 +35,7 @@ mod look;
 mod needed;
 mod plan;
 mod rebuild;
+mod scheduler;
 mod servers;
 mod state;
 mod sync;

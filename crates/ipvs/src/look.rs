@@ -108,9 +108,10 @@ impl IpvsBackend {
             (last, count) = (Some(*key), count + 1);
             let found = self.kernel.destinations(*key)?;
             let live = found.iter().filter(|found| found.weight > 0);
-            let mut live: Vec<SocketAddr> = live.map(|found| found.address).collect();
+            let mut live: Vec<(SocketAddr, u32)> =
+                live.map(|found| (found.address, found.weight)).collect();
             live.sort_unstable();
-            if live != wanted.destinations {
+            if !live.into_iter().eq(wanted.weighted().filter(|(_, weight)| *weight > 0)) {
                 return Ok(false);
             }
         }

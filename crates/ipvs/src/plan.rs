@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_core::{
     Endpoint, Frontend, FrontendKind, NoLocalEndpoints, Protocol, ServiceEntry, ServicePort,
-    Snapshot, TrafficPolicy, Treatment, Unserved,
+    Snapshot, Steering, TrafficPolicy, Treatment, Unserved,
 };
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::{HASH_PORT, PERSISTENT, Server, ServerKey};
@@ -12,9 +12,7 @@ use kube_proxy_netlink::ipvs::{HASH_PORT, PERSISTENT, Server, ServerKey};
 use crate::Config;
 use crate::layout::Set;
 use crate::needed::{Needed, outer};
-
-/// The annotation of a Service that names the scheduler of its virtual servers.
-pub(crate) const SCHEDULER: &str = "kube-proxy.io/ipvs-scheduler";
+use crate::scheduler;
 
 /// Something that several service ports may need; it is on the node as long as one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +27,33 @@ pub(crate) struct Wanted {
     pub(crate) server: Server,
     /// Sorted.
     pub(crate) destinations: Vec<SocketAddr>,
+    /// The weight of each; empty where all have the usual one.
+    weights: Vec<u16>,
+}
+
+impl Wanted {
+    fn new(server: Server, mut endpoints: Vec<(SocketAddr, u16)>) -> Self {
+        endpoints.sort_unstable();
+        endpoints.dedup_by_key(|(address, _)| *address);
+        let usual = endpoints.iter().all(|(_, weight)| *weight == Steering::USUAL_WEIGHT);
+        let weights =
+            if usual { Vec::new() } else { endpoints.iter().map(|(_, weight)| *weight).collect() };
+        let destinations = endpoints.into_iter().map(|(address, _)| address).collect();
+        Self { server, destinations, weights }
+    }
+
+    /// Each destination with its weight, in order.
+    pub(crate) fn weighted(&self) -> impl Iterator<Item = (SocketAddr, u32)> {
+        let weight = |index| self.weights.get(index).copied().unwrap_or(Steering::USUAL_WEIGHT);
+        let destinations = self.destinations.iter().enumerate();
+        destinations.map(move |(index, address)| (*address, u32::from(weight(index))))
+    }
+
+    /// The weight of a destination, if it is one.
+    pub(crate) fn weight(&self, to: &SocketAddr) -> Option<u32> {
+        let index = self.destinations.binary_search(to).ok()?;
+        Some(u32::from(self.weights.get(index).copied().unwrap_or(Steering::USUAL_WEIGHT)))
+    }
 }
 
 /// All that one service port needs.
@@ -56,6 +81,8 @@ pub(crate) struct Context<'a> {
 /// Where a kind of frontend leads.
 struct Choice<'a> {
     endpoints: &'a [Endpoint],
+    /// All endpoints of the service port: those that drain keep their connections.
+    all: &'a [Endpoint],
     /// The set that bars some from it.
     bar: Option<Set>,
 }
@@ -71,7 +98,7 @@ struct Planner<'a> {
 pub(crate) fn plan(context: &Context<'_>, entry: &ServiceEntry) -> Planned {
     let port = &entry.port;
     let mut planner =
-        Planner { context, port, server: server(context, port), planned: Planned::default() };
+        Planner { context, port, server: server(context, entry), planned: Planned::default() };
     let protocol = port.protocol;
     // Where endpoints of other nodes stand in for local ones, the answers must come back through this node.
     let falls_back = context.config.local_fallback && entry.choice.local.is_empty();
@@ -97,12 +124,11 @@ pub(crate) fn plan(context: &Context<'_>, entry: &ServiceEntry) -> Planned {
     result
 }
 
-fn server(context: &Context<'_>, port: &ServicePort) -> Server {
-    let own = port.policy.annotation(SCHEDULER);
-    let known = own.filter(|own| !context.unknown_schedulers.iter().any(|name| name == own));
-    let scheduler = known.unwrap_or(&context.config.scheduler).to_owned();
+fn server(context: &Context<'_>, entry: &ServiceEntry) -> Server {
+    let default = &context.config.scheduler;
+    let scheduler = scheduler::chosen(entry, default, context.unknown_schedulers).to_owned();
     let mut server = Server { flags: 0, timeout: 0, scheduler };
-    if let Some(timeout) = port.policy.session_affinity {
+    if let Some(timeout) = entry.port.policy.session_affinity {
         server.flags |= PERSISTENT;
         server.timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
     }
@@ -120,7 +146,8 @@ fn choice<'a>(
     kind: FrontendKind,
 ) -> Option<Choice<'a>> {
     let Treatment { policy, short_circuit, unserved, .. } = entry.treatment(kind);
-    let served = Choice { endpoints: entry.choice.of(policy), bar: None };
+    let all = &entry.endpoints;
+    let served = Choice { endpoints: entry.choice.of(policy), all, bar: None };
     let Some(unserved) = unserved.filter(|_| policy == TrafficPolicy::Local) else {
         return Some(served);
     };
@@ -134,7 +161,7 @@ fn choice<'a>(
             Unserved::NoLocalEndpoints(NoLocalEndpoints::Passthrough) => return None,
         };
         let endpoints = if short_circuit { &entry.choice.cluster[..] } else { fallback(entry) };
-        return Some(Choice { endpoints, bar });
+        return Some(Choice { endpoints, all, bar });
     }
     let bar = matches!(unserved, Unserved::NoLocalEndpoints(_)).then_some(Set::Drop);
     Some(Choice { bar, ..served })
@@ -157,11 +184,10 @@ impl Planner<'_> {
             self.entry(set, Entry::IpPort(ip, protocol, port));
         }
         let ready = |endpoint: &&Endpoint| endpoint.is_ready() || endpoint.is_serving_terminating();
-        let mut destinations: Vec<_> =
-            choice.endpoints.iter().filter(ready).map(Endpoint::socket_address).collect();
-        destinations.sort_unstable();
-        destinations.dedup();
-        self.planned.servers.push((key, Wanted { server: self.server.clone(), destinations }));
+        let drain = choice.all.iter().filter(|endpoint| endpoint.keeps_connections());
+        let endpoints = choice.endpoints.iter().filter(ready).chain(drain);
+        let endpoints = endpoints.map(|e| (e.socket_address(), e.weight())).collect();
+        self.planned.servers.push((key, Wanted::new(self.server.clone(), endpoints)));
     }
 
     /// A frontend with an address of its own, unless this node must not take that.

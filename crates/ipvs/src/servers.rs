@@ -48,23 +48,23 @@ impl IpvsBackend {
             for destination in destinations {
                 let to = destination.address;
                 there.insert(to);
-                let live = destination.weight == 1 && destination.forwarding == 0;
-                let is_wanted = wanted.destinations.binary_search(&to).is_ok();
+                let weight = wanted.weight(&to);
+                let right = weight == Some(destination.weight) && destination.forwarding == 0;
                 if again {
                     // Also one that drains: the kernel keeps its connections with it once it is there again.
-                    changes.push(Change::AddDestination(*key, to, is_wanted.into()));
-                } else if is_wanted && !live {
-                    changes.push(Change::SetDestination(*key, to, 1));
+                    changes.push(Change::AddDestination(*key, to, weight.unwrap_or(0)));
+                } else if let Some(weight) = weight.filter(|_| !right) {
+                    changes.push(Change::SetDestination(*key, to, weight));
                 }
-                if !is_wanted {
+                if weight.is_none() {
                     self.leave(*key, to, destination.weight > 0 && !again, &mut changes);
                     if let Some(deadline) = before.get(&(*key, to)) {
                         self.drains.waiting.entry((*key, to)).and_modify(|at| *at = *deadline);
                     }
                 }
             }
-            let new = wanted.destinations.iter().filter(|to| !there.contains(to));
-            changes.extend(new.map(|to| Change::AddDestination(*key, *to, 1)));
+            let new = wanted.weighted().filter(|(to, _)| !there.contains(to));
+            changes.extend(new.map(|(to, weight)| Change::AddDestination(*key, to, weight)));
         }
         Ok(changes)
     }
@@ -77,34 +77,33 @@ impl IpvsBackend {
         after: Option<&Wanted>,
         changes: &mut Vec<Change>,
     ) {
-        let none = Vec::new();
-        let (old, new) = match (before, after) {
-            (_, None) => {
-                self.drains.end_server(key);
-                changes.push(Change::Delete(key));
-                return;
-            }
-            (None, Some(after)) => {
-                changes.push(Change::Add(key, after.server.clone()));
-                (&none, &after.destinations)
-            }
-            (Some(before), Some(after)) => {
-                if before.server != after.server {
-                    changes.push(Change::Set(key, after.server.clone()));
-                }
-                (&before.destinations, &after.destinations)
-            }
+        let Some(after) = after else {
+            self.drains.end_server(key);
+            changes.push(Change::Delete(key));
+            return;
         };
-        for to in new.iter().filter(|to| old.binary_search(to).is_err()) {
-            if self.drains.contains(key, *to) {
-                self.drains.end(key, *to);
-                changes.push(Change::SetDestination(key, *to, 1));
+        match before {
+            None => changes.push(Change::Add(key, after.server.clone())),
+            Some(before) if before.server != after.server => {
+                changes.push(Change::Set(key, after.server.clone()));
+            }
+            Some(_) => {}
+        }
+        for (to, weight) in after.weighted() {
+            let old = before.and_then(|before| before.weight(&to));
+            if old == Some(weight) {
+                continue;
+            }
+            if old.is_some() || self.drains.contains(key, to) {
+                self.drains.end(key, to);
+                changes.push(Change::SetDestination(key, to, weight));
             } else {
-                changes.push(Change::AddDestination(key, *to, 1));
+                changes.push(Change::AddDestination(key, to, weight));
             }
         }
-        for to in old.iter().filter(|to| new.binary_search(to).is_err()) {
-            self.leave(key, *to, true, changes);
+        let gone = before.into_iter().flat_map(Wanted::weighted);
+        for (to, weight) in gone.filter(|(to, _)| after.weight(to).is_none()) {
+            self.leave(key, to, weight > 0, changes);
         }
     }
 

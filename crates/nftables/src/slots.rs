@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kube_proxy_core::Endpoint;
-use rustc_hash::FxHashSet;
+use kube_proxy_core::{Endpoint, weight};
 
 /// An endpoint in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +28,8 @@ impl From<&Endpoint> for Slot {
     }
 }
 
-/// Which endpoint of a list has which slot. It takes no memory until an endpoint has gone that was not the last.
+/// Which endpoint of a list has which slots: one, or several by its weight. It takes no memory until an endpoint has gone that was not
+/// the last, or one has another weight than the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slots {
     /// For each slot the place of its endpoint in the list; `None` if that is the number of the slot.
@@ -37,25 +37,32 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// Gives each endpoint a slot, numbered from 0 without a hole, so that as few slots as possible differ from `before`.
+    /// Gives each endpoint its slots, numbered from 0 without a hole, so that as few slots as possible differ from `before`.
     ///
-    /// An endpoint keeps its slot if there still is one of that number; new endpoints fill the holes, and then the last ones do.
+    /// An endpoint keeps a slot if there still is one of that number and it is due so many; what is left over fills the holes.
     pub(crate) fn assign(before: &[SocketAddr], endpoints: &[Endpoint]) -> Self {
         let in_order =
             |(address, endpoint): (&SocketAddr, &Endpoint)| *address == endpoint.socket_address();
+        let due = weight::slots(endpoints);
         let as_many = before.len().min(endpoints.len());
-        if before[..as_many].iter().zip(endpoints).all(in_order) {
+        if due.is_none() && before[..as_many].iter().zip(endpoints).all(in_order) {
             return Self::default();
         }
+        let mut due = due.unwrap_or_else(|| vec![1; endpoints.len()]);
+        let count = due.iter().map(|slots| *slots as usize).sum();
         let wanted: rustc_hash::FxHashMap<SocketAddr, u32> =
             (0..).zip(endpoints).map(|(place, e)| (e.socket_address(), place)).collect();
-        let mut slots: Vec<Option<u32>> = vec![None; endpoints.len()];
-        let mut placed = FxHashSet::default();
+        let mut slots: Vec<Option<u32>> = vec![None; count];
+        let mut take = |place: &u32| {
+            let due = &mut due[*place as usize];
+            let gets = *due > 0;
+            *due -= u32::from(gets);
+            gets
+        };
         for (slot, address) in slots.iter_mut().zip(before) {
-            *slot = wanted.get(address).copied().filter(|place| placed.insert(*place));
+            *slot = wanted.get(address).copied().filter(&mut take);
         }
-        let all = (0..).zip(endpoints).map(|(place, _)| place);
-        let mut rest = all.filter(|place| !placed.contains(place));
+        let mut rest = (0..).zip(due).flat_map(|(place, due)| (0..due).map(move |_| place));
         let filled = slots.into_iter().filter_map(|slot| slot.or_else(|| rest.next()));
         Self { order: Some(filled.collect()) }
     }
@@ -65,7 +72,8 @@ impl Slots {
         &'a self,
         endpoints: &'a [Endpoint],
     ) -> impl ExactSizeIterator<Item = Slot> {
-        (0..endpoints.len()).map(move |slot| {
+        let count = self.order.as_ref().map_or(endpoints.len(), |order| order.len());
+        (0..count).map(move |slot| {
             let place = self.order.as_ref().map_or(slot, |order| order[slot] as usize);
             Slot::from(&endpoints[place])
         })

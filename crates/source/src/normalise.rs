@@ -16,6 +16,7 @@ mod address;
 mod node;
 mod service;
 mod slice;
+mod weights;
 
 pub use node::{node, service_cidr};
 pub use service::{lacks_cluster_ip, service};

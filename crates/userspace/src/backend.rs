@@ -14,7 +14,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use socket2::Socket;
 
 use crate::Config;
-use crate::balance::{Balancer, Endpoints, seed};
+use crate::balance::{Balancer, Endpoints, by_weight, seed};
 use crate::compare::compare;
 use crate::copy_strategy::CopyStrategy;
 use crate::data_path::{DataPath, Listening};
@@ -341,8 +341,9 @@ impl UserspaceBackend {
             self.problems.remove(&Problem::NodePort(frontend));
             return Vec::new();
         };
-        // While clients are refused, no flow leads to a listening port.
-        self.touched.note(frontend, Some(if refuses(entry) { [None, None] } else { numbers }));
+        // While clients are refused, no flow leads to a listening port, unless its endpoint drains.
+        let keeps = !refuses(entry) || entry.endpoints.iter().any(Endpoint::keeps_connections);
+        self.touched.note(frontend, Some(if keeps { numbers } else { [None, None] }));
         if !self.hold_node_port(frontend, name) {
             return Vec::new();
         }
@@ -401,10 +402,9 @@ impl UserspaceBackend {
 
 /// What the balancer needs of a service port.
 fn endpoints(entry: &ServiceEntry) -> Endpoints {
-    let addresses = |list: &[Endpoint]| list.iter().map(Endpoint::socket_address).collect();
     let serving = entry.endpoints.iter().filter(|endpoint| endpoint.conditions.serving);
     Endpoints {
-        lists: [addresses(&entry.choice.cluster), addresses(&entry.choice.local)],
+        lists: [by_weight(&entry.choice.cluster), by_weight(&entry.choice.local)],
         serving: serving.map(Endpoint::socket_address).collect(),
         affinity: entry.port.policy.session_affinity,
     }

@@ -2,11 +2,11 @@
 //!
 //! Pure data; the time is passed in.
 
-use kube_proxy_core::TrafficPolicy;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kube_proxy_core::{Endpoint, TrafficPolicy, weight};
 use rustc_hash::FxHashMap;
 
 use crate::traffic::Target;
@@ -14,12 +14,23 @@ use crate::traffic::Target;
 /// What a service port's endpoints are, as far as balancing goes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoints {
-    /// By policy; each kind of traffic arrives at a listening port of its own.
+    /// By policy; each kind of traffic arrives at a listening port of its own. What stands there several times is chosen as often.
     pub(crate) lists: [Vec<SocketAddr>; 2],
     /// Those that still answer: a UDP session with one of them continues.
     pub(crate) serving: Vec<SocketAddr>,
     /// How long a client stays with its endpoint after its last connection.
     pub(crate) affinity: Option<Duration>,
+}
+
+/// The addresses of endpoints, each as often as its weight says.
+pub(crate) fn by_weight(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
+    let Some(slots) = weight::slots(endpoints) else {
+        return endpoints.iter().map(Endpoint::socket_address).collect();
+    };
+    let repeated = endpoints.iter().zip(slots).flat_map(|(endpoint, slots)| {
+        std::iter::repeat_n(endpoint.socket_address(), slots as usize)
+    });
+    repeated.collect()
 }
 
 /// Below this many sessions nothing is purged.
@@ -95,22 +106,24 @@ impl Balancer {
         self.resting.retain(|address, until| targets.contains_key(address) && *until > now);
     }
 
-    /// The endpoint for a connection of `client`. `again` says that the one chosen before could not be reached:
-    /// then the client's session does not count, and the next in turn is chosen.
+    /// The endpoint for a connection of `client`. `failed` is one that was chosen before and could not be reached:
+    /// then the client's session does not count, and the next other one in turn is chosen.
     pub(crate) fn pick(
         &mut self,
         policy: TrafficPolicy,
         client: IpAddr,
-        again: bool,
+        failed: Option<SocketAddr>,
         now: Instant,
     ) -> Option<Arc<Target>> {
         let Some(timeout) = self.affinity else {
-            return self.next(policy, now);
+            return self.next(policy, failed, now);
         };
-        if !again && let Some(target) = self.session(policy, client, timeout, now) {
+        if failed.is_none()
+            && let Some(target) = self.session(policy, client, timeout, now)
+        {
             return Some(target);
         }
-        let target = self.next(policy, now)?;
+        let target = self.next(policy, failed, now)?;
         if self.sessions.len() >= self.purge_at {
             self.purge(now);
             self.purge_at = FEW_SESSIONS.max(self.sessions.len() * 2);
@@ -137,14 +150,20 @@ impl Balancer {
         self.targets.get(&session.endpoint).cloned()
     }
 
-    fn next(&mut self, policy: TrafficPolicy, now: Instant) -> Option<Arc<Target>> {
+    fn next(
+        &mut self,
+        policy: TrafficPolicy,
+        failed: Option<SocketAddr>,
+        now: Instant,
+    ) -> Option<Arc<Target>> {
         let list = &mut self.lists[policy as usize];
         let count = list.order.len();
         let awake = (0..count).find(|ahead| {
             let target = &list.order[(list.next + ahead) % count];
-            self.resting.get(&target.address).is_none_or(|until| *until <= now)
+            failed != Some(target.address)
+                && self.resting.get(&target.address).is_none_or(|until| *until <= now)
         });
-        // If all of them rest, none does.
+        // If all of them rest or failed, none does.
         let at = (list.next + awake.unwrap_or(0)) % count.max(1);
         let target = list.order.get(at)?.clone();
         list.next = (at + 1) % count;

@@ -11,7 +11,7 @@ use kube_proxy_core::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::balance::{Balancer, Endpoints, seed};
+use crate::balance::{Balancer, Endpoints, by_weight, seed};
 use crate::data_path::{DataPath, Listening};
 use crate::observer::Observer;
 use crate::port;
@@ -159,13 +159,17 @@ impl LocalNodePorts {
     }
 }
 
-/// The node port to listen at. Where there is no endpoint nothing listens, and the kernel refuses.
+/// The node port to listen at. Where there is no endpoint nothing listens, and the kernel refuses;
+/// but UDP sessions with one that drains need the port.
 fn wanted<'a>(
     name: &ServicePortName,
     entry: Option<&'a ServiceEntry>,
 ) -> Option<(&'a ServiceEntry, u16)> {
-    let entry =
-        entry.filter(|entry| SERVED.contains(&name.protocol) && !chosen(entry).is_empty())?;
+    let drains = |entry: &ServiceEntry| {
+        name.protocol == Protocol::Udp && entry.endpoints.iter().any(Endpoint::keeps_connections)
+    };
+    let entry = entry.filter(|_| SERVED.contains(&name.protocol))?;
+    let entry = Some(entry).filter(|entry| !chosen(entry).is_empty() || drains(entry))?;
     Some((entry, entry.port.node_port()?))
 }
 
@@ -175,10 +179,9 @@ fn chosen(entry: &ServiceEntry) -> &[Endpoint] {
 }
 
 fn endpoints(entry: &ServiceEntry) -> Endpoints {
-    let list = chosen(entry).iter().map(Endpoint::socket_address).collect();
     let serving = entry.endpoints.iter().filter(|endpoint| endpoint.conditions.serving);
     Endpoints {
-        lists: [list, Vec::new()],
+        lists: [by_weight(chosen(entry)), Vec::new()],
         serving: serving.map(Endpoint::socket_address).collect(),
         affinity: entry.port.policy.session_affinity,
     }

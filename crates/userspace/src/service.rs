@@ -108,14 +108,14 @@ impl Service {
         state.proxy_protocol = proxy_protocol;
     }
 
-    /// The next endpoint for a client; `again` if the last one could not be reached.
+    /// The next endpoint for a client; `failed` is the last one, if it could not be reached.
     pub(crate) fn pick(
         &self,
         policy: TrafficPolicy,
         client: IpAddr,
-        again: bool,
+        failed: Option<SocketAddr>,
     ) -> Option<Arc<Target>> {
-        self.state().balancer.pick(policy, client, again, Instant::now())
+        self.state().balancer.pick(policy, client, failed, Instant::now())
     }
 
     /// An endpoint could not be reached.

@@ -118,8 +118,10 @@ fn reset(stream: &TcpStream) {
 /// Connects to an endpoint, or after all attempts to none.
 async fn dial(peer: SocketAddr, owner: &Owner) -> Option<(TcpStream, Counted)> {
     let Owner { service, policy, shared } = owner;
-    for (attempt, limit) in DIAL_TIMEOUTS.into_iter().enumerate() {
-        let target = service.pick(*policy, peer.ip(), attempt > 0)?;
+    let mut failed = None;
+    for limit in DIAL_TIMEOUTS {
+        let target = service.pick(*policy, peer.ip(), failed)?;
+        failed = Some(target.address);
         match timeout(limit, connect(&target, shared)).await {
             Ok(Ok(server)) => {
                 shared.dialing.over();

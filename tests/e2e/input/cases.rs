@@ -211,6 +211,19 @@ fn slices() -> Vec<Case> {
             },
             &["last-change-trigger-time", "yesterday"],
         ),
+        slice(
+            "slice-weight",
+            |s| s["metadata"]["annotations"] = json!({ "service.cilium.io/weight": "heavy" }),
+            &["service.cilium.io/weight", "heavy"],
+        ),
+        slice(
+            "slice-endpoint-weights",
+            |s| {
+                s["metadata"]["annotations"] =
+                    json!({ "kube-proxy.io/endpoint-weights": "10.244.9.9=-1" });
+            },
+            &["kube-proxy.io/endpoint-weights", "10.244.9.9=-1"],
+        ),
     ]
 }
 

@@ -80,6 +80,16 @@ fn a_serving_endpoint_keeps_its_flows_while_it_terminates() {
 }
 
 #[test]
+fn an_endpoint_keeps_its_flows_while_it_drains() {
+    let drained = |address| SliceEndpoint { weight: 0, ..ready_endpoint(address) };
+    let one =
+        vec![udp_slice("ns/dns-1", "dns", vec![ready_endpoint("10.0.0.1"), drained("10.0.0.2")])];
+    assert_eq!(stale(&mut settled(), one, "10.0.0.2:8080"), [false; 4]);
+    let all = vec![udp_slice("ns/dns-1", "dns", vec![drained("10.0.0.1"), drained("10.0.0.2")])];
+    assert_eq!(stale(&mut settled(), all, "10.0.0.2:8080"), [false; 4], "also where all do");
+}
+
+#[test]
 fn a_service_scaled_to_zero_keeps_no_flow() {
     let none = vec![Event::EndpointSliceDeleted(name("ns/dns-1"))];
     assert_eq!(stale(&mut settled(), none, "10.0.0.1:8080"), [true, true, true, false]);

@@ -214,6 +214,7 @@ fn every_endpoint_has_its_reason() {
         },
         terminating("10.1.0.4"),
         SliceEndpoint { conditions: gone(false), ..ready("10.1.0.5") },
+        SliceEndpoint { weight: 0, ..ready("10.1.0.6") },
     ];
     let all = folded([
         service("ns/web", "10.96.0.1", |_| {}),
@@ -229,6 +230,7 @@ fn every_endpoint_has_its_reason() {
         Some(Unused::NotReady),
         Some(Unused::Terminating),
         Some(Unused::NotServing),
+        Some(Unused::Draining),
     ];
     assert_eq!(reasons, expected);
 }
@@ -248,6 +250,7 @@ proptest! {
             let address = IpAddr::from([10, 1, 0, u8::try_from(i).unwrap() + 1]);
             let mut endpoint = SliceEndpoint::ready(address);
             endpoint.conditions = Conditions { ready, serving, terminating };
+            endpoint.weight = u16::from(zone == 2);
             endpoint.node = Some(if here { "here" } else { "there" }.into());
             endpoint.zone_hints = ["a", "b"].iter().take(usize::from(zone)).map(|z| (*z).into()).collect();
             endpoint

@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use super::{EndpointChoice, choose};
 use crate::endpoint::{NodeHint, Place};
 use crate::testing::{ip, port, service};
-use crate::{Conditions, Endpoint, IpFamily, Protocol, ServicePort, TrafficPolicy};
+use crate::{Conditions, Endpoint, IpFamily, Protocol, ServicePort, Steering, TrafficPolicy};
 
 /// Writes endpoints as words: an address' last number, then letters. `r` ready, `t` serving and terminating, `n` not serving; `L` local;
-/// `@` names this node, `%` another; `a`/`b` are zone hints.
+/// `@` names this node, `%` another; `a`/`b` are zone hints; `w` is weight 0.
 fn endpoints(text: &str) -> Arc<[Endpoint]> {
     text.split_whitespace().map(endpoint).collect()
 }
@@ -34,7 +34,10 @@ fn endpoint(word: &str) -> Endpoint {
         } else {
             NodeHint::Absent
         },
-        zone_hints: (!zones.is_empty()).then(|| zones.into()),
+        steering: (!zones.is_empty() || has('w')).then(|| {
+            let weight = u16::from(!has('w'));
+            Arc::new(Steering { weight, zone_hints: zones })
+        }),
     }
 }
 
@@ -93,6 +96,14 @@ fn rules() {
         ("no node hint for us", &cluster, "1ra% 2rb%", "cluster [1] local []"),
         ("one without a node hint", &cluster, "1r@ 2r", "cluster [1 2] local []"),
         ("hints do not bind local", &both_local, "1rL% 2r@", "cluster [2] local [1]"),
+        ("one drains", &cluster, "1r 2rw", "cluster [1] local []"),
+        ("all drain", &cluster, "1rw 2rw", "cluster [] local [] none anywhere"),
+        ("all drain, all are local", &both_local, "1rLw", "cluster [] local [] none anywhere"),
+        ("the local one drains", &external_local, "1rLw 2r", "cluster [2] local []"),
+        ("ready ones drain, another terminates", &cluster, "1rw 2t", "cluster [2] local []"),
+        ("a last resort may drain too", &cluster, "1rw 2tw", "cluster [] local [] none anywhere"),
+        ("hints of one that drains", &cluster, "1raw 2rb", "cluster [2] local []"),
+        ("one that drains needs no hint", &cluster, "1ra 2rb 3rw", "cluster [1] local []"),
     ] {
         assert_eq!(chosen(port, words), expected, "{what}");
     }
@@ -141,37 +152,37 @@ fn literal(
     let keep = |f: &dyn Fn(&Endpoint) -> bool| -> Vec<Endpoint> {
         all.iter().filter(|e| f(e)).cloned().collect()
     };
-    let ready = keep(&|e| e.conditions.ready);
-    let in_zone = |e: &Endpoint| {
-        e.zone_hints.as_ref().is_some_and(|zones| zones.iter().any(|z| &**z == zone))
-    };
+    let takes_new = |e: &Endpoint| e.weight() > 0;
+    let ready = keep(&|e| e.conditions.ready && takes_new(e));
+    let in_zone =
+        |e: &Endpoint| e.zone_hints().is_some_and(|zones| zones.iter().any(|z| &**z == zone));
     let here = |e: &Endpoint| e.node_hint == NodeHint::ThisNode;
+    let leaves = |e: &Endpoint| e.conditions.serving && e.conditions.terminating;
     let mut cluster = Vec::new();
     let mut local = Vec::new();
     let mut any = false;
     if port.policy.internal_traffic_policy == Cluster || port.node_port().is_some() {
         let hinted_nodes = ready.iter().all(|e| e.node_hint != NodeHint::Absent);
-        let hinted_zones = ready.iter().all(|e| e.zone_hints.is_some());
+        let hinted_zones = ready.iter().all(|e| e.zone_hints().is_some());
         cluster = if hinted_nodes && ready.iter().any(here) {
-            keep(&|e| e.conditions.ready && here(e))
+            keep(&|e| e.conditions.ready && takes_new(e) && here(e))
         } else if hinted_zones && ready.iter().any(in_zone) {
-            keep(&|e| e.conditions.ready && in_zone(e))
+            keep(&|e| e.conditions.ready && takes_new(e) && in_zone(e))
         } else {
             ready
         };
         if cluster.is_empty() {
-            cluster = keep(&|e| e.conditions.serving && e.conditions.terminating);
+            cluster = keep(&|e| leaves(e) && takes_new(e));
         }
         any = !cluster.is_empty();
     }
     if port.policy.internal_traffic_policy == Local
         || (port.policy.external_traffic_policy == Local && port.node_port().is_some())
     {
-        any |= !keep(&|e| e.conditions.ready || (e.conditions.serving && e.conditions.terminating))
-            .is_empty();
-        local = keep(&|e| e.is_local() && e.conditions.ready);
+        any |= !keep(&|e| (e.conditions.ready || leaves(e)) && takes_new(e)).is_empty();
+        local = keep(&|e| e.is_local() && e.conditions.ready && takes_new(e));
         if local.is_empty() {
-            local = keep(&|e| e.is_local() && e.conditions.serving && e.conditions.terminating);
+            local = keep(&|e| e.is_local() && leaves(e) && takes_new(e));
         }
     }
     (cluster, local, any)
@@ -180,7 +191,7 @@ fn literal(
 proptest! {
     #[test]
     fn equals_the_literal_rules(
-        words in prop::collection::vec("[rtn]L?[@%]?a?b?", 0..8),
+        words in prop::collection::vec("[rtn]L?[@%]?a?b?w?", 0..8),
         internal in any::<bool>(),
         external in any::<bool>(),
         node_port in any::<bool>(),

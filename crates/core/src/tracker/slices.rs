@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Seen;
-use crate::endpoint::{Conditions, NodeHint, Place};
+use crate::endpoint::{Conditions, NodeHint, Place, Steering};
 use crate::topology::sort_key;
 use crate::{Endpoint, EndpointSlice, ObjectName, ServicePortName, SliceEndpoint, SlicePort};
 
@@ -18,7 +18,7 @@ pub(super) struct Slices {
     by_service: FxHashMap<ObjectName, Vec<NamedSlice>>,
     /// The Service of each slice: needed when a slice goes or changes hands.
     owners: FxHashMap<ObjectName, ObjectName>,
-    zone_lists: ZoneLists,
+    patterns: Patterns,
 }
 
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Slices {
             node_name,
             by_service: FxHashMap::default(),
             owners: FxHashMap::default(),
-            zone_lists: ZoneLists::default(),
+            patterns: Patterns::default(),
         }
     }
 
@@ -148,7 +148,7 @@ impl Slices {
                 hints if hints.iter().any(named) => NodeHint::ThisNode,
                 _ => NodeHint::OtherNode,
             },
-            zone_hints: self.zone_lists.shared(&endpoint.zone_hints),
+            steering: self.patterns.shared(endpoint),
         }
     }
 }
@@ -166,7 +166,8 @@ fn each_once(mut all: Vec<Endpoint>) -> Endpoints {
 ///
 /// One that takes traffic goes first: a slice that is out of date must not take a ready endpoint out of service.
 /// Then one that is not terminating: a new pod may have got the address of one that is about to go. Then one that still answers.
-/// Of two in the same state the one that says more counts: where the endpoint runs, and who it is meant for.
+/// Of two in the same state the greater weight counts, so that no slice drains what another one wants served.
+/// Then the one that says more: where the endpoint runs, and who it is meant for.
 /// An entry without hints would make those of all other endpoints void.
 fn preference(endpoint: &Endpoint) -> impl Ord {
     let Conditions { ready, serving, terminating } = endpoint.conditions;
@@ -176,7 +177,8 @@ fn preference(endpoint: &Endpoint) -> impl Ord {
         NodeHint::ThisNode => 2,
     };
     let state = (ready, !terminating, serving);
-    (state, endpoint.place, node_hint, endpoint.zone_hints.clone())
+    let zones = endpoint.zone_hints().map(<[_]>::to_vec);
+    (state, endpoint.weight(), endpoint.place, node_hint, zones)
 }
 
 /// Where a slice is, or belongs.
@@ -184,26 +186,28 @@ fn position(slices: &[NamedSlice], name: &ObjectName) -> Result<usize, usize> {
     slices.binary_search_by(|named| named.name.cmp(&name.name))
 }
 
-/// Hints come in a handful of patterns over thousands of endpoints; each pattern is stored once.
+/// Hints and weights come in a handful of patterns over thousands of endpoints; each pattern is stored once.
 #[derive(Debug, Default)]
-struct ZoneLists(FxHashMap<Vec<Arc<str>>, Arc<Vec<Arc<str>>>>);
+struct Patterns(FxHashSet<Arc<Steering>>);
 
-impl ZoneLists {
+impl Patterns {
     /// More patterns than this and the memory of them starts again: the table only saves space.
     const MOST: usize = 1024;
 
-    fn shared(&mut self, zones: &[Arc<str>]) -> Option<Arc<Vec<Arc<str>>>> {
-        if zones.is_empty() {
+    fn shared(&mut self, endpoint: &SliceEndpoint) -> Option<Arc<Steering>> {
+        let SliceEndpoint { weight, zone_hints, .. } = endpoint;
+        if zone_hints.is_empty() && *weight == Steering::USUAL_WEIGHT {
             return None;
         }
-        if let Some(known) = self.0.get(zones) {
+        let steering = Steering { weight: *weight, zone_hints: zone_hints.clone() };
+        if let Some(known) = self.0.get(&steering) {
             return Some(known.clone());
         }
         if self.0.len() >= Self::MOST {
             self.0.clear();
         }
-        let list = Arc::new(zones.to_vec());
-        self.0.insert(zones.to_vec(), list.clone());
-        Some(list)
+        let steering = Arc::new(steering);
+        self.0.insert(steering.clone());
+        Some(steering)
     }
 }

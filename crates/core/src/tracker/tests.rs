@@ -177,13 +177,16 @@ fn a_ready_duplicate_wins_over_one_that_is_not() {
         ..ready("10.0.0.1")
     };
     let hinted = SliceEndpoint { zone_hints: vec!["a".into()], ..ready("10.0.0.1") };
+    let weighted = |weight, endpoint| SliceEndpoint { weight, ..endpoint };
     // Each goes before all that follow.
     let order = [
+        weighted(2, ready("10.0.0.1")),
         on_node("here", hinted.clone()),
         on_node("here", ready("10.0.0.1")),
         on_node("there", hinted),
         on_node("there", ready("10.0.0.1")),
         ready("10.0.0.1"),
+        weighted(0, on_node("here", ready("10.0.0.1"))),
         published_while_terminating,
         unready(false),
         silent,
@@ -207,6 +210,30 @@ fn a_ready_duplicate_wins_over_one_that_is_not() {
             assert_eq!(merged(vec![("ns/a-2", better), ("ns/a-1", worse)]), alone, "{worse:?}");
         }
     }
+}
+
+#[test]
+fn a_weight_is_a_change_and_endpoints_of_one_pattern_share_it() {
+    let weighted = |address: &str, weight| SliceEndpoint { weight, ..ready(address) };
+    let slice = |weight| {
+        let endpoints = vec![weighted("10.0.0.1", weight), weighted("10.0.0.2", weight)];
+        Event::EndpointSliceApplied(slice("ns/a-1", "a", endpoints))
+    };
+    let mut tracker = with(vec![applied(service("ns/a", "10.96.0.1")), slice(1)]);
+    let endpoints =
+        |tracker: &Tracker| tracker.snapshot().services[&port_name("ns/a", "")].endpoints.clone();
+    assert!(endpoints(&tracker).iter().all(|endpoint| endpoint.steering.is_none()));
+    assert!(!tracker.apply(slice(1)), "the usual weight is none");
+    assert!(tracker.apply(slice(7)));
+    assert_eq!(tracker.fold().services.len(), 1);
+    let [first, second] = &endpoints(&tracker)[..] else { panic!("there are two") };
+    assert_eq!((first.weight(), second.weight()), (7, 7));
+    assert!(Arc::ptr_eq(first.steering.as_ref().unwrap(), second.steering.as_ref().unwrap()));
+    assert!(tracker.apply(slice(0)));
+    tracker.fold();
+    let entry = &tracker.snapshot().services[&port_name("ns/a", "")];
+    assert!(entry.choice.cluster.is_empty() && !entry.choice.has_any, "as without endpoints");
+    assert_eq!(entry.endpoints.len(), 2, "but they are known: UDP flows to them are right");
 }
 
 #[test]
@@ -356,8 +383,9 @@ fn step() -> impl Strategy<Value = Event> {
 fn any_endpoint() -> impl Strategy<Value = SliceEndpoint> {
     let hints = || prop::collection::vec(prop::sample::select(vec!["a", "b", "here"]), 0..3);
     let node = prop::option::of(prop::sample::select(vec!["here", "there"]));
-    (1_u8..3, prop::array::uniform3(prop::bool::ANY), node, hints(), hints()).prop_map(
-        |(address, [ready, serving, terminating], node, zones, nodes)| SliceEndpoint {
+    (1_u8..3, prop::array::uniform3(prop::bool::ANY), node, hints(), hints(), 0_u16..3).prop_map(
+        |(address, [ready, serving, terminating], node, zones, nodes, weight)| SliceEndpoint {
+            weight,
             address: ip(&format!("10.0.0.{address}")),
             conditions: Conditions { ready, serving, terminating },
             node: node.map(Into::into),

@@ -108,6 +108,32 @@ fn cluster_ip_spreads_over_all_endpoints() {
 }
 
 #[test]
+fn weights_are_probabilities() {
+    let web = web().remote("10.1.0.1:8080").weight(3).remote("10.1.0.2:8080");
+    let web = web.remote("10.1.0.3:8080").weight(0).remote("10.1.0.4:8080").weight(4);
+    check(
+        &[web],
+        expect![[r#"
+        nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
+        nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
+        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m statistic --mode random --probability 0.3750000000 -j DNAT --to-destination 10.1.0.1:8080
+        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.2:8080" -m statistic --mode random --probability 0.2000000000 -j DNAT --to-destination 10.1.0.2:8080
+        nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.4:8080" -j DNAT --to-destination 10.1.0.4:8080
+    "#]],
+    );
+}
+
+#[test]
+fn all_weights_alike_are_none() {
+    let with = |weight| {
+        let web = web().remote("10.1.0.1:8080").weight(weight).remote("10.1.0.2:8080");
+        let samples = [web.weight(weight).remote("10.1.0.3:8080").weight(weight)];
+        rules_for(config(IpFamily::V4), &snapshot(IpFamily::V4, &samples))
+    };
+    assert_eq!(with(7), with(1));
+}
+
+#[test]
 fn ipv6() {
     let web = service("web", "fd00:10:96::a").local("[fd00:10:1::1]:8080").node_port(30080);
     let config = config(IpFamily::V6);

@@ -11,11 +11,13 @@ use kube_proxy_core::{ProxyBackend, Scope};
 
 /// One of few names and addresses, so that services clash, come back and change places.
 fn sample() -> impl Strategy<Value = Sample> {
-    let endpoints = prop::collection::vec((0_u8..6, any::<bool>(), any::<bool>()), 0..4);
+    let weight = prop_oneof![3 => Just(1_u16), 1 => Just(3), 1 => Just(0)];
+    let endpoint = (0_u8..6, any::<bool>(), any::<bool>(), weight);
+    let endpoints = prop::collection::vec(endpoint, 0..4);
     let flags = prop::collection::vec(any::<bool>(), 8);
     (0_u16..900, 0_u16..2000, endpoints, flags).prop_map(|(name, ip, endpoints, flags)| {
         let mut sample = service(&format!("s{name}"), &format!("10.96.{}.{}", ip >> 8, ip & 255));
-        for (number, local, terminating) in endpoints {
+        for (number, local, terminating, weight) in endpoints {
             let address = format!("10.1.{}.{number}:80", u8::from(local));
             if sample.endpoints.iter().any(|e| e.to_string() == address) {
                 continue;
@@ -24,6 +26,7 @@ fn sample() -> impl Strategy<Value = Sample> {
             if terminating {
                 sample = sample.terminating();
             }
+            sample = sample.weight(weight);
         }
         let options: [fn(Sample, u16) -> Sample; 8] = [
             |s, n| s.node_port(30000 + n % 50),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kube_proxy_core::endpoint::{NodeHint, Place};
 use kube_proxy_core::{
     Changes, Conditions, Endpoint, EndpointSlice, Event, IpFamily, ObjectName, Port, Protocol,
-    Service, SliceEndpoint, SlicePort, Snapshot, Tracker, TrafficPolicy,
+    Service, SliceEndpoint, SlicePort, Snapshot, Steering, Tracker, TrafficPolicy,
 };
 
 /// A Service with one port and its endpoints.
@@ -43,7 +43,7 @@ fn endpoint(address: &str, local: bool) -> Endpoint {
         conditions: Conditions::default(),
         place: if local { Place::ThisNode } else { Place::OtherNode },
         node_hint: NodeHint::Absent,
-        zone_hints: None,
+        steering: None,
     }
 }
 
@@ -72,6 +72,12 @@ impl Sample {
     pub(crate) fn terminating(mut self) -> Self {
         let last = self.endpoints.last_mut().unwrap();
         last.conditions = Conditions { ready: false, serving: true, terminating: true };
+        self
+    }
+
+    pub(crate) fn weight(mut self, weight: u16) -> Self {
+        let last = self.endpoints.last_mut().unwrap();
+        last.steering = Some(Arc::new(Steering { weight, zone_hints: Vec::new() }));
         self
     }
 
@@ -150,6 +156,7 @@ fn slice(service: &Service, number: usize, endpoint: &Endpoint) -> EndpointSlice
         endpoints: vec![SliceEndpoint {
             conditions: endpoint.conditions,
             node,
+            weight: endpoint.weight(),
             ..SliceEndpoint::ready(endpoint.ip)
         }],
         trigger_time: None,

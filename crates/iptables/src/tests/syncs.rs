@@ -67,6 +67,27 @@ fn one_changed_endpoint_rewrites_one_chain() {
 }
 
 #[test]
+fn a_weight_rewrites_one_chain() {
+    let model = Model::default();
+    let mut backend = backend(config(IpFamily::V4), &model);
+    let mut samples = samples(50);
+    samples[7] = samples[7].clone().remote("10.1.7.7:80");
+    let mut before = of(&samples);
+    full(&mut backend, &before);
+    for weight in [3, 0] {
+        samples[7] = samples[7].clone().weight(weight);
+        let after = of(&samples);
+        partial(&mut backend, &before, &after);
+        before = after;
+        let input = model.inputs().pop().unwrap();
+        assert_eq!(input.lines().filter(|l| l.starts_with(':')).count(), 1, "{input}");
+        let rules = 2 + usize::from(weight > 0);
+        assert_eq!(input.matches("-A KUBE-SVC-").count(), rules, "{input}");
+    }
+    assert_eq!(model.dump(), fresh(config(IpFamily::V4), &before));
+}
+
+#[test]
 fn a_report_counts_what_is_there() {
     let model = Model::default();
     let mut backend = backend(config(IpFamily::V4), &model);

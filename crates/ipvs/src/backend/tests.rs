@@ -23,6 +23,7 @@ use crate::sync::MAX_ENTRIES;
 mod compare;
 mod levels;
 mod rebuilds;
+mod weights;
 
 fn config() -> Config {
     Config {
@@ -73,7 +74,16 @@ impl World {
     }
 
     fn endpoints(&mut self, number: u16, protocol: Protocol, endpoints: &[(u8, bool)]) {
-        self.tracker.apply(Event::EndpointSliceApplied(slice(number, protocol, endpoints)));
+        self.weighted(number, protocol, endpoints, &[1]);
+    }
+
+    /// Endpoints with these weights in turn.
+    fn weighted(&mut self, number: u16, protocol: Protocol, all: &[(u8, bool)], weights: &[u16]) {
+        let mut slice = slice(number, protocol, all);
+        for (endpoint, weight) in slice.endpoints.iter_mut().zip(weights.iter().cycle()) {
+            endpoint.weight = *weight;
+        }
+        self.tracker.apply(Event::EndpointSliceApplied(slice));
     }
 }
 
@@ -429,6 +439,8 @@ enum Step {
         number: u16,
         udp: bool,
         endpoints: BTreeSet<(u8, bool)>,
+        /// Of the endpoints in turn.
+        weights: [u16; 2],
     },
     Sync,
 }
@@ -452,8 +464,18 @@ fn step() -> impl Strategy<Value = Step> {
             udp,
         }),
         number.clone().prop_map(Step::Delete),
-        (number, any::<bool>(), proptest::collection::btree_set((0_u8..4, any::<bool>()), 0..4))
-            .prop_map(|(number, udp, endpoints)| Step::Endpoints { number, udp, endpoints }),
+        (
+            number,
+            any::<bool>(),
+            proptest::collection::btree_set((0_u8..4, any::<bool>()), 0..4),
+            prop::sample::select(vec![[1, 1], [1, 3], [0, 1], [0, 0], [2, 2]]),
+        )
+            .prop_map(|(number, udp, endpoints, weights)| Step::Endpoints {
+                number,
+                udp,
+                endpoints,
+                weights,
+            }),
         Just(Step::Sync),
     ]
 }
@@ -487,9 +509,9 @@ proptest! {
                     let name = ObjectName::new("ns", format!("s{number}"));
                     world.tracker.apply(Event::ServiceDeleted(name));
                 }
-                Step::Endpoints { number, udp, endpoints } => {
+                Step::Endpoints { number, udp, endpoints, weights } => {
                     let all: Vec<_> = endpoints.into_iter().collect();
-                    world.endpoints(number, protocol(udp), &all);
+                    world.weighted(number, protocol(udp), &all, &weights);
                 }
                 Step::Sync => {
                     world.partial();

@@ -60,14 +60,17 @@ fn table(services: &Services) -> Table {
 }
 
 fn state(endpoint: &Endpoint) -> String {
-    match (endpoint.ready, endpoint.terminating, endpoint.serving) {
+    let state = match (endpoint.ready, endpoint.terminating, endpoint.serving) {
         (true, false, _) => "ready",
         (true, true, _) => "ready, terminating",
         (false, false, _) => "not ready",
         (false, true, true) => "terminating",
         (false, true, false) => "terminating, not serving",
+    };
+    match endpoint.weight {
+        Some(weight) => format!("{state}, weight {weight}"),
+        None => state.to_owned(),
     }
-    .to_owned()
 }
 
 fn used_for(endpoint: &Endpoint) -> String {

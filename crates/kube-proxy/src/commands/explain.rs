@@ -113,7 +113,8 @@ fn endpoints(path: &Path) -> Table {
     for endpoint in &path.endpoints {
         let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
         let why = endpoint.unused.map_or("", UnusedReason::text);
-        let address = endpoint.address.to_string();
+        let weight = endpoint.weight.map_or(String::new(), |weight| format!(", weight {weight}"));
+        let address = format!("{}{weight}", endpoint.address);
         table.row([address, yes(endpoint.local), yes(endpoint.unused.is_none()), why.to_owned()]);
     }
     table

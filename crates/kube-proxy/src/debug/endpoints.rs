@@ -28,6 +28,9 @@ pub struct Endpoint {
     /// What its node hints name: this node (`true`) or others only (`false`); absent without hints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hinted_here: Option<bool>,
+    /// How many new connections it gets, compared with others; 0 drains it; absent where nothing gives it a weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
     /// Whether each policy of the service port uses it.
     pub selections: Vec<Selection>,
 }
@@ -63,6 +66,8 @@ pub enum UnusedReason {
     HintsOtherNode,
     /// Its hints name other zones.
     HintsOtherZone,
+    /// Its weight is 0: it keeps the connections that it has, and gets no new ones.
+    Draining,
 }
 
 impl Endpoint {
@@ -82,6 +87,7 @@ impl UnusedReason {
             Self::NotServing => "terminating, no longer serving",
             Self::HintsOtherNode => "hints name other nodes",
             Self::HintsOtherZone => "hints name other zones",
+            Self::Draining => "draining, its weight is 0",
         }
     }
 }

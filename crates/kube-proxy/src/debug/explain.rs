@@ -104,6 +104,7 @@ fn add_service_port(
         .map(|use_of| EndpointUse {
             address: use_of.endpoint.socket_address(),
             local: use_of.endpoint.is_local(),
+            weight: view::weight(use_of.endpoint),
             unused: use_of.unused.map(Into::into),
             masqueraded: use_of.masqueraded,
         })

@@ -156,6 +156,9 @@ pub struct EndpointUse {
     pub address: SocketAddr,
     /// It runs on this node.
     pub local: bool,
+    /// How many new connections it gets, compared with others; 0 drains it; absent where nothing gives it a weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
     /// Why the packet does not go there; absent for those that it may go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unused: Option<UnusedReason>,

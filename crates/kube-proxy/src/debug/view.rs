@@ -94,17 +94,13 @@ fn endpoints(all: &FamilyServices, entry: &core::ServiceEntry) -> Vec<Endpoint> 
         serving: endpoint.conditions.serving,
         terminating: endpoint.conditions.terminating,
         local: endpoint.is_local(),
-        zone_hints: endpoint
-            .zone_hints
-            .iter()
-            .flat_map(|z| z.iter())
-            .map(|z| (**z).to_owned())
-            .collect(),
+        zone_hints: zone_hints(endpoint),
         hinted_here: match endpoint.node_hint {
             core::endpoint::NodeHint::Absent => None,
             core::endpoint::NodeHint::ThisNode => Some(true),
             core::endpoint::NodeHint::OtherNode => Some(false),
         },
+        weight: weight(endpoint),
         selections: selections
             .iter()
             .map(|(policy, frontends, selection)| Selection {
@@ -115,6 +111,15 @@ fn endpoints(all: &FamilyServices, entry: &core::ServiceEntry) -> Vec<Endpoint> 
             .collect(),
     };
     entry.endpoints.iter().map(shown).collect()
+}
+
+/// The weight of an endpoint, unless it is the usual one.
+pub(super) fn weight(endpoint: &core::Endpoint) -> Option<u16> {
+    Some(endpoint.weight()).filter(|weight| *weight != core::Steering::USUAL_WEIGHT)
+}
+
+fn zone_hints(endpoint: &core::Endpoint) -> Vec<String> {
+    endpoint.zone_hints().into_iter().flatten().map(|zone| (**zone).to_owned()).collect()
 }
 
 impl From<&ServicePortName> for ServicePortId {
@@ -157,6 +162,7 @@ impl From<Unused> for UnusedReason {
             Unused::NotServing => Self::NotServing,
             Unused::HintsOtherNode => Self::HintsOtherNode,
             Unused::HintsOtherZone => Self::HintsOtherZone,
+            Unused::Draining => Self::Draining,
         }
     }
 }

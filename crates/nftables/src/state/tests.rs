@@ -144,7 +144,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..4_u8, any::<u16>()).prop_map(|(number, shape)| Step::Service { number, shape }),
         1 => (0..4_u8).prop_map(Step::DeleteService),
-        4 => (0..4_u8, prop::collection::btree_map(0..8_u8, 0..4_u8, 0..6)).prop_map(
+        4 => (0..4_u8, prop::collection::btree_map(0..8_u8, 0..12_u8, 0..6)).prop_map(
             |(service, endpoints)| Step::Endpoints {
                 service,
                 endpoints: endpoints.into_iter().collect()
@@ -192,13 +192,15 @@ fn service(number: u8, shape: u16) -> Service {
     service
 }
 
+/// Endpoints by number, each with its state, to which 4 adds for a weight of 3 and 8 for one of 0.
 fn slice(service: u8, endpoints: &[(u8, u8)]) -> EndpointSlice {
     let endpoints = endpoints.iter().map(|(number, state)| {
         let node = Some(if number % 2 == 0 { "here" } else { "there" }.into());
-        let (ready, terminating) = (*state < 2, *state == 3);
+        let weight = [1, 3, 0][usize::from(state / 4)];
+        let (ready, terminating) = (state % 4 < 2, state % 4 == 3);
         let conditions = Conditions { ready, serving: true, terminating };
         let ip = [10, 244, 0, *number].into();
-        SliceEndpoint { node, conditions, ..SliceEndpoint::ready(ip) }
+        SliceEndpoint { node, conditions, weight, ..SliceEndpoint::ready(ip) }
     });
     let port = |index: u8, protocol| SlicePort {
         name: format!("p{index}").into(),
@@ -271,8 +273,8 @@ proptest! {
     }
 }
 
-#[test]
-fn one_change_in_a_large_cluster_costs_a_few_elements() {
+/// What it costs to give Service 7 of many other endpoints than 1, 2 and 3: deleted and added elements.
+fn cost(endpoints: &[(u8, u8)]) -> (usize, usize) {
     let mut tracker = tracker();
     for number in 0..200_u8 {
         let mut service = service(0, 0);
@@ -283,12 +285,27 @@ fn one_change_in_a_large_cluster_costs_a_few_elements() {
     }
     tracker.fold();
     let (mut state, _) = built(tracker.snapshot());
-    tracker.apply(Event::EndpointSliceApplied(slice(7, &[(1, 0), (3, 0)])));
+    tracker.apply(Event::EndpointSliceApplied(slice(7, endpoints)));
     let changes = tracker.fold();
     let (difference, _) = state.update(tracker.snapshot(), &changes, &config());
     let count = |elements: &crate::difference::PerSet| {
         elements.iter().map(|(_, items)| items.len()).sum::<usize>()
     };
+    (count(&difference.deleted), count(&difference.added))
+}
+
+#[test]
+fn one_change_in_a_large_cluster_costs_a_few_elements() {
     // Slot 1 changes, slot 2 goes, and the frontend leads to the chain for two.
-    assert_eq!((count(&difference.deleted), count(&difference.added)), (3, 2));
+    assert_eq!(cost(&[(1, 0), (3, 0)]), (3, 2));
+}
+
+#[test]
+fn a_weight_costs_its_slots() {
+    // Two slots more, and the frontend leads to the chain for five.
+    assert_eq!(cost(&[(1, 0), (2, 4), (3, 0)]), (1, 3));
+    // As if it went: slot 1 changes, slot 2 goes, and the frontend leads to the chain for two.
+    assert_eq!(cost(&[(1, 0), (2, 8), (3, 0)]), (3, 2));
+    // All weights alike are none.
+    assert_eq!(cost(&[(1, 4), (2, 4), (3, 4)]), (0, 0));
 }

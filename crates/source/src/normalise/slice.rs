@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use kube_proxy_core::{Conditions, EndpointSlice, IpFamily, Kind, SliceEndpoint, SlicePort, Trust};
 
+use super::weights::Weights;
 use super::{address, begin, port_number, protocol, text};
 use crate::context::Context;
 use crate::problem::{Findings, Problem};
@@ -89,6 +90,7 @@ fn endpoints(
     findings: &mut Findings,
 ) -> Vec<SliceEndpoint> {
     let mut found = Vec::with_capacity(slice.endpoints.len());
+    let weights = Weights::read(slice.metadata.as_ref(), findings);
     for (i, endpoint) in slice.endpoints.iter().enumerate() {
         let Some(address) = endpoint_address(i, endpoint, family, context.trust(), findings) else {
             continue;
@@ -106,6 +108,7 @@ fn endpoints(
             node: (!node.is_empty()).then(|| context.name(node)),
             zone_hints: hints.map_or_else(Vec::new, |h| hint_names(&h.for_zones, context)),
             node_hints: hints.map_or_else(Vec::new, |h| hint_names(&h.for_nodes, context)),
+            weight: weights.of(&address),
         });
     }
     found

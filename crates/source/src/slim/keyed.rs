@@ -61,5 +61,11 @@ entries! {
         proxy_protocol, PROXY_PROTOCOL = "kube-proxy.io/userspace-proxy-protocol";
         /// On a Service: the treatment of traffic without local endpoints under the external `Local` policy (KEP-6272).
         no_local_endpoints, NO_LOCAL_ENDPOINTS = "kube-proxy.io/no-local-endpoints";
+        /// On an EndpointSlice: the weight of its endpoints. An extension of this program.
+        weight, WEIGHT = "kube-proxy.io/weight";
+        /// On an EndpointSlice: the weights of endpoints by address. An extension of this program.
+        endpoint_weights, ENDPOINT_WEIGHTS = "kube-proxy.io/endpoint-weights";
+        /// On an EndpointSlice: the weight of its endpoints, as Cilium has it.
+        cilium_weight, CILIUM_WEIGHT = "service.cilium.io/weight";
     }
 }

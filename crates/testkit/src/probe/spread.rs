@@ -24,20 +24,29 @@ impl Spread {
     }
 
     /// Checks that exactly these pods answered, all probes were answered, and each pod had its
-    /// share.
+    /// share: the same for each.
     ///
     /// The share may be off by six standard deviations of a fair random choice, so a correct
     /// balancer fails this about once in 10^8 calls; 100 probes of two pods give 20 to 80 each.
     pub fn check_even(&self, pods: &[&str]) -> anyhow::Result<()> {
+        let all: Vec<_> = pods.iter().map(|pod| (*pod, 1)).collect();
+        self.check_weighted(&all)
+    }
+
+    /// The same where each pod has the share of its weight.
+    pub fn check_weighted(&self, pods: &[(&str, u32)]) -> anyhow::Result<()> {
         ensure!(self.failures.is_empty(), "not all probes were answered: {self}");
         let names: Vec<&str> = self.pods.keys().map(String::as_str).collect();
-        let mut wanted = pods.to_vec();
+        let mut wanted: Vec<&str> = pods.iter().map(|(pod, _)| *pod).collect();
         wanted.sort_unstable();
         ensure!(names == wanted, "answers not of exactly {wanted:?}: {self}");
+        let weights: f64 = pods.iter().map(|(_, weight)| f64::from(*weight)).sum();
         #[expect(clippy::cast_precision_loss, reason = "numbers of probes are far below 2^52")]
-        let (total, share) = (self.total() as f64, 1.0 / pods.len() as f64);
-        let deviation = (total * share * (1.0 - share)).sqrt();
-        for (pod, &count) in &self.pods {
+        let total = self.total() as f64;
+        for (pod, weight) in pods {
+            let share = f64::from(*weight) / weights;
+            let deviation = (total * share * (1.0 - share)).sqrt();
+            let count = self.pods.get(*pod).copied().unwrap_or_default();
             #[expect(clippy::cast_precision_loss, reason = "numbers of probes are far below 2^52")]
             let off = (count as f64 - total * share).abs();
             ensure!(off <= 6.0 * deviation, "{pod} has too large or small a share: {self}");

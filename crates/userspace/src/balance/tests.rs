@@ -30,7 +30,7 @@ fn balancer(numbers: &[u8], affinity: Option<Duration>, now: Instant) -> Balance
 }
 
 fn pick(balancer: &mut Balancer, from: u32, now: Instant) -> Option<SocketAddr> {
-    balancer.pick(TrafficPolicy::Cluster, client(from), false, now).map(|target| target.address)
+    balancer.pick(TrafficPolicy::Cluster, client(from), None, now).map(|target| target.address)
 }
 
 #[test]
@@ -44,6 +44,21 @@ fn each_endpoint_has_its_turn() {
     }
     assert!(counts.len() == 3 && counts.values().all(|count| *count == 3), "{picks:?}");
     assert_eq!(picks[..3], picks[3..6], "always in the same order");
+}
+
+#[test]
+fn each_endpoint_has_as_many_turns_as_it_stands_there() {
+    let now = Instant::now();
+    let mut balancer = balancer(&[1, 2, 2, 2], None, now);
+    let picks: Vec<_> = (0..40).map(|_| pick(&mut balancer, 0, now).unwrap()).collect();
+    assert_eq!(picks.iter().filter(|address| **address == endpoint(2)).count(), 30, "{picks:?}");
+    for failed in [1, 2] {
+        for _ in 0..8 {
+            let other =
+                balancer.pick(TrafficPolicy::Cluster, client(0), Some(endpoint(failed)), now);
+            assert_ne!(other.unwrap().address, endpoint(failed), "another one is tried");
+        }
+    }
 }
 
 #[test]
@@ -67,7 +82,7 @@ fn no_endpoint_no_choice() {
     assert_eq!(pick(&mut balancer(&[], None, now), 0, now), None);
     assert_eq!(pick(&mut balancer(&[], Some(SECOND), now), 0, now), None);
     let mut only_cluster = balancer(&[1], None, now);
-    assert!(only_cluster.pick(TrafficPolicy::Local, client(0), false, now).is_none());
+    assert!(only_cluster.pick(TrafficPolicy::Local, client(0), None, now).is_none());
 }
 
 #[test]
@@ -101,13 +116,13 @@ fn frontends_share_the_session() {
     let serving = list(&[1, 2, 3, 4]);
     balancer.update(Endpoints { lists, serving, affinity: Some(SECOND) }, now);
     for from in 0..20 {
-        let local = balancer.pick(TrafficPolicy::Local, client(from), false, now).unwrap().address;
+        let local = balancer.pick(TrafficPolicy::Local, client(from), None, now).unwrap().address;
         assert_eq!(pick(&mut balancer, from, now), Some(local));
     }
     // An endpoint that is not local cannot be kept under the Local policy.
     for from in 100..120 {
         pick(&mut balancer, from, now).unwrap();
-        let local = balancer.pick(TrafficPolicy::Local, client(from), false, now).unwrap().address;
+        let local = balancer.pick(TrafficPolicy::Local, client(from), None, now).unwrap().address;
         assert!(list(&[2, 3]).contains(&local));
     }
 }
@@ -134,7 +149,8 @@ fn a_failed_dial_ends_the_session() {
     let now = Instant::now();
     let mut balancer = balancer(&[1, 2], Some(10 * SECOND), now);
     let first = pick(&mut balancer, 1, now).unwrap();
-    let second = balancer.pick(TrafficPolicy::Cluster, client(1), true, now).unwrap().address;
+    let second =
+        balancer.pick(TrafficPolicy::Cluster, client(1), Some(first), now).unwrap().address;
     assert_ne!(first, second);
     assert_eq!(pick(&mut balancer, 1, now), Some(second), "the new one is kept");
 }
@@ -185,7 +201,7 @@ fn endpoints_that_failed_rest_if_that_is_wanted() {
 fn counters_outlive_an_update() {
     let now = Instant::now();
     let mut balancer = balancer(&[1], None, now);
-    let target = balancer.pick(TrafficPolicy::Cluster, client(1), false, now).unwrap();
+    let target = balancer.pick(TrafficPolicy::Cluster, client(1), None, now).unwrap();
     balancer.update(endpoints(&[1, 2], None), now);
     assert!(balancer.targets().any(|other| std::sync::Arc::ptr_eq(other, &target)));
 }

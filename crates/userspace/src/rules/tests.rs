@@ -48,7 +48,7 @@ fn endpoint(text: &str, local: bool) -> Endpoint {
         conditions: Conditions::default(),
         place: if local { Place::ThisNode } else { Place::OtherNode },
         node_hint: NodeHint::Absent,
-        zone_hints: None,
+        steering: None,
     }
 }
 

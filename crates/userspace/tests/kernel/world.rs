@@ -217,7 +217,7 @@ fn endpoint(address: &SocketAddr) -> Endpoint {
         conditions: Conditions::default(),
         place: Place::ThisNode,
         node_hint: NodeHint::Absent,
-        zone_hints: None,
+        steering: None,
     }
 }
 

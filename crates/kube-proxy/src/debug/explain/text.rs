@@ -2,7 +2,7 @@
 
 use kube_proxy_core::explain::{Masquerading, Relation};
 
-use crate::debug::explanation::{Path, Reason, SourceKind, Verdict};
+use crate::debug::explanation::{EndpointUse, Path, Reason, SourceKind, Verdict};
 use crate::debug::{ServicePortId, UnusedReason};
 
 /// All of a path in one sentence.
@@ -77,6 +77,12 @@ pub(super) fn advice(path: &Path) -> Vec<String> {
             "Service {object} has no endpoints: compare its selector with the labels of the pods, and its targetPort \
              with their ports"
         )),
+        Reason::NoEndpoints if path.endpoints.iter().any(drains) => advice.push(format!(
+            "none of the {} endpoints of Service {object} takes new connections ({}): look at the weights that \
+             annotations of its EndpointSlices give",
+            path.endpoints.len(),
+            reasons(path)
+        )),
         Reason::NoEndpoints => advice.push(format!(
             "none of the {} endpoints of Service {object} takes traffic ({}): look at the readiness probes of the pods",
             path.endpoints.len(),
@@ -120,6 +126,10 @@ fn elsewhere(path: &Path) -> usize {
         0 => path.endpoints.iter().filter(|endpoint| !endpoint.local).count(),
         ready => ready,
     }
+}
+
+fn drains(endpoint: &EndpointUse) -> bool {
+    endpoint.unused == Some(UnusedReason::Draining)
 }
 
 /// The reasons of unused endpoints, each with its number.

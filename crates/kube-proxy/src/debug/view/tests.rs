@@ -42,6 +42,8 @@ fn endpoints() -> Vec<SliceEndpoint> {
         endpoint(4, "here", "a", conditions(false, false)),
         endpoint(5, "here", "a", conditions(true, true)),
         endpoint(6, "here", "a", conditions(false, true)),
+        SliceEndpoint { weight: 3, ..endpoint(7, "there", "a", ready) },
+        SliceEndpoint { weight: 0, ..endpoint(8, "here", "a", ready) },
     ]
 }
 
@@ -129,7 +131,7 @@ fn an_answer_can_do_without_other_services_and_without_endpoints() {
     let of_web = answer(&filter, false);
     let ports: Vec<_> = of_web.service_ports.iter().map(|port| port.id.name.as_str()).collect();
     assert_eq!(ports, ["web"]);
-    assert_eq!(of_web.service_ports[0].endpoints_total, 6);
+    assert_eq!(of_web.service_ports[0].endpoints_total, 8);
     assert!(of_web.service_ports[0].endpoints.is_empty());
     let filter = ServiceFilter { namespace: Some("other".into()), name: None };
     assert!(answer(&filter, true).service_ports.is_empty());

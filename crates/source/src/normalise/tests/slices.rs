@@ -56,6 +56,7 @@ fn a_full_slice() {
                         node_hints: [
                             "n1",
                         ],
+                        weight: 1,
                     },
                 ],
                 trigger_time: None,
@@ -126,6 +127,60 @@ fn bad_endpoints_and_ports_are_left_out_one_by_one() {
         EndpointSlice ns/web-1: endpoints[6].addresses[0]: "0.0.0.0": the unspecified address; ignored
         EndpointSlice ns/web-1: endpoints[7].addresses: empty; the endpoint is ignored"#]]
     .assert_eq(&text.join("\n"));
+}
+
+/// The weights of the endpoints 10.1.0.1 and 10.1.0.2, and what is wrong.
+fn weights(annotations: &Value, expected: &Expect) {
+    let mut object =
+        with(&json!({"endpoints": [{"addresses": ["10.1.0.1"]}, {"addresses": ["10.1.0.2"]}]}));
+    object["metadata"]["annotations"] = annotations.clone();
+    let text = object.to_string();
+    let slim: slim::EndpointSlice<'_> = serde_json::from_str(&text).unwrap();
+    let (slice, problems) = super::super::endpoint_slice(&slim, &Context::default());
+    let weights: Vec<_> = slice.unwrap().endpoints.iter().map(|e| e.weight.to_string()).collect();
+    let mut lines = vec![weights.join(" ")];
+    lines.extend(problems.iter().map(ToString::to_string));
+    expected.assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn weights_of_a_slice() {
+    let both = |own: &str, cilium: &str| json!({"kube-proxy.io/weight": own, "service.cilium.io/weight": cilium});
+    weights(&json!({}), &expect!["1 1"]);
+    weights(&json!({"kube-proxy.io/weight": " 7 "}), &expect!["7 7"]);
+    weights(&json!({"service.cilium.io/weight": "0"}), &expect!["0 0"]);
+    weights(&both("65535", "2"), &expect!["65535 65535"]);
+    weights(&both("", "2"), &expect!["2 2"]);
+    weights(
+        &both("1.5", "2"),
+        &expect![[r#"
+            2 2
+            EndpointSlice ns/web-1: metadata.annotations[kube-proxy.io/weight]: "1.5": not a number from 0 to 65535; ignored"#]],
+    );
+    weights(
+        &both("-1", "65536"),
+        &expect![[r#"
+            1 1
+            EndpointSlice ns/web-1: metadata.annotations[kube-proxy.io/weight]: "-1": not a number from 0 to 65535; ignored
+            EndpointSlice ns/web-1: metadata.annotations[service.cilium.io/weight]: "65536": not a number from 0 to 65535; ignored"#]],
+    );
+}
+
+#[test]
+fn weights_of_named_endpoints() {
+    let named =
+        |list: &str| json!({"kube-proxy.io/weight": "4", "kube-proxy.io/endpoint-weights": list});
+    weights(&named("10.1.0.2=0"), &expect!["4 0"]);
+    weights(&named(" 010.1.0.1 = 9 ,, 10.9.9.9=8, fd00::1=3,"), &expect!["9 4"]);
+    weights(
+        &named("10.1.0.1, web-0=3, 10.1.0.2=many, =1, 10.1.0.1=2"),
+        &expect![[r#"
+            2 4
+            EndpointSlice ns/web-1: metadata.annotations[kube-proxy.io/endpoint-weights]: "10.1.0.1": not ADDRESS=WEIGHT with a weight from 0 to 65535; ignored
+            EndpointSlice ns/web-1: metadata.annotations[kube-proxy.io/endpoint-weights]: "web-0=3": not ADDRESS=WEIGHT with a weight from 0 to 65535; ignored
+            EndpointSlice ns/web-1: metadata.annotations[kube-proxy.io/endpoint-weights]: "10.1.0.2=many": not ADDRESS=WEIGHT with a weight from 0 to 65535; ignored
+            EndpointSlice ns/web-1: metadata.annotations[kube-proxy.io/endpoint-weights]: "=1": not ADDRESS=WEIGHT with a weight from 0 to 65535; ignored"#]],
+    );
 }
 
 #[test]

@@ -16,6 +16,14 @@ fn even_within_chance() {
 }
 
 #[test]
+fn weighted_within_chance() {
+    let shares = [("b", 3), ("a", 1)];
+    spread(&[("a", 20), ("b", 80)], 0).check_weighted(&shares).unwrap();
+    spread(&[("a", 55), ("b", 45)], 0).check_weighted(&shares).unwrap_err();
+    spread(&[("b", 100)], 0).check_weighted(&shares).unwrap_err();
+}
+
+#[test]
 fn uneven_missing_surplus_or_failed() {
     for (spread, pods) in [
         (spread(&[("a", 90), ("b", 10)], 0), &["a", "b"][..]),

@@ -1,0 +1,110 @@
+//! Endpoints with weights, of which 0 drains.
+
+use kube_proxy_netlink::ipvs::ServerKey;
+
+use super::*;
+
+const ALL: [(u8, bool); 3] = [(1, false), (2, false), (3, false)];
+
+fn key(protocol: Protocol) -> ServerKey {
+    let address = SocketAddr::new(address(96, 1), 80);
+    ServerKey { protocol: protocol.number(), address }
+}
+
+/// Service 1 with three endpoints of these weights.
+fn world(protocol: Protocol, weights: &[u16]) -> World {
+    let mut world = World::new();
+    world.service(service(1, protocol));
+    world.weighted(1, protocol, &ALL, weights);
+    world.full();
+    world
+}
+
+/// The scheduler and the weights that the model holds.
+fn held(world: &World, protocol: Protocol) -> (String, Vec<u32>) {
+    let held = world.fake.held();
+    let (server, destinations) = &held.servers[&key(protocol)];
+    (server.scheduler.clone(), destinations.values().map(|(weight, _)| *weight).collect())
+}
+
+#[test]
+fn destinations_have_the_weights_of_endpoints() {
+    let check = |weights: &[u16], scheduler: &str, expected: [u32; 3]| {
+        let found = held(&world(Protocol::Tcp, weights), Protocol::Tcp);
+        assert_eq!(found, (scheduler.to_owned(), expected.to_vec()));
+    };
+    check(&[1], "rr", [1, 1, 1]);
+    check(&[9], "rr", [9, 9, 9]);
+    check(&[3, 1], "wrr", [3, 1, 3]);
+    // What drains is no reason for another scheduler.
+    check(&[0, 2, 2], "rr", [0, 2, 2]);
+    check(&[0], "rr", [0, 0, 0]);
+}
+
+#[test]
+fn a_weight_is_one_change() {
+    let mut world = world(Protocol::Tcp, &[1]);
+    let mut cost = |weights: &[u16]| {
+        world.fake.take_sent();
+        world.weighted(1, Protocol::Tcp, &ALL, weights);
+        world.partial();
+        assert!(block_on(world.backend.intact()).unwrap(), "what is wanted is no damage");
+        world.fake.take_sent().changes
+    };
+    assert_eq!(cost(&[1, 0, 1]), 1);
+    assert_eq!(cost(&[1, 1, 1]), 1);
+    // And the scheduler that knows weights.
+    assert_eq!(cost(&[1, 5, 1]), 2);
+    assert_eq!(cost(&[1, 6, 1]), 1);
+    assert_eq!(cost(&[1, 6, 1]), 0);
+    world.full();
+    assert_eq!(world.fake.take_sent().changes, 0);
+}
+
+/// UDP too, of which a destination leaves at once where its endpoint goes.
+#[test]
+fn what_drains_stays_for_as_long_as_its_endpoint_is_there() {
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let mut world = world(protocol, &[1, 0, 1]);
+        assert_eq!(held(&world, protocol).1, [1, 0, 1]);
+        world.backend.look_at_drains().unwrap();
+        assert_eq!(world.backend.drains.due(), None, "nothing is waited for");
+        world.full();
+        assert_eq!(held(&world, protocol).1, [1, 0, 1]);
+        world.endpoints(1, protocol, &[(1, false), (3, false)]);
+        world.partial();
+        world.backend.look_at_drains().unwrap();
+        assert_eq!(held(&world, protocol).1, [1, 1]);
+    }
+}
+
+#[test]
+fn other_weights_are_damage() {
+    let mut world = world(Protocol::Tcp, &[1, 0, 4]);
+    for wrong in [0, 1, 7] {
+        for number in [1, 2, 3] {
+            let to = SocketAddr::from(([10, 244, 1, number], 8080));
+            let right = world.fake.held();
+            let mut held = world.fake.lock();
+            let (_, destinations) = held.0.servers.get_mut(&key(Protocol::Tcp)).unwrap();
+            let before = std::mem::replace(&mut destinations.get_mut(&to).unwrap().0, wrong);
+            drop(held);
+            assert_eq!(block_on(world.backend.intact()).unwrap(), before == wrong);
+            world.full();
+            assert_eq!(world.fake.held(), right);
+        }
+    }
+}
+
+#[test]
+fn a_kernel_without_the_scheduler_gives_all_the_same() {
+    let mut world = World::new();
+    let mut least = service(1, Protocol::Tcp);
+    least.policy.annotations = [(SCHEDULER.into(), "lc".into())].into();
+    world.service(least);
+    world.tracker.carry_annotations(world.backend.annotations());
+    world.weighted(1, Protocol::Tcp, &ALL, &[3, 1]);
+    world.full();
+    assert_eq!(held(&world, Protocol::Tcp), ("lc".to_owned(), vec![3, 1, 3]));
+    assert_eq!(world.backend.unknown_schedulers, ["wlc"]);
+}
