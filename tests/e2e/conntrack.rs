@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[PerMode] = &[
     ("conntrack/right-flows-stay", right_flows_stay),
     ("conntrack/same-port-elsewhere-stays", elsewhere),
     ("conntrack/target-port-changed", target_port_changed),
+    ("conntrack/terminating-keeps-flows", terminating),
 ];
 
 const CLIENT: From = From::Pod("client");
@@ -34,6 +35,23 @@ fn begin(mode: Mode, pods: &[&str]) -> anyhow::Result<(World, Svc)> {
     world.serve(&service, pods)?;
     world.settle()?;
     Ok((world, service))
+}
+
+/// A pod that terminates and still answers keeps its flows; new ones go elsewhere, and the old ones follow when it is gone.
+fn terminating(mode: Mode) -> anyhow::Result<()> {
+    let (world, service) = begin(mode, &["local-1"])?;
+    let mut kept = flows(&world, 1)?;
+    are_at(&mut kept, "local-1")?;
+    let pods = [world.endpoint("local-1").terminating(), world.endpoint("local-2")];
+    world.apply(service.slices(TARGET, &pods))?;
+    world.settle()?;
+    are_at(&mut kept, "local-1")?;
+    are_at(&mut flows(&world, 1)?, "local-2")?;
+    are_at(&mut kept, "local-1")?;
+    world.serve(&service, &["local-2"])?;
+    world.settle()?;
+    move_to(&mut kept, "local-2");
+    Ok(())
 }
 
 /// Flows to each kind of frontend of a Service, in both families.

@@ -124,7 +124,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
 
 /// Fewer than for other modes, as user-mode Linux is slow.
 fn ipvs_tests() -> Vec<PerMode> {
-    const SHARED: [&str; 8] = [
+    const SHARED: [&str; 9] = [
         "life/restart-after-sigkill",
         "life/endpoint-removed",
         "life/service-ports-changed",
@@ -133,6 +133,7 @@ fn ipvs_tests() -> Vec<PerMode> {
         "conntrack/pod-replaced",
         "conntrack/scaled-to-zero-and-back",
         "conntrack/removed-while-down",
+        "conntrack/terminating-keeps-flows",
     ];
     let shared = [life::TESTS, conntrack::TESTS].concat().into_iter();
     let own =

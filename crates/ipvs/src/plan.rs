@@ -184,10 +184,24 @@ impl Planner<'_> {
             self.entry(set, Entry::IpPort(ip, protocol, port));
         }
         let ready = |endpoint: &&Endpoint| endpoint.is_ready() || endpoint.is_serving_terminating();
-        let drain = choice.all.iter().filter(|endpoint| endpoint.keeps_connections());
-        let endpoints = choice.endpoints.iter().filter(ready).chain(drain);
-        let endpoints = endpoints.map(|e| (e.socket_address(), e.weight())).collect();
+        let chosen =
+            choice.endpoints.iter().filter(ready).map(|e| (e.socket_address(), e.weight()));
+        let drain = choice.all.iter().filter(|endpoint| self.only_keeps(endpoint, choice));
+        let drain = drain.map(|endpoint| (endpoint.socket_address(), 0));
+        let endpoints = chosen.chain(drain).collect();
         self.planned.servers.push((key, Wanted::new(self.server.clone(), endpoints)));
+    }
+
+    /// Whether an endpoint keeps what it has and gets nothing new.
+    ///
+    /// A TCP destination that is removed drains until its connections have ended, which is not to be seen of UDP:
+    /// there it stays for as long as its endpoint answers.
+    fn only_keeps(&self, endpoint: &Endpoint, choice: &Choice<'_>) -> bool {
+        let place = |other: &Endpoint| (other.ip, other.port).cmp(&(endpoint.ip, endpoint.port));
+        endpoint.keeps_connections()
+            || (self.port.protocol == Protocol::Udp
+                && endpoint.is_serving_terminating()
+                && choice.endpoints.binary_search_by(place).is_err())
     }
 
     /// A frontend with an address of its own, unless this node must not take that.

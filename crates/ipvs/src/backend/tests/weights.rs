@@ -1,5 +1,6 @@
 //! Endpoints with weights, of which 0 drains.
 
+use kube_proxy_core::Conditions;
 use kube_proxy_netlink::ipvs::ServerKey;
 
 use super::*;
@@ -76,6 +77,25 @@ fn what_drains_stays_for_as_long_as_its_endpoint_is_there() {
         world.backend.look_at_drains().unwrap();
         assert_eq!(held(&world, protocol).1, [1, 1]);
     }
+}
+
+/// Unless nothing else is left: then it takes new ones as well.
+#[test]
+fn a_udp_endpoint_that_terminates_keeps_what_it_has() {
+    let weights = |terminating: usize| {
+        let mut world = world(Protocol::Udp, &[1]);
+        let mut slice = slice(1, Protocol::Udp, &ALL);
+        for endpoint in slice.endpoints.iter_mut().take(terminating) {
+            endpoint.conditions = Conditions { ready: false, serving: true, terminating: true };
+        }
+        world.tracker.apply(Event::EndpointSliceApplied(slice));
+        world.partial();
+        assert!(block_on(world.backend.intact()).unwrap(), "what is wanted is no damage");
+        held(&world, Protocol::Udp).1
+    };
+    assert_eq!(weights(1), [0, 1, 1]);
+    assert_eq!(weights(2), [0, 0, 1]);
+    assert_eq!(weights(3), [1, 1, 1]);
 }
 
 #[test]
