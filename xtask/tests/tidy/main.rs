@@ -4,6 +4,7 @@ mod circles;
 mod doors;
 mod files;
 mod licences;
+mod logs;
 mod packages;
 mod texts;
 mod walks;
