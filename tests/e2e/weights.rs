@@ -153,7 +153,7 @@ fn drain(mode: Mode) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each flow of a UDP client that goes on is where it was, whatever becomes of new ones.
+/// Each flow of a UDP client that continues stays where it was, whatever becomes of new ones.
 fn drain_flows(mode: Mode) -> anyhow::Result<()> {
     let world = World::new(mode)?;
     let service = Svc::new("dns", 1).udp().load_balancer().external_ips();

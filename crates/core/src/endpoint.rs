@@ -193,7 +193,7 @@ impl Endpoint {
         self.conditions.serving && self.conditions.terminating && !self.is_draining()
     }
 
-    /// Whether it drains, and what it has may go on: it still answers.
+    /// Whether it drains and still answers, so that the connections that it has continue.
     pub fn keeps_connections(&self) -> bool {
         self.is_draining() && self.conditions.serving
     }

@@ -35,7 +35,7 @@ pub fn slots(endpoints: &[Endpoint]) -> Option<Vec<u32>> {
     Some(slots.into_iter().map(|slots| u32::try_from(slots).unwrap_or(u32::MAX)).collect())
 }
 
-/// Divides slots by weight, at least one for each: whoever is due less gets one, and the others share the rest by the largest remainders.
+/// Divides slots by weight, at least one for each. Who is due less gets one, and the others share the rest by the largest remainders.
 fn apportion(weights: &[u64], slots: u64) -> Vec<u64> {
     let mut single = vec![false; weights.len()];
     let (mut left, mut sum) = (slots, weights.iter().sum::<u64>());

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use futures::executor::block_on;
 use kube_proxy_core::{
-    Changes, IpFamily, LocalTrafficDetector, NodePortAddresses, Protocol, ProxyBackend, Scope,
-    Snapshot, SyncReport,
+    Changes, IpFamily, LocalTrafficDetector, NodePortAddresses, ObjectCount, Protocol,
+    ProxyBackend, Scope, Snapshot, SyncReport,
 };
 use kube_proxy_iptables::{Config, InUse, IptablesBackend, Variant, remove};
 
@@ -158,6 +158,7 @@ pub(crate) fn every_kind(family: IpFamily) -> Vec<Sample> {
         plain(8).local(&e(9)).terminating().external_local().node_port(30008),
         plain(9).somewhere(&e(10)).protocol(Protocol::Sctp).external_ip(&ip(family, 200, 2)),
         plain(10).remote(&e(11)).external_ip(&ip(family, 200, 2)).node_port(30001),
+        plain(11).remote(&e(12)).weight(7).remote(&e(13)).weight(0).remote(&e(14)).local(&e(15)),
     ]
 }
 
@@ -178,8 +179,10 @@ fn accepts_every_rule(variant: Variant, family: IpFamily) {
     full(&mut backend, &snapshot);
     assert_eq!(saved(variant, family), first);
     // A restart takes over what is there.
-    full(&mut self::backend(variant, family), &snapshot);
+    let report = full(&mut self::backend(variant, family), &snapshot);
     assert_eq!(saved(variant, family), first);
+    let written = report.counts.iter().filter(|count| count.written > 0);
+    assert_eq!(written.collect::<Vec<_>>(), Vec::<&ObjectCount>::new());
     assert!(block_on(backend.intact()).unwrap());
 }
 
