@@ -22,6 +22,7 @@ mod neighbours;
 mod objects;
 mod old_kernel;
 mod packets;
+mod page;
 mod panics;
 mod repairs;
 mod safety;
@@ -154,6 +155,7 @@ fn once() -> Vec<Once> {
         safety::TESTS,
         docs::TESTS,
         explain::ONCE,
+        page::ONCE,
         panics::TESTS,
         mode::TESTS,
         localhost::ONCE,

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod client;
+pub mod history;
 pub mod router;
 pub mod startup;
 pub mod state;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::context::Context;
 use crate::app::sources::ProblemReport;
+use crate::commands;
 use crate::debug::DebugPages;
 use crate::family::client::FamilyClient;
 use crate::modes;
@@ -73,7 +74,14 @@ impl Context<'_> {
                 .map_err(|error| format!("cannot list the addresses of this node: {error}"))
         });
         let silence = self.silence.clone();
-        Arc::new(DebugPages::new(node, mode, self.families.clone(), facts, silence))
+        Arc::new(DebugPages::new(
+            node,
+            mode,
+            self.families.clone(),
+            facts,
+            silence,
+            commands::is_command,
+        ))
     }
 
     /// Brings the metrics up to date that no event sets.

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use super::changes;
 use super::names::{frontend, kind, service_port};
 use super::output::{Output, Style};
 use super::print;
 use super::server::Server;
 use super::table::{Table, WIDTH};
-use crate::debug::{Explanation, Path, UnusedReason};
+use crate::debug::{Explanation, Family, Path, UnusedReason};
 
 /// Says what becomes of a new connection, and why
 #[derive(Debug, clap::Args)]
@@ -48,7 +49,7 @@ fn text(explanation: &Explanation, destination: &str, style: Style) -> String {
         if !text.is_empty() {
             text.push('\n');
         }
-        text += &self::path(path, style);
+        text += &self::path(path, &explanation.families, style);
     }
     if explanation.paths.is_empty() {
         let _ = writeln!(text, "Nothing on this node has the destination {destination:?}.");
@@ -63,7 +64,7 @@ fn text(explanation: &Explanation, destination: &str, style: Style) -> String {
     text
 }
 
-fn path(path: &Path, style: Style) -> String {
+fn path(path: &Path, families: &[Family], style: Style) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{} {value}", style.strong(&format!("{name:<13}")));
@@ -85,6 +86,7 @@ fn path(path: &Path, style: Style) -> String {
         if let Some(seconds) = port.session_affinity_seconds {
             line("Affinity", &format!("a client keeps its endpoint for {seconds} s"));
         }
+        line("Last change", &changes::last(port, families, jiff::Timestamp::now()));
     }
     if let Some(masquerade) = &path.masquerade {
         let done = if masquerade.masqueraded { "masqueraded" } else { "kept" };
