@@ -24,6 +24,7 @@ mod old_kernel;
 mod packets;
 mod page;
 mod panics;
+mod plan;
 mod repairs;
 mod safety;
 mod servers;
@@ -90,6 +91,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
         check::TESTS,
         flows::TESTS,
         trace::TESTS,
+        plan::TESTS,
         dump::TESTS,
     ]
     .concat();
@@ -137,7 +139,9 @@ fn ipvs_tests() -> Vec<PerMode> {
     let own =
         [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS, attack::TESTS, explain::TESTS]
             .concat();
-    let asked = [check::TESTS, flows::TESTS, trace::TESTS, dump::TESTS].concat();
+    let asked =
+        [check::TESTS, flows::TESTS, trace::TESTS, plan::TESTS, plan::IPVS_TESTS, dump::TESTS]
+            .concat();
     shared.filter(|(name, _)| SHARED.contains(name)).chain(own).chain(asked).collect()
 }
 
@@ -156,6 +160,7 @@ fn once() -> Vec<Once> {
         docs::TESTS,
         explain::ONCE,
         page::ONCE,
+        plan::ONCE,
         panics::TESTS,
         mode::TESTS,
         localhost::ONCE,

@@ -44,6 +44,7 @@ mod watch;
 pub use backend::IpvsBackend;
 pub use cleanup::{Connections, remove};
 pub use layout::SHARED_CHAINS;
+pub use plan::SCHEDULER;
 
 /// The interface that holds the addresses of services.
 const DEVICE: &str = "kube-ipvs0";

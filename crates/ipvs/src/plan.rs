@@ -14,7 +14,7 @@ use crate::layout::Set;
 use crate::needed::{Needed, outer};
 
 /// The annotation of a Service that names the scheduler of its virtual servers.
-pub(crate) const SCHEDULER: &str = "kube-proxy.io/ipvs-scheduler";
+pub const SCHEDULER: &str = "kube-proxy.io/ipvs-scheduler";
 
 /// Something that several service ports may need; it is on the node as long as one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

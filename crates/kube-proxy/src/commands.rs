@@ -11,7 +11,9 @@ mod explain;
 mod flows;
 mod frontends;
 mod names;
+mod offline;
 mod output;
+mod plan;
 mod server;
 mod services;
 mod table;
@@ -44,6 +46,7 @@ enum Command {
     Flows(flows::Arguments),
     Trace(trace::Arguments),
     Check(check::Arguments),
+    Plan(plan::Arguments),
     Dump(dump::Arguments),
 }
 
@@ -56,6 +59,7 @@ impl Command {
             Self::Flows(arguments) => flows::run(&arguments).await,
             Self::Trace(arguments) => trace::run(&arguments).await,
             Self::Check(arguments) => check::run(&arguments).await,
+            Self::Plan(arguments) => plan::run(&arguments).await,
             Self::Dump(arguments) => dump::run(&arguments).await,
         }
     }

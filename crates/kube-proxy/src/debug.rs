@@ -14,6 +14,7 @@ mod explain;
 mod explanation;
 pub(crate) mod findings;
 mod names;
+mod offline;
 mod pages;
 mod services;
 mod site;
@@ -30,5 +31,6 @@ pub use explanation::{
 };
 pub use findings::{Finding, Report, Severity};
 pub use names::{FrontendKind, Policy, ServicePortId};
+pub(crate) use offline::explain_offline;
 pub use pages::{DebugPages, Facts, Silence};
 pub use services::{Family, Frontend, ServicePort, Services};

@@ -42,11 +42,14 @@ pub(super) fn sentence(change: &Change, now: Timestamp) -> String {
     text
 }
 
-/// The sentence for the last change of a service port.
-pub(super) fn last(port: &ServicePort, families: &[Family], now: Timestamp) -> String {
+/// The sentence for the last change of a service port; `None` where changes are not remembered.
+pub(super) fn last(port: &ServicePort, families: &[Family], now: Timestamp) -> Option<String> {
     match &port.last_change {
-        Some(change) => sentence(change, now),
-        None => format!("none in the last {}", age(port, families, now).trim_start_matches('>')),
+        Some(change) => Some(sentence(change, now)),
+        None => {
+            let age = age(port, families, now);
+            Some(format!("none in the last {}", age.strip_prefix('>')?))
+        }
     }
 }
 

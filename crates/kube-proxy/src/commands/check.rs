@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use super::offline::{Offline, families};
 use super::output::{Output, Style};
 use super::print;
 use super::server::Server;
 use super::table::WIDTH;
-use crate::debug::findings::facts;
+use crate::debug::findings::facts::{self, Meant};
 use crate::debug::{Check, Finding, Report, Severity};
 
 /// Compares what is on this node with what it should be, and looks at what surrounds kube-proxy
@@ -19,12 +20,20 @@ pub(super) struct Arguments {
     output: Output,
     #[command(flatten)]
     server: Server,
+    #[command(flatten)]
+    offline: Offline,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let answer = arguments.server.get::<Check>("/debug/check", &[]).await;
     let answer = answer.map_err(|error| format!("{error:#}"));
-    let report = Report::new(facts::gather(answer, super::is_command));
+    let mut facts = facts::gather(answer, super::is_command);
+    if facts.check.is_err() && arguments.offline.is_given() {
+        let (loaded, listing) = arguments.offline.read().await?;
+        let families = families(&loaded.effective, &listing)?;
+        facts.meant = Some(Meant::of(loaded.effective.mode, &families));
+    }
+    let report = Report::new(facts);
     let text = match arguments.output.for_programs(&report)? {
         Some(text) => text,
         None => text(&report, Style::of_stdout()),

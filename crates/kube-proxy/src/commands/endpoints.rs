@@ -67,7 +67,7 @@ fn last_changes(services: &Services, style: Style) -> String {
     let mut lines: Vec<String> = Vec::new();
     for port in &services.service_ports {
         let ServicePortId { namespace, name, .. } = &port.id;
-        let last = changes::last(port, &services.families, now);
+        let Some(last) = changes::last(port, &services.families, now) else { continue };
         let family = &port.family;
         let line = format!("{} {namespace}/{name} {family}: {last}\n", style.strong("Last change"));
         if !lines.contains(&line) {

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use super::changes;
 use super::names::{frontend, kind, service_port};
+use super::offline::{Offline, families};
 use super::output::{Output, Style};
 use super::print;
 use super::server::Server;
 use super::table::{Table, WIDTH};
-use crate::debug::{Explanation, Family, Path, UnusedReason};
+use crate::debug::{Explanation, Family, Path, UnusedReason, explain_offline};
 
 /// Says what becomes of a new connection, and why
 #[derive(Debug, clap::Args)]
@@ -23,13 +24,24 @@ pub(super) struct Arguments {
     output: Output,
     #[command(flatten)]
     server: Server,
+    #[command(flatten)]
+    offline: Offline,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { destination, from, output, server } = arguments;
-    let mut parameters = vec![("to", destination.as_str())];
-    parameters.extend(from.as_deref().map(|from| ("from", from)));
-    let explanation: Explanation = server.get("/debug/explain", &parameters).await?;
+    let Arguments { destination, from, output, server, offline } = arguments;
+    let explanation: Explanation = if offline.is_given() {
+        let (loaded, listing) = offline.read().await?;
+        let config = &loaded.effective;
+        let families = families(config, &listing)?;
+        let (node, mode) = (&config.node_name, config.mode.name());
+        explain_offline(node, mode, &families, from.as_deref(), destination)
+            .map_err(anyhow::Error::msg)?
+    } else {
+        let mut parameters = vec![("to", destination.as_str())];
+        parameters.extend(from.as_deref().map(|from| ("from", from)));
+        server.get("/debug/explain", &parameters).await?
+    };
     let text = match output.for_programs(&explanation)? {
         Some(text) => text,
         None => text(&explanation, destination, Style::of_stdout()),
@@ -86,7 +98,9 @@ fn path(path: &Path, families: &[Family], style: Style) -> String {
         if let Some(seconds) = port.session_affinity_seconds {
             line("Affinity", &format!("a client keeps its endpoint for {seconds} s"));
         }
-        line("Last change", &changes::last(port, families, jiff::Timestamp::now()));
+        if let Some(last) = changes::last(port, families, jiff::Timestamp::now()) {
+            line("Last change", &last);
+        }
     }
     if let Some(masquerade) = &path.masquerade {
         let done = if masquerade.masqueraded { "masqueraded" } else { "kept" };

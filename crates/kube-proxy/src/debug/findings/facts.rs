@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use kube_proxy_core::IpFamily;
+use kube_proxy_config::Mode;
+use kube_proxy_core::explain::NodeFacts;
+use kube_proxy_core::{IpFamily, Tracker};
 use kube_proxy_netlink::Family;
 use kube_proxy_netlink::nf_tables::{HookPoint, NfTables};
 use kube_proxy_xtables::{Programs, Variant};
@@ -31,6 +33,25 @@ pub(crate) struct Facts {
     /// The families that have a table of the nftables mode.
     pub(crate) nftables_tables: Vec<String>,
     pub(crate) now: SystemTime,
+    /// The proxy that is meant, where none answers or another one is planned.
+    pub(crate) meant: Option<Meant>,
+}
+
+/// A proxy that is not asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Meant {
+    /// Its mode.
+    pub(crate) mode: String,
+    /// The families that it would serve.
+    pub(crate) families: Vec<String>,
+}
+
+impl Meant {
+    /// A proxy of this mode that would serve these families.
+    pub(crate) fn of(mode: Mode, families: &[(Tracker, NodeFacts)]) -> Self {
+        let family = |(tracker, _): &(Tracker, NodeFacts)| tracker.snapshot().family.to_string();
+        Self { mode: mode.name().to_owned(), families: families.iter().map(family).collect() }
+    }
 }
 
 /// What one variant of iptables holds for one family.
@@ -109,6 +130,7 @@ pub(crate) fn gather(check: Result<Check, String>, is_command: fn(&str) -> bool)
         forward_chains: forward_chains(),
         nftables_tables: nftables_tables(),
         now: SystemTime::now(),
+        meant: None,
     }
 }
 

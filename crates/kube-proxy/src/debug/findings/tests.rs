@@ -36,6 +36,7 @@ fn facts(mode: &str) -> Facts {
         forward_chains: Vec::new(),
         nftables_tables: Vec::new(),
         now: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000),
+        meant: None,
     }
 }
 
