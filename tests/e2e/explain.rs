@@ -11,7 +11,7 @@ use crate::objects::{Svc, external_ip, vip};
 use crate::world::{From, Mode, TARGET, World, binary, cluster_address};
 use crate::{Once, PerMode};
 
-pub(crate) const TESTS: &[PerMode] = &[("explain/broken", broken)];
+pub(crate) const TESTS: &[PerMode] = &[("explain/broken", broken), ("explain/changes", changes)];
 /// Where the kernel translates to endpoints itself.
 pub(crate) const TRANSLATED: &[PerMode] = &[("explain/open-connection", open_connection)];
 pub(crate) const ONCE: &[Once] =
@@ -109,6 +109,52 @@ fn broken(mode: Mode) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What changed, with its times in their order.
+fn changes(mode: Mode) -> anyhow::Result<()> {
+    let world = World::new(mode)?;
+    let service = Svc::new("web", 1);
+    world.serve(&service, &["local-1"])?;
+    world.settle()?;
+    let cause = world.on_node("date", &["-u", "+%FT%T.%3NZ"])?;
+    let cause = cause.trim();
+    let mut slices = service.slices(TARGET, &world.endpoints(&["local-1", "remote-1"]));
+    for slice in &mut slices {
+        slice["metadata"]["annotations"] = serde_json::json!({
+            "endpoints.kubernetes.io/last-change-trigger-time": cause
+        });
+    }
+    world.apply(slices)?;
+    world.settle()?;
+    let page = world
+        .cluster
+        .node(0)
+        .probe()
+        .http_get("127.0.0.1:10249".parse()?, "/debug/changes?namespace=default&name=web")?;
+    let page: serde_json::Value = serde_json::from_str(&page.body)?;
+    let all = page["changes"].as_array().context("changes")?;
+    for family in IpFamily::BOTH {
+        let of_family = all.iter().filter(|change| change["family"] == family.to_string());
+        let of_family: Vec<_> = of_family.collect();
+        let what: Vec<_> = of_family.iter().map(|c| (&c["kind"], &c["what"])).collect();
+        let what = format!("{what:?}");
+        let count = |word: &str| what.matches(word).count();
+        ensure!((count("Service"), count("added"), count("changed")) == (1, 2, 1), "{what}");
+        // The last first.
+        let last = of_family[0];
+        ensure!(last["what"] == "changed" && last["endpointsReady"] == 2, "{last}");
+        let time =
+            |field: &str| last[field].as_str().with_context(|| format!("no {field}: {last}"));
+        // In one form, so that texts are in the order of their times.
+        ensure!(time("triggered")? == cause, "{last}");
+        ensure!(cause <= time("received")?, "{last}");
+        ensure!(time("received")? <= time("inKernel")?, "{last}");
+    }
+    let last = "EndpointSlice web-";
+    named(&world, "explain default/web", &["Last change", last, "2 of 2 endpoints ready"])?;
+    named(&world, "endpoints default/web", &["Last change default/web IPv4", "from the cause"])?;
+    named(&world, "services -n default", &["CHANGED", "s\n"])
+}
+
 /// A connection whose endpoint was replaced continues to the old one, and the answer says so.
 fn open_connection(mode: Mode) -> anyhow::Result<()> {
     let world = World::new(mode)?;
@@ -144,5 +190,10 @@ fn pages_off() -> anyhow::Result<()> {
     let world = World::with_flags(Mode::Nftables, &["--debug-pages=false"])?;
     let Printed { code, error, .. } = ask(&world, "services")?;
     ensure!(code == Some(1) && error.contains("--debug-pages=false"), "{code:?}: {error}");
+    let probe = world.cluster.node(0).probe();
+    for path in ["/explain", "/explain/page.js", "/debug/changes", "/debug/findings"] {
+        let answer = probe.http_get("127.0.0.1:10249".parse()?, path)?;
+        ensure!(answer.status == 404, "{path}: {}", answer.status);
+    }
     Ok(())
 }

@@ -22,7 +22,9 @@ mod neighbours;
 mod objects;
 mod old_kernel;
 mod packets;
+mod page;
 mod panics;
+mod plan;
 mod repairs;
 mod safety;
 mod servers;
@@ -90,6 +92,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
         check::TESTS,
         flows::TESTS,
         trace::TESTS,
+        plan::TESTS,
         dump::TESTS,
         weights::TESTS,
     ]
@@ -139,7 +142,16 @@ fn ipvs_tests() -> Vec<PerMode> {
     let own =
         [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS, attack::TESTS, explain::TESTS]
             .concat();
-    let asked = [check::TESTS, flows::TESTS, trace::TESTS, dump::TESTS, weights::TESTS].concat();
+    let asked = [
+        check::TESTS,
+        flows::TESTS,
+        trace::TESTS,
+        plan::TESTS,
+        plan::IPVS_TESTS,
+        dump::TESTS,
+        weights::TESTS,
+    ]
+    .concat();
     shared.filter(|(name, _)| SHARED.contains(name)).chain(own).chain(asked).collect()
 }
 
@@ -157,6 +169,8 @@ fn once() -> Vec<Once> {
         safety::TESTS,
         docs::TESTS,
         explain::ONCE,
+        page::ONCE,
+        plan::ONCE,
         panics::TESTS,
         mode::TESTS,
         localhost::ONCE,

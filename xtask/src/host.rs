@@ -13,6 +13,7 @@ use kube_proxy_testkit::sandbox::{self, Entry};
 
 use kube_proxy_testkit::iptables;
 use kube_proxy_testkit::iptables::Variant;
+use kube_proxy_testkit::output::complain;
 use kube_proxy_testkit::say;
 
 use crate::tools;
@@ -44,6 +45,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("unzip", "unzip"),
     (USER_MODE_LINUX, "user-mode-linux"),
 ];
+
+/// A browser without a window.
+const BROWSER: (&str, &str) = ("chromium-headless-shell", "chromium-headless-shell");
 
 /// How many files a test program has open at most, with some more.
 const OPEN_FILES: u64 = 1024;
@@ -95,6 +99,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
         space::check()?;
         install_missing()?;
         tools::complete()?;
+        install_browser();
     }
     match sandbox::enter()? {
         Entry::Finished(0) => Ok(()),
@@ -121,6 +126,17 @@ pub(crate) fn check() -> anyhow::Result<()> {
 /// When something is missing and cannot be installed.
 pub(crate) fn install_missing() -> anyhow::Result<()> {
     install(PROGRAMS)
+}
+
+/// Installs a browser for the tests of the page, 87 MB with what it needs, where Debian's packages are installed. Elsewhere it says so:
+/// these tests fail without one in CI only.
+fn install_browser() {
+    if kube_proxy_testkit::tools::browser().is_some() {
+        return;
+    }
+    if let Err(error) = install(&[BROWSER]) {
+        complain(&error.context("the page of kube-proxy is not tested in a browser"));
+    }
 }
 
 /// The same for some programs, each with its package.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::conntrack::UdpCheck;
-use crate::tracker::{ChangeCounts, TrackerOptions};
+use crate::tracker::{ChangeCounts, ObjectChange, TrackerOptions};
 use crate::{
     Changes, CheckWaker, Conflict, Difference, Event, Frontend, Intervals, NodePortAddresses,
     ProxyBackend, Scheduler, Scope, Snapshot, SyncError, SyncReport, Tracker, Traffic,
@@ -114,6 +114,11 @@ impl Proxy {
     /// Numbers for metrics.
     pub fn change_counts(&self) -> ChangeCounts {
         self.tracker.change_counts()
+    }
+
+    /// Takes the changes of objects that made a difference, see [`Tracker::take_object_changes`].
+    pub fn take_object_changes(&mut self) -> impl Iterator<Item = ObjectChange> + '_ {
+        self.tracker.take_object_changes()
     }
 
     /// The frontends that more than one service port asks for, as of the last sync.

@@ -20,8 +20,12 @@ use crate::{
     ServiceEntry, ServicePolicy, ServicePort, ServicePortName, Snapshot,
 };
 
+mod object_changes;
 mod slices;
 
+pub use object_changes::{EndpointCount, ObjectChange, What};
+
+use object_changes::ObjectChanges;
 use slices::Slices;
 
 /// Most trigger times that are kept between two syncs.
@@ -77,6 +81,7 @@ pub struct Tracker {
     udp_frontends: UdpFrontends,
     trigger_times: Vec<SystemTime>,
     counts: ChangeCounts,
+    object_changes: ObjectChanges,
     /// Annotations that the snapshot carries.
     annotations: Vec<&'static str>,
 }
@@ -120,6 +125,7 @@ impl Tracker {
             udp_frontends: UdpFrontends::default(),
             trigger_times: Vec::new(),
             counts: ChangeCounts::default(),
+            object_changes: ObjectChanges::default(),
             annotations: Vec::new(),
             options,
         }
@@ -215,6 +221,7 @@ impl Tracker {
             return self.delete_service(&name);
         }
         let seen = Seen { list: self.lists.service, value: service };
+        let mut what = What::Added;
         match self.services.get_mut(&name) {
             Some(known) => {
                 let same = same_for(&self.annotations, &known.value, &seen.value);
@@ -222,19 +229,21 @@ impl Tracker {
                 if same {
                     return false;
                 }
+                what = What::Changed;
             }
             None => {
                 self.services.insert(name.clone(), seen);
             }
         }
-        self.count_service(name)
+        self.count_service(name, what)
     }
 
     fn delete_service(&mut self, name: &ObjectName) -> bool {
-        self.services.remove(name).is_some() && self.count_service(name.clone())
+        self.services.remove(name).is_some() && self.count_service(name.clone(), What::Removed)
     }
 
-    fn count_service(&mut self, name: ObjectName) -> bool {
+    fn count_service(&mut self, name: ObjectName, what: What) -> bool {
+        self.note(|| ObjectChange::of_service(&name, what));
         self.counts.services += 1;
         self.counts.services_pending += 1;
         self.dirty.insert(name);
@@ -246,6 +255,7 @@ impl Tracker {
             // A slice cannot change its address type, but one of the same name may be created again with another.
             return self.delete_slice(&slice.name);
         }
+        let known = self.slices.is_known(&slice.name);
         let owners = self.slices.apply(slice, self.lists.slice);
         if owners.is_empty() {
             return false;
@@ -254,14 +264,34 @@ impl Tracker {
         if self.trigger_times.len() < MAX_TRIGGER_TIMES {
             self.trigger_times.extend(slice.trigger_time);
         }
+        let what = if known { What::Changed } else { What::Added };
+        for owner in &owners {
+            self.note(|| ObjectChange {
+                endpoints: Some(EndpointCount::of(slice)),
+                trigger_time: slice.trigger_time,
+                ..ObjectChange::of_slice(owner, &slice.name, what)
+            });
+        }
         self.count_slice(owners)
     }
 
     fn delete_slice(&mut self, name: &ObjectName) -> bool {
-        match self.slices.delete(name) {
-            Some(owner) => self.count_slice(vec![owner]),
-            None => false,
+        let Some(owner) = self.slices.delete(name) else { return false };
+        self.note(|| ObjectChange::of_slice(&owner, name, What::Removed));
+        self.count_slice(vec![owner])
+    }
+
+    /// Keeps a change for the history. What the first lists contain is no change.
+    fn note(&mut self, change: impl FnOnce() -> ObjectChange) {
+        if self.is_synced() {
+            self.object_changes.push(change());
         }
+    }
+
+    /// Takes the changes of objects that made a difference since this was last called, oldest first; of very many the last ones.
+    /// What the first lists contain is not among them.
+    pub fn take_object_changes(&mut self) -> impl Iterator<Item = ObjectChange> + '_ {
+        self.object_changes.take()
     }
 
     fn count_slice(&mut self, owners: Vec<ObjectName>) -> bool {

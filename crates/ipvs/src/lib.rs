@@ -45,6 +45,7 @@ mod watch;
 pub use backend::IpvsBackend;
 pub use cleanup::{Connections, remove};
 pub use layout::SHARED_CHAINS;
+pub use scheduler::SCHEDULER;
 
 /// The interface that holds the addresses of services.
 const DEVICE: &str = "kube-ipvs0";

@@ -3,7 +3,7 @@
 use kube_proxy_core::ServiceEntry;
 
 /// The annotation of a Service that names the scheduler of its virtual servers.
-pub(crate) const SCHEDULER: &str = "kube-proxy.io/ipvs-scheduler";
+pub const SCHEDULER: &str = "kube-proxy.io/ipvs-scheduler";
 
 /// Schedulers that know no weights but 0, each with the one that is the same with weights.
 const WEIGHTED: [(&str, &str); 2] = [("rr", "wrr"), ("lc", "wlc")];

@@ -21,6 +21,7 @@ use crate::node::setup;
 use crate::node::watch::NodeWatch;
 use crate::serve::health::{Health, Staleness};
 use crate::serve::service_health::HealthPorts;
+use crate::sources::{self, Source};
 use crate::tasks;
 use crate::telemetry::events::Events;
 use crate::telemetry::logging;
@@ -32,13 +33,10 @@ use kube_proxy_config::{
 
 pub mod config_watch;
 mod context;
-mod facts;
 mod families;
 mod servers;
-pub mod sources;
 
 use context::Context;
-use sources::Source;
 
 /// Longest time to wait for a sync under way at the end.
 const STOP_WAIT: Duration = Duration::from_secs(5);

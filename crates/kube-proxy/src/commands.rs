@@ -3,6 +3,7 @@
 //! Commands ask the running proxy over its metrics server, by the types of [`crate::debug`].
 //! A new command is a file here, a variant of `Command`, and a row in `docs/commands.md`.
 
+mod changes;
 mod check;
 mod dump;
 mod endpoints;
@@ -10,7 +11,9 @@ mod explain;
 mod flows;
 mod frontends;
 mod names;
+mod offline;
 mod output;
+mod plan;
 mod server;
 mod services;
 mod table;
@@ -43,6 +46,7 @@ enum Command {
     Flows(flows::Arguments),
     Trace(trace::Arguments),
     Check(check::Arguments),
+    Plan(plan::Arguments),
     Dump(dump::Arguments),
 }
 
@@ -55,6 +59,7 @@ impl Command {
             Self::Flows(arguments) => flows::run(&arguments).await,
             Self::Trace(arguments) => trace::run(&arguments).await,
             Self::Check(arguments) => check::run(&arguments).await,
+            Self::Plan(arguments) => plan::run(&arguments).await,
             Self::Dump(arguments) => dump::run(&arguments).await,
         }
     }

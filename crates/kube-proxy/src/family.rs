@@ -2,7 +2,9 @@
 
 pub mod check;
 pub mod client;
+pub mod history;
 pub mod router;
+pub mod setup;
 pub mod startup;
 pub mod state;
 pub mod thread;
@@ -10,5 +12,4 @@ pub mod udp_flows;
 
 mod mailbox;
 mod report;
-mod setup;
 mod worker;

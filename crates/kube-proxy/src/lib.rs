@@ -5,6 +5,7 @@
 //! * [`debug`] explains over HTTP what this node serves, and [`commands`] asks it.
 //! * [`family`] is one IP family at work: its thread, the way of events there, the UDP flows.
 //! * [`node`] is this node: its Node object, its addresses, its sysctls.
+//! * [`sources`] leads from the configuration to the source of events.
 //! * [`serve`] answers over HTTP: health, metrics, `/configz`.
 //! * [`telemetry`] is what the process says of itself: log, metrics, events, profiles.
 
@@ -12,9 +13,11 @@ pub mod app;
 pub mod commands;
 pub mod debug;
 pub mod family;
+mod listing;
 pub mod modes;
 pub mod node;
 pub mod serve;
+pub mod sources;
 pub mod tasks;
 pub mod telemetry;
 

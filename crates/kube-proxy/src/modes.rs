@@ -21,6 +21,7 @@ mod ipvs;
 pub mod leftovers;
 mod localhost;
 mod nftables;
+pub mod packet_facts;
 mod userspace;
 
 /// What a backend needs to know of this node.

@@ -11,6 +11,14 @@ pub fn directory() -> PathBuf {
     cache.or_else(home).unwrap_or_else(env::temp_dir).join("kube-proxy-tools")
 }
 
+/// Browsers without a window that print what a page becomes, the smallest first.
+const BROWSERS: [&str; 4] = ["chromium-headless-shell", "chromium", "google-chrome", "chrome"];
+
+/// A browser that understands the options of headless Chromium.
+pub fn browser() -> Option<PathBuf> {
+    BROWSERS.into_iter().find_map(find)
+}
+
 /// The program of this name: one that is installed, or else the downloaded one.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

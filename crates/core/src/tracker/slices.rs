@@ -47,6 +47,11 @@ impl Slices {
         }
     }
 
+    /// Whether there is a slice of this name.
+    pub(super) fn is_known(&self, name: &ObjectName) -> bool {
+        self.owners.contains_key(name)
+    }
+
     /// Stores a slice. The Services whose endpoints it may change; none if it says nothing new.
     pub(super) fn apply(&mut self, slice: &EndpointSlice, list: u32) -> Vec<ObjectName> {
         let owner =

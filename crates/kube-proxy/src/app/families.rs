@@ -6,9 +6,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use kube_proxy_core::{Intervals, IpFamily, PerFamily, Proxy, TrackerOptions};
+use kube_proxy_core::{Intervals, IpFamily, PerFamily, Proxy};
 
 use super::context::Context;
+use crate::family::setup::tracker_options;
 use crate::family::thread::{FamilyThread, Inbox, Replacement, Setup};
 use crate::modes::leftovers::Leftovers;
 use crate::modes::{self, Created, Factory, NodeFacts};
@@ -74,7 +75,7 @@ impl Context<'_> {
     ) -> anyhow::Result<()> {
         for (family, Created { backend, running }) in backends {
             let inbox = inboxes.get_mut(family).take().unwrap_or_default();
-            let proxy = Proxy::new(self.tracker(family), self.intervals(), backend);
+            let proxy = Proxy::new(tracker_options(self.config, family), self.intervals(), backend);
             let setup = Setup {
                 family,
                 proxy,
@@ -89,17 +90,6 @@ impl Context<'_> {
             threads.push(FamilyThread::start(setup, inbox).context("cannot start a thread")?);
         }
         Ok(())
-    }
-
-    fn tracker(&self, family: IpFamily) -> TrackerOptions {
-        let bind = self.config.bind_address;
-        TrackerOptions {
-            family,
-            node_name: self.config.node_name.as_str().into(),
-            node_ip: Some(bind).filter(|ip| !ip.is_unspecified() && IpFamily::of(ip) == family),
-            allow_external_ips: self.config.feature_gates.enabled("AllowServiceExternalIPs"),
-            no_local_endpoints: self.config.no_local_endpoints,
-        }
     }
 
     fn intervals(&self) -> Intervals {

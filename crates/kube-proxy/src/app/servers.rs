@@ -10,7 +10,7 @@ use kube_proxy_core::{IpFamily, NodePortAddresses};
 use tokio::sync::watch;
 
 use super::context::Context;
-use crate::app::sources::ProblemReport;
+use crate::commands;
 use crate::debug::DebugPages;
 use crate::family::client::FamilyClient;
 use crate::modes;
@@ -19,6 +19,7 @@ use crate::node::watch::NodeNews;
 use crate::serve::http::{self, Handler, Limits};
 use crate::serve::pages::{HealthServer, MetricsServer, Zpages};
 use crate::serve::service_health::{Listeners, Where};
+use crate::sources::ProblemReport;
 use crate::telemetry::events::Event;
 use crate::telemetry::logging::Verbosity;
 use crate::telemetry::profiling;
@@ -69,11 +70,18 @@ impl Context<'_> {
         let (node, mode) = (self.config.node_name.clone(), self.config.mode.name());
         let (config, watch) = (self.config.clone(), self.node.clone());
         let facts = Arc::new(move |family| {
-            super::facts::of_node(&config, family, &watch.news())
+            modes::packet_facts::of_node(&config, family, &watch.news())
                 .map_err(|error| format!("cannot list the addresses of this node: {error}"))
         });
         let silence = self.silence.clone();
-        Arc::new(DebugPages::new(node, mode, self.families.clone(), facts, silence))
+        Arc::new(DebugPages::new(
+            node,
+            mode,
+            self.families.clone(),
+            facts,
+            silence,
+            commands::is_command,
+        ))
     }
 
     /// Brings the metrics up to date that no event sets.

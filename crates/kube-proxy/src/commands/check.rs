@@ -3,21 +3,13 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use serde::{Deserialize, Serialize};
-
+use super::offline::{Offline, families};
 use super::output::{Output, Style};
 use super::print;
 use super::server::Server;
 use super::table::WIDTH;
-use crate::debug::Check;
-
-mod facts;
-mod finding;
-mod findings;
-mod surroundings;
-
-use finding::{Finding, Severity};
-use findings::findings;
+use crate::debug::findings::facts::{self, Meant};
+use crate::debug::{Check, Finding, Report, Severity};
 
 /// Compares what is on this node with what it should be, and looks at what surrounds kube-proxy
 ///
@@ -28,31 +20,26 @@ pub(super) struct Arguments {
     output: Output,
     #[command(flatten)]
     server: Server,
-}
-
-/// The whole answer.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Report {
-    /// Nothing differs, and nothing keeps Services from working.
-    ok: bool,
-    findings: Vec<Finding>,
-    /// What the running proxy said, if it answered.
-    check: Option<Check>,
+    #[command(flatten)]
+    offline: Offline,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let answer = arguments.server.get::<Check>("/debug/check", &[]).await;
-    let facts = facts::gather(answer);
-    let findings = findings(&facts);
-    let ok = !findings.iter().any(|finding| finding.severity == Severity::Problem);
-    let report = Report { ok, findings, check: facts.check.ok() };
+    let answer = answer.map_err(|error| format!("{error:#}"));
+    let mut facts = facts::gather(answer, super::is_command);
+    if facts.check.is_err() && arguments.offline.is_given() {
+        let (loaded, listing) = arguments.offline.read().await?;
+        let families = families(&loaded.effective, &listing)?;
+        facts.meant = Some(Meant::of(loaded.effective.mode, &families));
+    }
+    let report = Report::new(facts);
     let text = match arguments.output.for_programs(&report)? {
         Some(text) => text,
         None => text(&report, Style::of_stdout()),
     };
     let printed = print(&text);
-    Ok(if ok { printed } else { ExitCode::FAILURE })
+    Ok(if report.ok { printed } else { ExitCode::FAILURE })
 }
 
 /// Problems first, so that they are on the first screen.
@@ -68,17 +55,24 @@ fn text(report: &Report, style: Style) -> String {
             }
         }
     }
-    for severity in [Severity::Problem, Severity::Warning, Severity::Note] {
-        for finding in report.findings.iter().filter(|finding| finding.severity == severity) {
-            let head = format!("{}: {}", severity.name(), finding.what);
-            let head = if severity == Severity::Problem { style.strong(&head) } else { head };
-            let _ = writeln!(text, "\n{head}");
-            text += &wrapped(&finding.meaning);
-            text += &wrapped(&format!("To do: {}", finding.remedy));
-        }
-    }
+    text += &listed(&report.findings, style);
     if report.findings.is_empty() {
         text += "nothing to complain about\n";
+    }
+    text
+}
+
+/// Findings with what they mean and what to do, as they come.
+pub(super) fn listed(findings: &[Finding], style: Style) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let head = format!("{}: {}", finding.severity.name(), finding.what);
+        let is_problem = finding.severity == Severity::Problem;
+        let head = if is_problem { style.strong(&head) } else { head };
+        // Writing into a string does not fail.
+        let _ = writeln!(text, "\n{head}");
+        text += &wrapped(&finding.meaning);
+        text += &wrapped(&format!("To do: {}", finding.remedy));
     }
     text
 }

@@ -18,6 +18,7 @@ mod archive;
 mod gather;
 
 use archive::Archive;
+pub(super) use gather::rules_of_node;
 
 /// Writes one tar archive for a bug report: configuration, Services, rules, sysctls, versions, the recent log, metrics
 ///

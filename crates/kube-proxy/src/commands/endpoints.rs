@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
+use super::changes;
 use super::names::{kind, port_of};
 use super::output::{Output, Style};
 use super::print;
 use super::server::Server;
 use super::table::{Table, WIDTH};
-use crate::debug::{Endpoint, Services, UnusedReason};
+use crate::debug::{Endpoint, ServicePortId, Services, UnusedReason};
 
 /// Lists the endpoints of a Service with their state, and whether this node uses them
 #[derive(Debug, clap::Args)]
@@ -39,7 +40,8 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(print(&text));
     }
     let most = Some(WIDTH).filter(|_| !output.is_wide());
-    Ok(print(&table(&services).render(Style::of_stdout(), most)))
+    let style = Style::of_stdout();
+    Ok(print(&(table(&services).render(style, most) + &last_changes(&services, style))))
 }
 
 fn table(services: &Services) -> Table {
@@ -57,6 +59,22 @@ fn table(services: &Services) -> Table {
         }
     }
     table
+}
+
+/// The last change of each service port; the ports of a Service change together.
+fn last_changes(services: &Services, style: Style) -> String {
+    let now = jiff::Timestamp::now();
+    let mut lines: Vec<String> = Vec::new();
+    for port in &services.service_ports {
+        let ServicePortId { namespace, name, .. } = &port.id;
+        let Some(last) = changes::last(port, &services.families, now) else { continue };
+        let family = &port.family;
+        let line = format!("{} {namespace}/{name} {family}: {last}\n", style.strong("Last change"));
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.concat()
 }
 
 fn state(endpoint: &Endpoint) -> String {

@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use super::changes;
 use super::names::{frontend, kind, service_port};
+use super::offline::{Offline, families};
 use super::output::{Output, Style};
 use super::print;
 use super::server::Server;
 use super::table::{Table, WIDTH};
-use crate::debug::{Explanation, Path, UnusedReason};
+use crate::debug::{Explanation, Family, Path, UnusedReason, explain_offline};
 
 /// Says what becomes of a new connection, and why
 #[derive(Debug, clap::Args)]
@@ -22,13 +24,24 @@ pub(super) struct Arguments {
     output: Output,
     #[command(flatten)]
     server: Server,
+    #[command(flatten)]
+    offline: Offline,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { destination, from, output, server } = arguments;
-    let mut parameters = vec![("to", destination.as_str())];
-    parameters.extend(from.as_deref().map(|from| ("from", from)));
-    let explanation: Explanation = server.get("/debug/explain", &parameters).await?;
+    let Arguments { destination, from, output, server, offline } = arguments;
+    let explanation: Explanation = if offline.is_given() {
+        let (loaded, listing) = offline.read().await?;
+        let config = &loaded.effective;
+        let families = families(config, &listing)?;
+        let (node, mode) = (&config.node_name, config.mode.name());
+        explain_offline(node, mode, &families, from.as_deref(), destination)
+            .map_err(anyhow::Error::msg)?
+    } else {
+        let mut parameters = vec![("to", destination.as_str())];
+        parameters.extend(from.as_deref().map(|from| ("from", from)));
+        server.get("/debug/explain", &parameters).await?
+    };
     let text = match output.for_programs(&explanation)? {
         Some(text) => text,
         None => text(&explanation, destination, Style::of_stdout()),
@@ -48,7 +61,7 @@ fn text(explanation: &Explanation, destination: &str, style: Style) -> String {
         if !text.is_empty() {
             text.push('\n');
         }
-        text += &self::path(path, style);
+        text += &self::path(path, &explanation.families, style);
     }
     if explanation.paths.is_empty() {
         let _ = writeln!(text, "Nothing on this node has the destination {destination:?}.");
@@ -63,7 +76,7 @@ fn text(explanation: &Explanation, destination: &str, style: Style) -> String {
     text
 }
 
-fn path(path: &Path, style: Style) -> String {
+fn path(path: &Path, families: &[Family], style: Style) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{} {value}", style.strong(&format!("{name:<13}")));
@@ -84,6 +97,9 @@ fn path(path: &Path, style: Style) -> String {
         }
         if let Some(seconds) = port.session_affinity_seconds {
             line("Affinity", &format!("a client keeps its endpoint for {seconds} s"));
+        }
+        if let Some(last) = changes::last(port, families, jiff::Timestamp::now()) {
+            line("Last change", &last);
         }
     }
     if let Some(masquerade) = &path.masquerade {

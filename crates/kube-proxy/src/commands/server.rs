@@ -72,7 +72,7 @@ impl Server {
         let stream = TcpStream::connect(address).await.with_context(|| {
             format!(
                 "no kube-proxy answers at {address}: it does not run here, or --metrics-bind-address has another \
-                 address, which --server names"
+                 address, which --server names; explain, check and plan also answer from --manifests or --kubeconfig"
             )
         })?;
         let (mut sender, connection) =

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::changes;
 use super::names::{frontend, port_of};
 use super::output::{Output, Style};
 use super::print;
@@ -9,7 +10,7 @@ use super::server::Server;
 use super::table::{Table, WIDTH};
 use crate::debug::{Frontend, FrontendKind, ServicePort, Services};
 
-/// Lists what this node serves: frontends, policies, endpoints used, ready and all
+/// Lists what this node serves: frontends, policies, endpoints used, ready and all, and how long ago they changed
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Only Services of this namespace
@@ -35,17 +36,20 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn table(services: &Services, wide: bool) -> Table {
-    let mut headings = vec!["NAMESPACE", "SERVICE", "FRONTENDS", "POLICY", "USED/READY/ALL"];
+    let mut headings =
+        vec!["NAMESPACE", "SERVICE", "FRONTENDS", "POLICY", "USED/READY/ALL", "CHANGED"];
     if wide {
         headings.extend(["AFFINITY", "SOURCE-RANGES"]);
     }
     let mut table = Table::new(&headings);
+    let now = jiff::Timestamp::now();
     for port in &services.service_ports {
         let id = &port.id;
         let endpoints =
             format!("{}/{}/{}", port.endpoints_used, port.endpoints_ready, port.endpoints_total);
         let mut row =
             vec![id.namespace.clone(), port_of(id), frontends(port, wide), policy(port), endpoints];
+        row.push(changes::age(port, &services.families, now));
         if wide {
             let affinity = port.session_affinity_seconds;
             row.push(affinity.map_or("-".to_owned(), |seconds| format!("{seconds}s")));

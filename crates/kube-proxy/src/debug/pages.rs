@@ -8,11 +8,11 @@ use kube_proxy_core::explain::NodeFacts;
 use kube_proxy_core::{IpFamily, Tracker};
 use serde::Serialize;
 
-use super::check::Check;
 use super::destination::{Destination, Origin};
 use super::explain::{self, FamilyExplanation};
 use super::explanation::Explanation;
 use super::services::Services;
+use super::site;
 use super::view;
 use crate::family::client::{FamilyClient, Unanswered};
 use crate::family::state::{FamilyServices, ServiceFilter};
@@ -21,13 +21,15 @@ use crate::tasks;
 use crate::telemetry::logging::recent;
 use crate::telemetry::secrets::left_out;
 
+mod reports;
+
 /// An API server without news sends a bookmark about every minute.
 const LONG_SILENCE: Duration = Duration::from_mins(2);
 
 /// What is known of the node in a family, read for each question; it may block.
 pub type Facts = dyn Fn(IpFamily) -> Result<NodeFacts, String> + Send + Sync;
 
-/// `/debug/services`, `/debug/explain`, `/debug/check` and `/debug/log`: read-only JSON about the Services of this node.
+/// Read-only JSON about the Services of this node below `/debug/`, and the page at `/explain` that shows it to people.
 pub struct DebugPages {
     node: String,
     mode: &'static str,
@@ -35,6 +37,8 @@ pub struct DebugPages {
     facts: Arc<Facts>,
     /// For how long the API server has been silent; `None` without one.
     silence: Option<Arc<Silence>>,
+    /// Recognises the first argument of a command of this program.
+    is_command: fn(&str) -> bool,
 }
 
 /// A time without word from the API server.
@@ -48,33 +52,13 @@ impl DebugPages {
         families: Arc<Mutex<Vec<FamilyClient>>>,
         facts: Arc<Facts>,
         silence: Option<Arc<Silence>>,
+        is_command: fn(&str) -> bool,
     ) -> Self {
-        Self { node, mode, families, facts, silence }
+        Self { node, mode, families, facts, silence, is_command }
     }
 
     fn clients(&self) -> Vec<FamilyClient> {
         self.families.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn check(&self, _asked: &Asked) -> Reply {
-        let mut answer = Check {
-            node: self.node.clone(),
-            mode: self.mode.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            api_server_silent_seconds: self.silence.as_ref().map(|silent| silent().as_secs_f64()),
-            families: Vec::new(),
-        };
-        // All are asked before the first is waited for.
-        let questions: Vec<_> = self.clients().iter().map(FamilyClient::compare).collect();
-        Reply::Later(Box::pin(async move {
-            for question in questions {
-                match question.await {
-                    Ok(family) => answer.families.push(family),
-                    Err(error) => return unanswered(error),
-                }
-            }
-            json(&answer)
-        }))
     }
 
     fn services(&self, asked: &Asked) -> Reply {
@@ -231,8 +215,12 @@ impl Handler for DebugPages {
             "/debug/services" => Self::services,
             "/debug/explain" => Self::explain,
             "/debug/check" => Self::check,
+            "/debug/findings" => Self::findings,
+            "/debug/changes" => Self::changes,
             "/debug/log" => |_: &Self, _: &Asked| log(),
-            _ => return Answer::not_found().into(),
+            _ => |_: &Self, asked: &Asked| {
+                site::page(&asked.path).unwrap_or_else(Answer::not_found).into()
+            },
         };
         if asked.method == Method::GET || asked.method == Method::HEAD {
             page(self, asked)

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::change::Change;
 use super::endpoints::Endpoint;
 use super::names::{FrontendKind, Policy, ServicePortId};
 
@@ -46,6 +47,9 @@ pub struct Family {
     /// The zone of this node, once it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// Changes of Services and endpoints since then are remembered (RFC 3339), earlier ones no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes_since: Option<String>,
 }
 
 /// One port of one Service in one family.
@@ -81,6 +85,9 @@ pub struct ServicePort {
     /// `spec.healthCheckNodePort`, where it applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check_node_port: Option<u16>,
+    /// The last change of the Service or its endpoints; absent if it was before `changesSince` of the family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_change: Option<Change>,
     /// Endpoints that some frontend uses on this node.
     pub endpoints_used: usize,
     /// Endpoints that are ready, wherever they are.

@@ -1,20 +1,14 @@
 //! From what the families work with to what is shown.
 
-use std::time::SystemTime;
-
 use kube_proxy_core as core;
 use kube_proxy_core::{Conflict, ServicePortName, TrafficPolicy, Unused};
 
+use super::change::Change;
 use super::endpoints::{Endpoint, Selection, UnusedReason};
 use super::names::{FrontendKind, Policy, ServicePortId};
 use super::services::{Family, Frontend, ServicePort};
+use super::time::time;
 use crate::family::state::{FamilyServices, FamilyState, ServedPort};
-
-/// The time as RFC 3339, to the millisecond.
-pub(super) fn time(time: SystemTime) -> String {
-    let timestamp = jiff::Timestamp::try_from(time).unwrap_or_default();
-    format!("{timestamp:.3}")
-}
 
 pub(super) fn family(state: &FamilyState) -> Family {
     Family {
@@ -24,12 +18,20 @@ pub(super) fn family(state: &FamilyState) -> Family {
         failure: state.failure.clone(),
         node_ip: state.node_ip,
         zone: state.zone.as_deref().map(str::to_owned),
+        changes_since: Some(time(state.changes.since)),
     }
 }
 
 /// The service ports of a family; without their endpoints if those are not wanted.
 pub(super) fn service_ports(all: &FamilyServices, endpoints: bool) -> Vec<ServicePort> {
-    all.ports.iter().map(|port| service_port(all, port, endpoints)).collect()
+    let changes = all.state.last_changes();
+    let shown = |port: &ServedPort| {
+        let mut shown = service_port(all, port, endpoints);
+        let last = changes.get(&port.name.service);
+        shown.last_change = last.map(|change| Change::new(all.state.family, change));
+        shown
+    };
+    all.ports.iter().map(shown).collect()
 }
 
 fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> ServicePort {
@@ -50,6 +52,7 @@ fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> S
         session_affinity_seconds: policy.session_affinity.map(|timeout| timeout.as_secs()),
         source_ranges: policy.load_balancer_source_ranges.iter().map(ToString::to_string).collect(),
         health_check_node_port: policy.health_check_node_port.map(std::num::NonZero::get),
+        last_change: None,
         endpoints_used: entry.choice.reachable().count(),
         endpoints_ready: entry.endpoints.iter().filter(|e| e.is_ready()).count(),
         endpoints_total: entry.endpoints.len(),

@@ -1,5 +1,7 @@
 //! What the thread of a family is sent.
 
+use std::time::SystemTime;
+
 use kube_proxy_core::{CheckWaker, Event, Frontend, ProxyBackend, SyncError, Tracker};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -11,7 +13,8 @@ use crate::tasks;
 
 /// What the thread is told.
 pub(super) enum Message {
-    Event(Event),
+    /// An event, with the time when this process received it.
+    Event(Event, SystemTime),
     /// The backend asks to be looked at.
     Check,
     /// UDP frontends of another mode are gone from the node.

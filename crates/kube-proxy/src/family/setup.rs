@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube_proxy_core::{IpFamily, Proxy};
+use kube_proxy_config::Effective;
+use kube_proxy_core::{IpFamily, Proxy, TrackerOptions};
 
 use crate::modes::ModeEntry;
 use crate::modes::leftovers::Leftovers;
@@ -32,4 +33,16 @@ pub struct Setup {
     pub metrics: Arc<Metrics>,
     /// Where it reports health-check node ports.
     pub health_ports: Arc<HealthPorts>,
+}
+
+/// What the configuration says to the tracker of a family.
+pub fn tracker_options(config: &Effective, family: IpFamily) -> TrackerOptions {
+    let bind = config.bind_address;
+    TrackerOptions {
+        family,
+        node_name: config.node_name.as_str().into(),
+        node_ip: Some(bind).filter(|ip| !ip.is_unspecified() && IpFamily::of(ip) == family),
+        allow_external_ips: config.feature_gates.enabled("AllowServiceExternalIPs"),
+        no_local_endpoints: config.no_local_endpoints,
+    }
 }

@@ -1,10 +1,14 @@
 //! What others see of a family: how far it is, and its service ports.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kube_proxy_core::{Conflict, IpFamily, ServiceEntry, ServicePort, ServicePortName, Tracker};
+use super::history::{Change, Changes};
+use kube_proxy_core::{
+    Conflict, IpFamily, ObjectName, ServiceEntry, ServicePort, ServicePortName, Tracker,
+};
 
 /// Which service ports are meant. By default all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub struct FamilyState {
     pub failure: Option<String>,
     /// The address of this node.
     pub node_ip: Option<IpAddr>,
+    /// The last changes of Services and endpoints.
+    pub changes: Changes,
     /// The zone of this node.
     pub zone: Option<Arc<str>>,
 }
@@ -57,8 +63,20 @@ pub struct ServedPort {
 impl ServiceFilter {
     /// Whether a service port is meant.
     pub fn matches(&self, name: &ServicePortName) -> bool {
+        self.matches_service(&name.service)
+    }
+
+    /// Whether the ports of a Service are meant.
+    pub fn matches_service(&self, name: &ObjectName) -> bool {
         let is = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|w| w == is);
-        is(&self.namespace, &name.service.namespace) && is(&self.name, &name.service.name)
+        is(&self.namespace, &name.namespace) && is(&self.name, &name.name)
+    }
+}
+
+impl FamilyState {
+    /// The last change of each Service that changed, or whose endpoints did.
+    pub(crate) fn last_changes(&self) -> HashMap<&ObjectName, &Change> {
+        self.changes.last.iter().map(|change| (&change.object.service, change)).collect()
     }
 }
 

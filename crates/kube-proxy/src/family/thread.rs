@@ -4,6 +4,7 @@
 //! Kernel work blocks this thread and nothing else; a backend that has tasks as well hands such work to `spawn_blocking`.
 
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 use kube_proxy_core::{Event, IpFamily};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -38,7 +39,7 @@ pub struct EventSender(UnboundedSender<Message>);
 impl EventSender {
     /// Hands an event over. After the family has stopped, events go nowhere.
     pub fn send(&self, event: Event) {
-        let _ = self.0.send(Message::Event(event));
+        let _ = self.0.send(Message::Event(event, SystemTime::now()));
     }
 }
 

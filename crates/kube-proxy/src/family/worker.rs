@@ -14,6 +14,7 @@ use super::mailbox::{Message, Replacement, waker};
 use super::report::{NoLocalEndpoints, kind, log_repair, log_sync};
 use super::setup::Setup;
 use crate::family::check::{FamilyCheck, Repair};
+use crate::family::history::History;
 use crate::telemetry::metrics::{Changes, Frontends};
 
 mod comparison;
@@ -37,6 +38,8 @@ pub(super) struct Worker {
     comparisons: Vec<oneshot::Sender<FamilyCheck>>,
     /// The last repairs of what another program changed.
     repairs: VecDeque<Repair>,
+    /// The last changes of Services and endpoints.
+    history: History,
     /// When the last sync succeeded.
     synced: Option<SystemTime>,
     /// Why the last sync failed, if it did.
@@ -55,6 +58,7 @@ impl Worker {
             traffic_wanted: Vec::new(),
             comparisons: Vec::new(),
             repairs: VecDeque::new(),
+            history: History::new(SystemTime::now()),
             synced: None,
             failure: None,
             start: SystemTime::now(),
@@ -101,7 +105,7 @@ impl Worker {
     /// Acts on a message; `false` at the end.
     fn take(&mut self, message: Message) -> bool {
         match message {
-            Message::Event(event) => self.apply(event),
+            Message::Event(event, received) => self.apply(event, received),
             Message::Check => self.check_soon(),
             Message::RemovedUdp(frontends) => {
                 self.setup.proxy.removed_udp(frontends);
@@ -142,9 +146,10 @@ impl Worker {
         }
     }
 
-    fn apply(&mut self, event: Event) {
+    fn apply(&mut self, event: Event, received: SystemTime) {
         let waiting = self.setup.proxy.waiting_since();
         self.setup.proxy.apply(event, Instant::now());
+        self.history.add(self.setup.proxy.take_object_changes(), received);
         if self.setup.proxy.waiting_since() != waiting {
             self.setup.metrics.sync.queued(self.setup.family, since_epoch());
             self.report_waiting();
@@ -185,6 +190,7 @@ impl Worker {
         let family = self.setup.family;
         let begin = Instant::now();
         let Some(outcome) = self.setup.proxy.sync(Instant::now).await else {
+            self.history.written(SystemTime::now());
             self.report_waiting();
             return;
         };
@@ -241,6 +247,7 @@ impl Worker {
         metrics.service_ports.refused(family, report.refused);
         let now = SystemTime::now();
         (self.synced, self.failure) = (Some(now), None);
+        self.history.written(now);
         for changed in &outcome.trigger_times {
             // What happened before this process started says nothing about its speed.
             if *changed >= self.start

@@ -32,6 +32,11 @@ pub fn of_this_node() -> ModeChoice {
     CHOICE.get_or_init(|| decide(&look())).clone()
 }
 
+/// What would keep masqueraded connections from being forwarded in nftables mode, were it not for the rules of iptables mode.
+pub(crate) fn firewall_of_this_node() -> Option<String> {
+    look().firewall
+}
+
 fn decide(facts: &Facts) -> ModeChoice {
     let (mode, reason) = match facts {
         Facts { lacks: Some(lacks), .. } => (Mode::Iptables, lacks.as_str()),

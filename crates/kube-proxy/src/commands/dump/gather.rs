@@ -72,6 +72,21 @@ pub(super) fn node() -> (Vec<(String, String)>, String) {
     (files, missing)
 }
 
+/// What the programs list of the rules in this network namespace, without what is empty: the program, and its text without remarks.
+pub(in crate::commands) fn rules_of_node() -> impl Iterator<Item = (String, String)> {
+    let programs = PROGRAMS.into_iter().filter(|(file, _)| file.starts_with("rules/"));
+    let listed =
+        programs.filter_map(|(_, command)| Some((command.join(" "), output(command).ok()?)));
+    let ipvs =
+        fs::read_to_string("/proc/self/net/ip_vs").map(|text| ("/proc/net/ip_vs".to_owned(), text));
+    listed.chain(ipvs).filter_map(|(program, text)| {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        let is_rule = |line: &str| !line.starts_with(['*', ':']) && line != "COMMIT";
+        text.lines().any(is_rule).then_some((program, text))
+    })
+}
+
 fn output(command: &[&str]) -> Result<String, String> {
     let [program, arguments @ ..] = command else { return Err("no program".to_owned()) };
     let output = Command::new(program).args(arguments).output().map_err(|e| e.to_string())?;

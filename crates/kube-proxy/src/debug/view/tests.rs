@@ -8,8 +8,11 @@ use kube_proxy_core::{
     TrafficPolicy,
 };
 
+use kube_proxy_core::tracker::{EndpointCount, ObjectChange, What};
+
 use super::{family, service_ports};
 use crate::debug::Services;
+use crate::family::history::{Change, Changes};
 use crate::family::state::{FamilyServices, FamilyState, ServiceFilter};
 
 fn service(name: &str, cluster_ip: &str, change: impl FnOnce(&mut Service)) -> Event {
@@ -97,6 +100,21 @@ fn tracker() -> Tracker {
     tracker
 }
 
+/// The endpoints of one Service changed.
+fn changes() -> Changes {
+    let at = |milliseconds| std::time::UNIX_EPOCH + Duration::from_millis(milliseconds);
+    let object = ObjectChange {
+        service: ObjectName::new("shop", "web"),
+        kind: Kind::EndpointSlice,
+        object: ObjectName::new("shop", "web-1"),
+        what: What::Changed,
+        endpoints: Some(EndpointCount { ready: 3, total: 6 }),
+        trigger_time: Some(at(1000)),
+    };
+    let change = Change { object, received: at(1450), in_kernel: Some(at(1500)) };
+    Changes { last: [change].into(), since: at(100) }
+}
+
 fn answer(filter: &ServiceFilter, endpoints: bool) -> Services {
     let tracker = tracker();
     let state = FamilyState {
@@ -105,6 +123,7 @@ fn answer(filter: &ServiceFilter, endpoints: bool) -> Services {
         waiting: None,
         failure: None,
         node_ip: tracker.snapshot().node_ip,
+        changes: changes(),
         zone: tracker.snapshot().zone.clone(),
     };
     let all = FamilyServices::of(&tracker, filter, state);

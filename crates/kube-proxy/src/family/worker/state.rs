@@ -14,6 +14,7 @@ impl Worker {
             waiting: proxy.waiting_since().map(|since| Instant::now().duration_since(since)),
             failure: self.failure.clone(),
             node_ip: proxy.snapshot().node_ip,
+            changes: self.history.changes(),
             zone: proxy.snapshot().zone.clone(),
         }
     }

@@ -13,7 +13,7 @@ use kube_proxy_config::{KubeProxyConfiguration, Mode};
 /// Brings metrics up to date that no event sets.
 type Refresh = dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
 
-/// `/metrics`, `/metrics/slis`, `/proxyMode`, `/configz`, `/flagz`, `/statusz`, a plain `/healthz`, and with profiling `/debug/…`.
+/// `/metrics`, `/metrics/slis`, `/proxyMode`, `/configz`, `/flagz`, `/statusz`, a plain `/healthz`, pages about Services, and with profiling `/debug/…`.
 pub struct MetricsServer {
     metrics: Arc<Metrics>,
     mode: Mode,
@@ -21,13 +21,13 @@ pub struct MetricsServer {
     zpages: Zpages,
     /// Changed by `/debug/flags/v`; `None` without profiling.
     verbosity: Option<Verbosity>,
-    /// What else is below `/debug/`.
+    /// What else is below `/debug/`, and `/explain`.
     debug: Option<Arc<dyn Handler>>,
     refresh: Box<Refresh>,
 }
 
 impl MetricsServer {
-    /// `verbosity` turns profiling on; `debug` answers what else is below `/debug/`; `refresh` is called before metrics are read.
+    /// `verbosity` turns profiling on; `debug` answers what else is below `/debug/`, and `/explain`; `refresh` is called before metrics are read.
     pub fn new<R: Future<Output = ()> + Send + 'static>(
         metrics: Arc<Metrics>,
         mode: Mode,
@@ -41,6 +41,11 @@ impl MetricsServer {
         let configz = serde_json::json!({ "kubeproxy.config.k8s.io": configuration }).to_string();
         Self { metrics, mode, configz, zpages, verbosity, debug, refresh }
     }
+}
+
+/// Whether a path is that of a page about Services.
+fn is_about_services(path: &str) -> bool {
+    path.starts_with("/debug/") || path == "/explain" || path.starts_with("/explain/")
 }
 
 fn exposition(asked: &Asked, render: impl Fn(bool) -> String) -> Answer {
@@ -76,7 +81,7 @@ impl Handler for MetricsServer {
                 Some(verbosity) => return debug::answer(asked, verbosity),
                 None => Answer::not_found(),
             },
-            path if path.starts_with("/debug/") => match &self.debug {
+            path if is_about_services(path) => match &self.debug {
                 Some(debug) => return debug.answer(asked),
                 None => Answer::not_found(),
             },

@@ -7,10 +7,10 @@ use kube_proxy_netlink::Error;
 use crate::modes;
 use crate::node::local_addresses;
 use crate::node::watch::NodeNews;
-use kube_proxy_config::Effective;
+use kube_proxy_config::{Effective, Mode};
 
 /// What is known of the node in one family; its addresses are listed now.
-pub(super) fn of_node(
+pub(crate) fn of_node(
     config: &Effective,
     family: IpFamily,
     news: &NodeNews,
@@ -26,4 +26,9 @@ pub(super) fn of_node(
         masquerade_all: config.masquerade_all,
         mode: modes::behavior(config, family),
     })
+}
+
+/// Whether connections of this mode are copied by the process, and end with it.
+pub(crate) fn copies(mode: Mode) -> bool {
+    modes::entry(mode).owns_udp_flows
 }

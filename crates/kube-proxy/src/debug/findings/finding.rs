@@ -4,22 +4,24 @@ use serde::{Deserialize, Serialize};
 
 /// Something worth saying.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Finding {
-    pub(super) severity: Severity,
+#[non_exhaustive]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
     /// A short name that does not change: `rules-differ`, `ip-forward`.
-    pub(super) id: String,
+    pub id: String,
     /// What was found.
-    pub(super) what: String,
+    pub what: String,
     /// What it means for Services on this node.
-    pub(super) meaning: String,
+    pub meaning: String,
     /// What to do about it.
-    pub(super) remedy: String,
+    pub remedy: String,
 }
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Severity {
+pub enum Severity {
     /// Some Services do not work, or will not after the next change.
     Problem,
     /// Some may not work.
@@ -29,7 +31,8 @@ pub(super) enum Severity {
 }
 
 impl Severity {
-    pub(super) fn name(self) -> &'static str {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Problem => "PROBLEM",
             Self::Warning => "Warning",
@@ -39,7 +42,7 @@ impl Severity {
 }
 
 impl Finding {
-    pub(super) fn new(
+    pub(crate) fn new(
         severity: Severity,
         id: &str,
         what: impl Into<String>,

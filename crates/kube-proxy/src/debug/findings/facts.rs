@@ -5,53 +5,73 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use kube_proxy_core::IpFamily;
+use kube_proxy_config::Mode;
+use kube_proxy_core::explain::NodeFacts;
+use kube_proxy_core::{IpFamily, Tracker};
 use kube_proxy_netlink::Family;
 use kube_proxy_netlink::nf_tables::{HookPoint, NfTables};
 use kube_proxy_xtables::{Programs, Variant};
 
-use crate::commands;
-use crate::debug::Check;
+use crate::debug::check::Check;
 
 /// Everything that findings come from.
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// What the running proxy answered, or why there is no answer.
-    pub(super) check: Result<Check, String>,
+    pub(crate) check: Result<Check, String>,
     /// Sysctls by their path below `/proc/sys`; what the kernel does not have is left out.
-    pub(super) sysctls: BTreeMap<String, String>,
+    pub(crate) sysctls: BTreeMap<String, String>,
     /// The network interfaces, and which of them are bridges.
-    pub(super) interfaces: BTreeSet<String>,
-    pub(super) bridges: BTreeSet<String>,
+    pub(crate) interfaces: BTreeSet<String>,
+    pub(crate) bridges: BTreeSet<String>,
     /// Programs that run here, of those that matter: by their names, with how many there are.
-    pub(super) programs: BTreeMap<&'static str, usize>,
+    pub(crate) programs: BTreeMap<&'static str, usize>,
     /// The rules of iptables, by variant and family.
-    pub(super) iptables: Vec<Iptables>,
+    pub(crate) iptables: Vec<Iptables>,
     /// Base chains of `nf_tables` that drop what is forwarded, unless a rule in them accepts it; but for those of iptables.
-    pub(super) forward_chains: Vec<String>,
+    pub(crate) forward_chains: Vec<String>,
     /// The families that have a table of the nftables mode.
-    pub(super) nftables_tables: Vec<String>,
-    pub(super) now: SystemTime,
+    pub(crate) nftables_tables: Vec<String>,
+    pub(crate) now: SystemTime,
+    /// The proxy that is meant, where none answers or another one is planned.
+    pub(crate) meant: Option<Meant>,
+}
+
+/// A proxy that is not asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Meant {
+    /// Its mode.
+    pub(crate) mode: String,
+    /// The families that it would serve.
+    pub(crate) families: Vec<String>,
+}
+
+impl Meant {
+    /// A proxy of this mode that would serve these families.
+    pub(crate) fn of(mode: Mode, families: &[(Tracker, NodeFacts)]) -> Self {
+        let family = |(tracker, _): &(Tracker, NodeFacts)| tracker.snapshot().family.to_string();
+        Self { mode: mode.name().to_owned(), families: families.iter().map(family).collect() }
+    }
 }
 
 /// What one variant of iptables holds for one family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Iptables {
+pub(crate) struct Iptables {
     /// `iptables-legacy` or `iptables-nft`.
-    pub(super) variant: String,
+    pub(crate) variant: String,
     /// `IPv4` or `IPv6`.
-    pub(super) family: String,
+    pub(crate) family: String,
     /// How many rules there are in all tables.
-    pub(super) rules: usize,
+    pub(crate) rules: usize,
     /// The policy of FORWARD is to drop.
-    pub(super) forward_drops: bool,
+    pub(crate) forward_drops: bool,
     /// Whose chains there are.
-    pub(super) owners: BTreeSet<Owner>,
+    pub(crate) owners: BTreeSet<Owner>,
 }
 
 /// Who writes chains, as their names show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Owner {
+pub(crate) enum Owner {
     IptablesMode,
     IpvsMode,
     UserspaceMode,
@@ -95,25 +115,27 @@ const SYSCTLS: [&str; 9] = [
 ];
 
 /// Looks at this node. What cannot be read is left out: each finding needs a fact that is there.
-pub(super) fn gather(check: anyhow::Result<Check>) -> Facts {
+/// `is_command` recognises the first argument of a command of kube-proxy, which is no proxy.
+pub(crate) fn gather(check: Result<Check, String>, is_command: fn(&str) -> bool) -> Facts {
     // Not from /sys, which shows the interfaces of the network namespace that mounted it.
     let interfaces = interfaces(&fs::read_to_string("/proc/self/net/dev").unwrap_or_default());
     let is_bridge = |name: &&String| Path::new("/sys/class/net").join(name).join("bridge").exists();
     Facts {
-        check: check.map_err(|error| format!("{error:#}")),
+        check,
         sysctls: SYSCTLS.into_iter().filter_map(sysctl).collect(),
         bridges: interfaces.iter().filter(is_bridge).cloned().collect(),
         interfaces,
-        programs: programs(Path::new("/proc")),
+        programs: programs(Path::new("/proc"), is_command),
         iptables: iptables(),
         forward_chains: forward_chains(),
         nftables_tables: nftables_tables(),
         now: SystemTime::now(),
+        meant: None,
     }
 }
 
 /// The names in `/proc/net/dev`: two lines of headings, then a line for each.
-pub(super) fn interfaces(listing: &str) -> BTreeSet<String> {
+pub(crate) fn interfaces(listing: &str) -> BTreeSet<String> {
     let name = |line: &str| Some(line.split_once(':')?.0.trim().to_owned());
     listing.lines().skip(2).filter_map(name).collect()
 }
@@ -129,7 +151,7 @@ fn sysctl(name: &str) -> Option<(String, String)> {
 }
 
 /// Those of [`PROGRAMS`] that run in this network namespace, without commands of kube-proxy such as this one.
-fn programs(proc: &Path) -> BTreeMap<&'static str, usize> {
+fn programs(proc: &Path, is_command: fn(&str) -> bool) -> BTreeMap<&'static str, usize> {
     let network = |pid: &str| fs::read_link(proc.join(pid).join("ns/net")).ok();
     let own = network("self");
     let mut programs = BTreeMap::new();
@@ -140,7 +162,7 @@ fn programs(proc: &Path) -> BTreeMap<&'static str, usize> {
         let name = first.rsplit('/').next().unwrap_or_default();
         let Some(known) = PROGRAMS.into_iter().find(|known| *known == name) else { continue };
         let second = words.next().unwrap_or_default();
-        if !commands::is_command(&second) && network(&pid) == own {
+        if !is_command(&second) && network(&pid) == own {
             *programs.entry(known).or_default() += 1;
         }
     }
@@ -170,7 +192,7 @@ fn iptables() -> Vec<Iptables> {
 }
 
 impl Iptables {
-    pub(super) fn line(&mut self, table: &str, line: &str) {
+    pub(crate) fn line(&mut self, table: &str, line: &str) {
         if let Some(declared) = line.strip_prefix(':') {
             let mut words = declared.split(' ');
             let chain = words.next().unwrap_or_default();

@@ -9,7 +9,7 @@ use super::finding::{Finding, Severity};
 const LONG_AGO: Duration = Duration::from_hours(482_136);
 
 /// Findings about what is not kube-proxy's own.
-pub(super) fn surroundings(facts: &Facts) -> Vec<Finding> {
+pub(crate) fn surroundings(facts: &Facts) -> Vec<Finding> {
     let checks: [fn(&Facts) -> Vec<Finding>; 9] = [
         forwarding,
         conntrack,
@@ -26,10 +26,14 @@ pub(super) fn surroundings(facts: &Facts) -> Vec<Finding> {
 
 impl Facts {
     fn mode(&self) -> Option<&str> {
-        self.check.as_ref().ok().map(|check| check.mode.as_str())
+        let of_running = || self.check.as_ref().ok().map(|check| &check.mode);
+        self.meant.as_ref().map(|meant| &meant.mode).or_else(of_running).map(String::as_str)
     }
 
     fn serves(&self, family: &str) -> bool {
+        if let Some(meant) = &self.meant {
+            return meant.families.iter().any(|served| served == family);
+        }
         let families = self.check.as_ref().map(|check| check.families.as_slice());
         families.is_ok_and(|families| families.iter().any(|served| served.family == family))
     }
@@ -50,7 +54,7 @@ impl Facts {
 fn forwarding(facts: &Facts) -> Vec<Finding> {
     let families = [("net/ipv4/ip_forward", "IPv4"), ("net/ipv6/conf/all/forwarding", "IPv6")];
     let off = families.into_iter().filter(|(sysctl, family)| {
-        facts.sysctl(sysctl) == Some("0") && (facts.check.is_err() || facts.serves(family))
+        facts.sysctl(sysctl) == Some("0") && (facts.mode().is_none() || facts.serves(family))
     });
     off.map(|(sysctl, family)| {
         let name = sysctl.replace('/', ".");

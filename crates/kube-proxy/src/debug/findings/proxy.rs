@@ -1,9 +1,8 @@
-//! What facts mean: pure functions, one for each kind of trouble.
+//! What the answer of the running proxy means.
 
 use super::facts::Facts;
 use super::finding::{Finding, Severity};
-use super::surroundings::surroundings;
-use crate::debug::FamilyCheck;
+use crate::family::check::{Difference, FamilyCheck};
 use std::fmt::Write as _;
 
 /// Differences that one finding names; `-o json` has more.
@@ -11,14 +10,8 @@ const SHOWN: usize = 10;
 /// An API server without news sends a bookmark about every minute.
 const SILENT_SECONDS: f64 = 120.0;
 
-/// All findings, those of the running proxy first.
-pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
-    let mut findings = of_proxy(facts);
-    findings.extend(surroundings(facts));
-    findings
-}
-
-fn of_proxy(facts: &Facts) -> Vec<Finding> {
+/// What the running proxy says of itself.
+pub(super) fn of_proxy(facts: &Facts) -> Vec<Finding> {
     let check = match &facts.check {
         Ok(check) => check,
         Err(reason) => {
@@ -70,7 +63,7 @@ fn of_family(family: &FamilyCheck) -> Vec<Finding> {
             format!(
                 "{name}: {} not as it should be on this node{}",
                 if family.total == 1 { "1 object is".to_owned() } else { format!("{} objects are", family.total) },
-                listed(family.differences.iter().map(crate::family::check::Difference::text), family.total)
+                listed(family.differences.iter().map(Difference::text), family.total)
             ),
             "The Services behind that do not work as they should.",
             "kube-proxy repairs what it notices at its next full sync; a restart of it repairs at once. Find out who changed them.",
@@ -83,7 +76,7 @@ fn of_family(family: &FamilyCheck) -> Vec<Finding> {
             format!(
                 "{name}: another program changed the rules of kube-proxy, last before {}; they were written again{}",
                 last.at,
-                listed(last.differences.iter().map(crate::family::check::Difference::text), last.total)
+                listed(last.differences.iter().map(Difference::text), last.total)
             ),
             "Until the repair, the Services behind that did not work.",
             "Find out who changed them: a firewall that is reloaded, another service proxy, a script.",

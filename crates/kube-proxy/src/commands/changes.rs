@@ -1,0 +1,79 @@
+//! The last change of a Service, in words.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::debug::{Change, Family, ServicePort};
+
+/// How long ago the Service or its endpoints changed: `5m`; `>5m` where no change is remembered and the memory goes back that far.
+pub(super) fn age(port: &ServicePort, families: &[Family], now: Timestamp) -> String {
+    let of_family = || families.iter().find(|family| family.family == port.family);
+    let since = |time: &str| short(elapsed(time, now)?);
+    match &port.last_change {
+        Some(change) => since(&change.received),
+        None => of_family()
+            .and_then(|family| since(family.changes_since.as_deref()?))
+            .map(|age| format!(">{age}")),
+    }
+    .unwrap_or_else(|| "-".to_owned())
+}
+
+/// What changed, when, and how long it took to the kernel.
+pub(super) fn sentence(change: &Change, now: Timestamp) -> String {
+    let Change { kind, object, what, received, .. } = change;
+    let mut text = format!("{kind} {object} {}", what.name());
+    if let Some(ago) = elapsed(received, now).and_then(short) {
+        text += &format!(" {ago} ago");
+    }
+    if let (Some(ready), Some(total)) = (change.endpoints_ready, change.endpoints_total) {
+        text += &format!(", {ready} of {total} endpoints ready");
+    }
+    let between = |from: &str, to: &str| Some(milliseconds(elapsed(from, to.parse().ok()?)?));
+    if let Some(took) = change.triggered.as_deref().and_then(|from| between(from, received)) {
+        text += &format!("; {took} from the cause to this node");
+    }
+    match &change.in_kernel {
+        None => text += "; not in the kernel yet",
+        Some(written) => {
+            if let Some(took) = between(received, written) {
+                text += &format!("; {took} from there to the kernel");
+            }
+        }
+    }
+    text
+}
+
+/// The sentence for the last change of a service port; `None` where changes are not remembered.
+pub(super) fn last(port: &ServicePort, families: &[Family], now: Timestamp) -> Option<String> {
+    match &port.last_change {
+        Some(change) => Some(sentence(change, now)),
+        None => {
+            let age = age(port, families, now);
+            Some(format!("none in the last {}", age.strip_prefix('>')?))
+        }
+    }
+}
+
+fn elapsed(since: &str, now: Timestamp) -> Option<SignedDuration> {
+    Some(now.duration_since(since.parse().ok()?))
+}
+
+/// In the largest unit that fits. A clock that was set back makes no sense of it.
+fn short(duration: SignedDuration) -> Option<String> {
+    let seconds = u64::try_from(duration.as_secs()).ok()?;
+    Some(match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    })
+}
+
+fn milliseconds(duration: SignedDuration) -> String {
+    match duration.as_millis() {
+        took @ ..10_000 => format!("{took} ms"),
+        took => format!("{} s", took / 1000),
+    }
+}
+
+#[cfg(test)]
+mod tests;
