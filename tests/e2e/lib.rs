@@ -9,6 +9,7 @@ mod counted_packets;
 mod docker;
 mod docs;
 mod dump;
+mod early;
 mod explain;
 mod flags;
 mod flows;
@@ -81,6 +82,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     let mut tests = [
         life::TESTS,
         conntrack::TESTS,
+        early::TESTS,
         safety::PER_MODE,
         docker::TESTS,
         neighbours::TESTS,
@@ -122,7 +124,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
 
 /// Fewer than for other modes, as user-mode Linux is slow.
 fn ipvs_tests() -> Vec<PerMode> {
-    const SHARED: [&str; 8] = [
+    const SHARED: [&str; 9] = [
         "life/restart-after-sigkill",
         "life/endpoint-removed",
         "life/service-ports-changed",
@@ -131,8 +133,9 @@ fn ipvs_tests() -> Vec<PerMode> {
         "conntrack/pod-replaced",
         "conntrack/scaled-to-zero-and-back",
         "conntrack/removed-while-down",
+        "early/connection-before-the-service",
     ];
-    let shared = [life::TESTS, conntrack::TESTS].concat().into_iter();
+    let shared = [life::TESTS, conntrack::TESTS, early::TESTS].concat().into_iter();
     let own =
         [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS, attack::TESTS, explain::TESTS]
             .concat();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::conntrack::UdpCheck;
+use crate::conntrack::{EarlyCheck, UdpCheck};
 use crate::tracker::{ChangeCounts, TrackerOptions};
 use crate::{
     Changes, CheckWaker, Conflict, Difference, Event, Frontend, Intervals, NodePortAddresses,
@@ -242,6 +242,17 @@ impl Proxy {
     /// Gives back a check that could not be carried out, to be part of the next one.
     pub fn return_udp_check(&mut self, check: &UdpCheck) {
         self.tracker.return_udp_check(check);
+    }
+
+    /// Takes what has to be checked about TCP connections that began before the rules; `None` while a sync is missing. What decides
+    /// is [`Tracker::is_early`].
+    pub fn take_early_check(&mut self) -> Option<EarlyCheck> {
+        if self.need_full { None } else { self.tracker.take_early_check() }
+    }
+
+    /// Gives back a check that could not be carried out, to be part of the next one.
+    pub fn return_early_check(&mut self, check: EarlyCheck) {
+        self.tracker.return_early_check(check);
     }
 }
 

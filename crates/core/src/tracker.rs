@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
-use crate::conntrack::{UdpCheck, UdpFrontends};
+use crate::conntrack::{EarlyCheck, NewFrontends, TcpFlow, UdpCheck, UdpFrontends};
 use crate::frontend::Frontend;
 use crate::owners::{Conflict, Owners};
 use crate::topology::choose;
@@ -75,6 +75,7 @@ pub struct Tracker {
     /// The ports of Services that lost a frontend, as the Services ask for them.
     asked: FxHashMap<ServicePortName, ServicePort>,
     udp_frontends: UdpFrontends,
+    new_frontends: NewFrontends,
     trigger_times: Vec<SystemTime>,
     counts: ChangeCounts,
     /// Annotations that the snapshot carries.
@@ -118,6 +119,7 @@ impl Tracker {
             owners: Owners::default(),
             asked: FxHashMap::default(),
             udp_frontends: UdpFrontends::default(),
+            new_frontends: NewFrontends::All,
             trigger_times: Vec::new(),
             counts: ChangeCounts::default(),
             annotations: Vec::new(),
@@ -459,6 +461,7 @@ impl Tracker {
             self.udp_frontends.touch_port(&old.port);
         }
         self.udp_frontends.touch_port(&entry.port);
+        self.new_frontends.replace(old.as_deref().map(|old| &**old), &entry);
         match old {
             Some(old) => *old = Arc::new(entry),
             None => {
@@ -507,6 +510,27 @@ impl Tracker {
     /// Gives back a check that could not be carried out, to be part of the next one.
     pub fn return_udp_check(&mut self, check: &UdpCheck) {
         self.udp_frontends.take_back(check);
+    }
+
+    /// Takes what has to be checked about TCP connections that began before the rules; `None` if no frontend appeared.
+    pub fn take_early_check(&mut self) -> Option<EarlyCheck> {
+        self.new_frontends.take_check()
+    }
+
+    /// Gives back a check that could not be carried out, to be part of the next one.
+    pub fn return_early_check(&mut self, check: EarlyCheck) {
+        self.new_frontends.take_back(check);
+    }
+
+    /// Whether a TCP connection began before the rules of a frontend were there, so that its entry has to be deleted.
+    /// `takes_node_ports` says which addresses are this node's own and take node ports.
+    pub fn is_early(
+        &self,
+        check: &EarlyCheck,
+        flow: &TcpFlow,
+        takes_node_ports: impl Fn(&IpAddr) -> bool,
+    ) -> bool {
+        check.is_early(flow, takes_node_ports, &self.snapshot, &self.owners)
     }
 }
 

@@ -5,6 +5,7 @@ pub mod client;
 pub mod router;
 pub mod startup;
 pub mod state;
+pub mod tcp_flows;
 pub mod thread;
 pub mod udp_flows;
 

@@ -2,6 +2,8 @@
 //!
 //! The messages are those of `linux/netfilter/nfnetlink_conntrack.h`. The kernel answers for the network namespace of the socket.
 
+use std::net::SocketAddr;
+
 use crate::error::{Error, Refusal};
 use crate::message::flags;
 use crate::netfilter::{self, subsystem};
@@ -13,7 +15,7 @@ mod flow;
 mod monitor;
 
 pub use filter::{Filter, TupleFilter};
-pub use flow::{Flow, Status, Transport, Tuple};
+pub use flow::{Flow, Status, TcpState, Transport, Tuple};
 pub use monitor::{FlowEvent, Monitor};
 
 /// Operations, `IPCTNL_MSG_CT_*`.
@@ -132,6 +134,26 @@ impl Conntrack {
             }
         })?;
         refused.map_or(Ok(()), |refusal| Err(Error::Refused(refusal)))
+    }
+
+    /// Inserts flows whose packets go to `to` instead, and whose answers seem to come from where the client sent to.
+    ///
+    /// Their reply tuples are the kernel's choice. Says how many it took; one that exists already, or is refused, is none of them.
+    pub fn insert_redirected(&mut self, flows: &[Flow], to: SocketAddr) -> Result<usize, Error> {
+        let plain: Vec<Flow> = flows
+            .iter()
+            .map(|flow| Flow { reply: Flow::new(flow.original).reply, ..*flow })
+            .collect();
+        let mut inserted = 0;
+        let flags = flags::CREATE | flags::EXCLUSIVE;
+        let request = request(operation::NEW, flags, &"insert redirected conntrack flow");
+        self.socket.pipeline(
+            request,
+            &plain,
+            |flow, writer| codec::write_redirected(writer, flow, to),
+            |_, refusal| inserted += usize::from(refusal.is_none()),
+        )?;
+        Ok(inserted)
     }
 
     /// Number of flows in the table, of all families and protocols.

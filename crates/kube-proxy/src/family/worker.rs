@@ -105,7 +105,7 @@ impl Worker {
             Message::Check => self.check_soon(),
             Message::RemovedUdp(frontends) => {
                 self.setup.proxy.removed_udp(frontends);
-                self.check_udp_flows();
+                self.check_flows();
             }
             Message::Look(look) => look(self.setup.proxy.tracker(), self.state()),
             Message::Compare(answer) => self.comparisons.push(answer),
@@ -206,7 +206,7 @@ impl Worker {
                     kube_proxy_netlink::memory::give_back();
                 }
                 log_sync(family, &outcome, report, took);
-                self.check_udp_flows();
+                self.check_flows();
             }
             Err(error) => {
                 self.setup.metrics.sync.failed(
@@ -290,7 +290,7 @@ impl Worker {
     async fn check(&mut self) {
         let family = self.setup.family;
         match self.setup.proxy.check(Instant::now()).await {
-            Ok(true) => self.check_udp_flows(),
+            Ok(true) => self.check_flows(),
             Ok(false) => {
                 tracing::warn!(%family, "the rules on this node are not what was written; writing them again");
                 self.setup.metrics.sync.drifted(family);

@@ -1,9 +1,9 @@
-//! What a family does about connections: their traffic, and UDP flows that contradict the rules.
+//! What a family does about connections: their traffic, and flows that contradict the rules.
 
 use std::time::Instant;
 
 use super::{Setup, Worker};
-use crate::family::udp_flows;
+use crate::family::{tcp_flows, udp_flows};
 
 impl Worker {
     /// Adds what the kernel counted of each service port to the metrics.
@@ -19,8 +19,14 @@ impl Worker {
         }
     }
 
+    /// Deletes the flows that the new rules made wrong.
+    pub(super) fn check_flows(&mut self) {
+        self.check_udp_flows();
+        self.check_early_flows();
+    }
+
     /// Deletes the UDP flows that the new rules made wrong. A failure is retried with the next check of the rules.
-    pub(super) fn check_udp_flows(&mut self) {
+    fn check_udp_flows(&mut self) {
         let Some(mut check) = self.setup.proxy.take_udp_check() else { return };
         if self.setup.mode.owns_udp_flows {
             check.retain_unowned();
@@ -44,6 +50,30 @@ impl Worker {
                 tracing::warn!(%family, "cannot delete stale UDP flows, will try again: {error}");
                 self.setup.proxy.return_udp_check(&check);
             }
+        }
+    }
+
+    /// Deletes TCP connections that began before the rules of their frontends were there: the client's next packet finds an endpoint.
+    fn check_early_flows(&mut self) {
+        let Some(check) = self.setup.proxy.take_early_check() else { return };
+        let Setup { family, metrics, proxy, node_ports, .. } = &mut self.setup;
+        let family = *family;
+        let complete = match tcp_flows::delete_early(family, &check, proxy.tracker(), node_ports) {
+            Ok(checked) => {
+                metrics.conntrack.began_early(family, checked.deleted);
+                if checked.deleted > 0 {
+                    let deleted = checked.deleted;
+                    tracing::info!(%family, deleted, "deleted entries of TCP connections that began before the rules");
+                }
+                checked.complete
+            }
+            Err(error) => {
+                tracing::warn!(%family, "cannot look for TCP connections that began before the rules, will try again: {error}");
+                false
+            }
+        };
+        if !complete {
+            proxy.return_early_check(check);
         }
     }
 }
