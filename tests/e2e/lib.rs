@@ -6,6 +6,7 @@ mod cleanup;
 mod clock;
 mod conntrack;
 mod counted_packets;
+mod dead;
 mod docker;
 mod docs;
 mod dump;
@@ -83,6 +84,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
         life::TESTS,
         conntrack::TESTS,
         early::TESTS,
+        dead::TESTS,
         safety::PER_MODE,
         docker::TESTS,
         neighbours::TESTS,
@@ -124,7 +126,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
 
 /// Fewer than for other modes, as user-mode Linux is slow.
 fn ipvs_tests() -> Vec<PerMode> {
-    const SHARED: [&str; 9] = [
+    const SHARED: [&str; 11] = [
         "life/restart-after-sigkill",
         "life/endpoint-removed",
         "life/service-ports-changed",
@@ -134,8 +136,10 @@ fn ipvs_tests() -> Vec<PerMode> {
         "conntrack/scaled-to-zero-and-back",
         "conntrack/removed-while-down",
         "early/connection-before-the-service",
+        "dead/node-lost",
+        "dead/terminating-pod-keeps-its-connections",
     ];
-    let shared = [life::TESTS, conntrack::TESTS, early::TESTS].concat().into_iter();
+    let shared = [life::TESTS, conntrack::TESTS, early::TESTS, dead::TESTS].concat().into_iter();
     let own =
         [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS, attack::TESTS, explain::TESTS]
             .concat();

@@ -2,7 +2,8 @@
 //!
 //! UDP has no end of connection: a client that continues sending keeps its conntrack entry alive, and with it the DNAT decision of long ago.
 //! So after the rules changed, entries that contradict them have to go. Nothing else may: a flow that is right is a client's session.
-//! TCP is touched in one case only, a connection that began too early ([`EarlyCheck`]), and SCTP never; an ended connection announces itself there.
+//! TCP is touched in two cases only: a connection that began too early ([`EarlyCheck`]), and, for Services that ask for it, one to an
+//! endpoint that left ([`DeadCheck`]). SCTP is never touched; an ended connection announces itself there.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -12,9 +13,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::owners::Owners;
 use crate::{Frontend, Protocol, ServicePort, Snapshot};
 
+mod dead;
 mod early;
 mod tcp;
 
+pub use dead::{DeadCheck, Fate, PATIENCE};
+pub(crate) use dead::{Departures, Left, left};
 pub use early::EarlyCheck;
 pub(crate) use early::NewFrontends;
 pub use tcp::{TcpFlow, TcpPhase};

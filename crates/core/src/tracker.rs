@@ -11,13 +11,13 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
-use crate::conntrack::{EarlyCheck, NewFrontends, TcpFlow, UdpCheck, UdpFrontends};
+use crate::conntrack::{EarlyCheck, Left, NewFrontends, TcpFlow, UdpCheck, UdpFrontends, left};
 use crate::frontend::Frontend;
 use crate::owners::{Conflict, Owners};
 use crate::topology::choose;
 use crate::{
     Changes, EndpointSlice, Event, IpFamily, Kind, NoLocalEndpoints, Node, ObjectName, Service,
-    ServiceEntry, ServicePolicy, ServicePort, ServicePortName, Snapshot,
+    ServiceEntry, ServicePolicy, ServicePort, ServicePortName, Snapshot, ZoneSpill,
 };
 
 mod slices;
@@ -40,6 +40,8 @@ pub struct TrackerOptions {
     pub allow_external_ips: bool,
     /// What happens under the external `Local` policy without local endpoints, for Services that do not say.
     pub no_local_endpoints: NoLocalEndpoints,
+    /// When endpoints of other zones join those of this node's, for Services that do not say.
+    pub zone_spill: ZoneSpill,
 }
 
 /// Numbers for metrics.
@@ -76,6 +78,7 @@ pub struct Tracker {
     asked: FxHashMap<ServicePortName, ServicePort>,
     udp_frontends: UdpFrontends,
     new_frontends: NewFrontends,
+    left: Vec<Left>,
     trigger_times: Vec<SystemTime>,
     counts: ChangeCounts,
     /// Annotations that the snapshot carries.
@@ -120,6 +123,7 @@ impl Tracker {
             asked: FxHashMap::default(),
             udp_frontends: UdpFrontends::default(),
             new_frontends: NewFrontends::All,
+            left: Vec::new(),
             trigger_times: Vec::new(),
             counts: ChangeCounts::default(),
             annotations: Vec::new(),
@@ -437,13 +441,18 @@ impl Tracker {
         let default = self.options.no_local_endpoints;
         let defaults =
             service.policy.no_local_endpoints.is_none() && default != NoLocalEndpoints::default();
+        let spill = self.options.zone_spill;
+        let spills = service.policy.zone_spill.is_none() && spill != ZoneSpill::default();
         let is_read = |name: &Arc<str>| self.annotations.contains(&&**name);
-        if !defaults && policy.annotations.keys().all(is_read) {
+        if !defaults && !spills && policy.annotations.keys().all(is_read) {
             return None;
         }
         let mut settled = (**policy).clone();
         if defaults {
             settled.no_local_endpoints = Some(default);
+        }
+        if spills {
+            settled.zone_spill = Some(spill);
         }
         settled.annotations.retain(|name, _| is_read(name));
         Some(settled.shared())
@@ -461,7 +470,9 @@ impl Tracker {
             self.udp_frontends.touch_port(&old.port);
         }
         self.udp_frontends.touch_port(&entry.port);
-        self.new_frontends.replace(old.as_deref().map(|old| &**old), &entry);
+        let before = old.as_deref().map(|old| &**old);
+        self.new_frontends.replace(before, &entry);
+        left(name, before, &entry, &mut self.left);
         match old {
             Some(old) => *old = Arc::new(entry),
             None => {
@@ -510,6 +521,11 @@ impl Tracker {
     /// Gives back a check that could not be carried out, to be part of the next one.
     pub fn return_udp_check(&mut self, check: &UdpCheck) {
         self.udp_frontends.take_back(check);
+    }
+
+    /// Takes the endpoints that are missing since this was last called, of Services that want connections to them ended.
+    pub(crate) fn take_left(&mut self) -> Vec<Left> {
+        std::mem::take(&mut self.left)
     }
 
     /// Takes what has to be checked about TCP connections that began before the rules; `None` if no frontend appeared.

@@ -9,6 +9,7 @@ pub mod tcp_flows;
 pub mod thread;
 pub mod udp_flows;
 
+mod knock;
 mod mailbox;
 mod report;
 mod setup;

@@ -53,6 +53,18 @@ pub struct Deleted {
     pub refused: Vec<Refusal>,
 }
 
+/// What became of flows that were to be inserted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Inserted {
+    /// Flows that are there because of us.
+    pub inserted: usize,
+    /// Flows that were not inserted because some with the same addresses are there.
+    pub there: usize,
+    /// Flows that the kernel did not take.
+    pub refused: Vec<Refusal>,
+}
+
 /// The connection tracking table of one network namespace.
 #[derive(Debug)]
 pub struct Conntrack {
@@ -138,22 +150,26 @@ impl Conntrack {
 
     /// Inserts flows whose packets go to `to` instead, and whose answers seem to come from where the client sent to.
     ///
-    /// Their reply tuples are the kernel's choice. Says how many it took; one that exists already, or is refused, is none of them.
-    pub fn insert_redirected(&mut self, flows: &[Flow], to: SocketAddr) -> Result<usize, Error> {
+    /// Their reply tuples are the kernel's choice, and their status has to have [`Status::CONFIRMED`]. A refusal stops none of the others.
+    pub fn insert_redirected(&mut self, flows: &[Flow], to: SocketAddr) -> Result<Inserted, Error> {
         let plain: Vec<Flow> = flows
             .iter()
             .map(|flow| Flow { reply: Flow::new(flow.original).reply, ..*flow })
             .collect();
-        let mut inserted = 0;
+        let mut result = Inserted::default();
         let flags = flags::CREATE | flags::EXCLUSIVE;
         let request = request(operation::NEW, flags, &"insert redirected conntrack flow");
         self.socket.pipeline(
             request,
             &plain,
             |flow, writer| codec::write_redirected(writer, flow, to),
-            |_, refusal| inserted += usize::from(refusal.is_none()),
+            |_, refusal| match refusal {
+                None => result.inserted += 1,
+                Some(refusal) if refusal.errno == crate::Errno::EEXIST => result.there += 1,
+                Some(refusal) => result.refused.push(refusal),
+            },
         )?;
-        Ok(inserted)
+        Ok(result)
     }
 
     /// Number of flows in the table, of all families and protocols.

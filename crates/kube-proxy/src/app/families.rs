@@ -99,6 +99,7 @@ impl Context<'_> {
             node_ip: Some(bind).filter(|ip| !ip.is_unspecified() && IpFamily::of(ip) == family),
             allow_external_ips: self.config.feature_gates.enabled("AllowServiceExternalIPs"),
             no_local_endpoints: self.config.no_local_endpoints,
+            zone_spill: self.config.zone_spill,
         }
     }
 

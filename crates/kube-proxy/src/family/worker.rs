@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::knock::Knocks;
 use super::mailbox::{Message, Replacement, waker};
 use super::report::{NoLocalEndpoints, kind, log_repair, log_sync};
 use super::setup::Setup;
@@ -31,6 +32,8 @@ pub(super) struct Worker {
     last_check: Option<Instant>,
     reported: ChangeCounts,
     no_local: NoLocalEndpoints,
+    /// Clients of endpoints that left.
+    knocks: Knocks,
     /// Who waits for the traffic to be read.
     traffic_wanted: Vec<oneshot::Sender<()>>,
     /// Who waits for a comparison.
@@ -52,6 +55,7 @@ impl Worker {
             last_check: None,
             reported: ChangeCounts::default(),
             no_local: NoLocalEndpoints::default(),
+            knocks: Knocks::default(),
             traffic_wanted: Vec::new(),
             comparisons: Vec::new(),
             repairs: VecDeque::new(),
@@ -64,8 +68,10 @@ impl Worker {
 
     pub(super) async fn run(mut self, mut receiver: UnboundedReceiver<Message>) {
         loop {
-            let due =
-                self.setup.proxy.due().map_or(self.next_check, |due| due.min(self.next_check));
+            let proxy = &self.setup.proxy;
+            let dues = [proxy.due(), proxy.dead_check_due(), self.knocks.due()];
+            let dues = dues.into_iter().flatten();
+            let due = dues.fold(self.next_check, Instant::min);
             let wait = due.saturating_duration_since(Instant::now());
             let mut next = match timeout(wait, receiver.recv()).await {
                 Ok(Some(message)) => Some(message),
@@ -92,6 +98,7 @@ impl Worker {
             if self.setup.proxy.due().is_some_and(|due| due <= now) {
                 self.sync().await;
             }
+            self.check_dead_flows();
             if self.next_check <= now {
                 self.check().await;
             }

@@ -406,7 +406,7 @@ fn redirected_connection_is_reset() {
         let mut rule = vec!["-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-d", frontend];
         rule.extend(["-j", "DNAT", "--to-destination", &to]);
         run(iptables, &rule);
-        run("ip", &["route", "add", frontend, "dev", "lo"]);
+        run("ip", &["route", "add", frontend, "dev", "lo", "src", endpoint]);
         let mut client = TcpStream::connect((frontend, 80)).expect("connect");
         let (mut accepted, _) = server.accept().expect("accept");
         client.write_all(b"before").expect("write");
@@ -419,10 +419,12 @@ fn redirected_connection_is_reset() {
         assert_eq!(flows[0].tcp_state, Some(TcpState::ESTABLISHED));
         assert!(table.delete(&flows[0]).expect("delete"));
         let nowhere = SocketAddr::new(ip(endpoint), 1);
-        let replaced = Flow { id: None, ..flows[0] };
-        assert_eq!(table.insert_redirected(&[replaced], nowhere).expect("insert"), 1);
-        // It is there now.
-        assert_eq!(table.insert_redirected(&[replaced], nowhere).expect("insert"), 0);
+        let status = Status::CONFIRMED | Status::SEEN_REPLY | Status::ASSURED;
+        let replaced = Flow { id: None, status, ..flows[0] };
+        let once = table.insert_redirected(&[replaced], nowhere).expect("insert");
+        assert_eq!((once.inserted, once.there, &*once.refused), (1, 0, &[][..]));
+        let again = table.insert_redirected(&[replaced], nowhere).expect("insert");
+        assert_eq!((again.inserted, again.there, &*again.refused), (0, 1, &[][..]));
         let redirected = list(&mut table, &filter);
         assert_eq!(redirected[0].reply.source_socket(), Some(nowhere));
 

@@ -61,5 +61,9 @@ entries! {
         proxy_protocol, PROXY_PROTOCOL = "kube-proxy.io/userspace-proxy-protocol";
         /// On a Service: the treatment of traffic without local endpoints under the external `Local` policy (KEP-6272).
         no_local_endpoints, NO_LOCAL_ENDPOINTS = "kube-proxy.io/no-local-endpoints";
+        /// On a Service: how few endpoints of a zone are too few for it alone. An extension of this program.
+        zone_spill_below, ZONE_SPILL_BELOW = "kube-proxy.io/zone-spill-below";
+        /// On a Service: whether connections to endpoints that left are ended. An extension of this program.
+        reset_dead_connections, RESET_DEAD_CONNECTIONS = "kube-proxy.io/reset-dead-connections";
     }
 }

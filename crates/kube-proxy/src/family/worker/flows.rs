@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use kube_proxy_core::conntrack::DeadCheck;
+
 use super::{Setup, Worker};
 use crate::family::{tcp_flows, udp_flows};
 
@@ -74,6 +76,42 @@ impl Worker {
         };
         if !complete {
             proxy.return_early_check(check);
+        }
+    }
+
+    /// Ends connections to endpoints that left, of Services that want that.
+    pub(super) fn check_dead_flows(&mut self) {
+        let now = Instant::now();
+        self.knocks.send(now);
+        if self.setup.proxy.dead_check_due().is_none_or(|due| due > now) {
+            return;
+        }
+        let Some(check) = self.setup.proxy.take_dead_check(now) else { return };
+        if self.setup.mode.connections_in_conntrack {
+            self.end_dead_flows(&check, now);
+        }
+    }
+
+    fn end_dead_flows(&mut self, check: &DeadCheck, now: Instant) {
+        let Setup { family, metrics, proxy, node_ports, .. } = &mut self.setup;
+        let family = *family;
+        let node_ip = proxy.snapshot().node_ip;
+        match tcp_flows::end_dead(family, check, node_ip, node_ports) {
+            Ok(ended) => {
+                let tcp_flows::Ended { reset, forgotten, clients, closed } = ended;
+                metrics.conntrack.ended_dead(family, reset);
+                if reset + forgotten > 0 {
+                    tracing::info!(%family, reset, forgotten, "ended connections to endpoints that left");
+                }
+                if let Some(closed) = closed.filter(|_| !clients.is_empty())
+                    && let Err(error) = self.knocks.begin(closed, clients, now)
+                {
+                    tracing::warn!(%family, "clients of endpoints that left are reset only when they send: {error}");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%family, "cannot end connections to endpoints that left: {error}");
+            }
         }
     }
 }

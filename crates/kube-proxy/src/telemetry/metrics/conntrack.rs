@@ -17,6 +17,7 @@ pub struct ConntrackMetrics {
     duration: PerFamilyHistogram,
     deleted: Family<FamilyLabel, Counter>,
     early: Family<FamilyLabel, Counter>,
+    dead: Family<FamilyLabel, Counter>,
     table: ConntrackTable,
 }
 
@@ -26,6 +27,7 @@ impl Default for ConntrackMetrics {
             duration: durations(),
             deleted: Family::default(),
             early: Family::default(),
+            dead: Family::default(),
             table: ConntrackTable::default(),
         }
     }
@@ -37,6 +39,7 @@ impl super::Group for ConntrackMetrics {
         r.register("conntrack_reconciler_sync_duration_seconds", "Time one check of the UDP flows took", self.duration.clone());
         r.register("conntrack_reconciler_deleted_entries", "Stale UDP flows deleted", self.deleted.clone());
         r.register("early_connections_deleted", "Entries of TCP connections deleted that began before the rules of their Service", self.early.clone());
+        r.register("dead_connections_reset", "Connections to endpoints that left whose clients are reset, of Services that ask for it", self.dead.clone());
         r.register_collector(Box::new(self.table.clone()));
     }
 }
@@ -46,6 +49,7 @@ impl ConntrackMetrics {
     pub(super) fn start(&self, family: IpFamily) {
         self.deleted.get_or_create(&family.into()).inc_by(0);
         self.early.get_or_create(&family.into()).inc_by(0);
+        self.dead.get_or_create(&family.into()).inc_by(0);
     }
 
     /// Where the kernel says how full its table is, such as `/proc/sys/net/netfilter`; only the first counts. Without it there is no such metric.
@@ -57,6 +61,11 @@ impl ConntrackMetrics {
     pub fn checked(&self, family: IpFamily, took: Duration, deleted: u64) {
         self.duration.get_or_create(&family.into()).observe(took.as_secs_f64());
         self.deleted.get_or_create(&family.into()).inc_by(deleted);
+    }
+
+    /// So many clients of endpoints that left are reset.
+    pub fn ended_dead(&self, family: IpFamily, reset: u64) {
+        self.dead.get_or_create(&family.into()).inc_by(reset);
     }
 
     /// So many entries of TCP connections that began before the rules were deleted.
