@@ -6,9 +6,11 @@ mod cleanup;
 mod clock;
 mod conntrack;
 mod counted_packets;
+mod dead;
 mod docker;
 mod docs;
 mod dump;
+mod early;
 mod explain;
 mod flags;
 mod flows;
@@ -84,6 +86,8 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     let mut tests = [
         life::TESTS,
         conntrack::TESTS,
+        early::TESTS,
+        dead::TESTS,
         safety::PER_MODE,
         docker::TESTS,
         neighbours::TESTS,
@@ -127,7 +131,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
 
 /// Fewer than for other modes, as user-mode Linux is slow.
 fn ipvs_tests() -> Vec<PerMode> {
-    const SHARED: [&str; 9] = [
+    const SHARED: [&str; 12] = [
         "life/restart-after-sigkill",
         "life/endpoint-removed",
         "life/service-ports-changed",
@@ -137,8 +141,11 @@ fn ipvs_tests() -> Vec<PerMode> {
         "conntrack/scaled-to-zero-and-back",
         "conntrack/removed-while-down",
         "conntrack/terminating-keeps-flows",
+        "early/connection-before-the-service",
+        "dead/node-lost",
+        "dead/terminating-pod-keeps-its-connections",
     ];
-    let shared = [life::TESTS, conntrack::TESTS].concat().into_iter();
+    let shared = [life::TESTS, conntrack::TESTS, early::TESTS, dead::TESTS].concat().into_iter();
     let own =
         [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS, attack::TESTS, explain::TESTS]
             .concat();

@@ -79,6 +79,7 @@ fn main() {
         node_ip: None,
         allow_external_ips: true,
         no_local_endpoints: kube_proxy_core::NoLocalEndpoints::Drop,
+        zone_spill: kube_proxy_core::ZoneSpill::default(),
     };
     let intervals = Intervals { min: Duration::ZERO, retry: Duration::from_secs(30), max: None };
     let mut proxy = Proxy::new(options, intervals, Box::new(Printer));

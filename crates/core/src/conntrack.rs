@@ -1,8 +1,9 @@
-//! Which tracked UDP flows lead to the wrong place after a change.
+//! Which tracked flows lead to the wrong place after a change.
 //!
 //! UDP has no end of connection: a client that continues sending keeps its conntrack entry alive, and with it the DNAT decision of long ago.
 //! So after the rules changed, entries that contradict them have to go. Nothing else may: a flow that is right is a client's session.
-//! TCP and SCTP are never touched; an ended connection announces itself there.
+//! TCP is touched in two cases only: a connection that began too early ([`EarlyCheck`]), and, for Services that ask for it, one to an
+//! endpoint that left ([`DeadCheck`]). SCTP is never touched; an ended connection announces itself there.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,16 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::owners::Owners;
 use crate::{Frontend, Protocol, ServicePort, Snapshot};
+
+mod dead;
+mod early;
+mod tcp;
+
+pub use dead::{DeadCheck, Fate, PATIENCE};
+pub(crate) use dead::{Departures, Left, left};
+pub use early::EarlyCheck;
+pub(crate) use early::NewFrontends;
+pub use tcp::{TcpFlow, TcpPhase};
 
 /// UDP frontends that changed since the last check.
 #[derive(Clone, Debug, Default)]

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::{
     Endpoint, Frontend, FrontendKind, LocalTrafficDetector, NoLocalEndpoints, NodePortAddresses,
-    Protocol, ServiceEntry, ServicePortName, Snapshot, TrafficPolicy, Unserved, Unused,
+    Protocol, ServiceEntry, ServicePortName, Snapshot, Spill, TrafficPolicy, Unserved, Unused,
 };
 
 use found::{Found, Place, find};
@@ -169,6 +169,8 @@ pub struct Served<'a> {
     pub masquerade: Masquerading,
     /// Every endpoint of the service port.
     pub endpoints: Vec<EndpointUse<'a>>,
+    /// Why endpoints of other zones join those of the node's zone, where hints alone would not use them.
+    pub spill: Option<Spill>,
     /// For how long a client keeps its endpoint.
     pub affinity: Option<Duration>,
 }
@@ -312,6 +314,7 @@ fn served<'a>(
         }),
         masquerade,
         endpoints: entry.endpoints.iter().map(uses).collect(),
+        spill: selection.spill(),
         affinity: entry.port.policy.session_affinity,
     }
 }

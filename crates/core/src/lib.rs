@@ -22,6 +22,7 @@
 //! use kube_proxy_core::{
 //!     Event, Intervals, IpFamily, Kind, NoLocalEndpoints, ObjectName, PerFamily, Port, Protocol,
 //!     Proxy, ProxyBackend, Scope, Service, Snapshot, SyncError, SyncReport, TrackerOptions,
+//!     ZoneSpill,
 //! };
 //!
 //! /// A mode that writes nothing, and says what it would.
@@ -45,6 +46,7 @@
 //!     node_ip: None,
 //!     allow_external_ips: false,
 //!     no_local_endpoints: NoLocalEndpoints::Drop,
+//!     zone_spill: ZoneSpill::default(),
 //! };
 //! let intervals = Intervals { min: Duration::ZERO, retry: Duration::from_secs(30), max: None };
 //! let mut proxy = Proxy::new(options, intervals, Box::new(Shy));
@@ -109,11 +111,13 @@ pub use name::{ObjectName, ServicePortName};
 pub use node::Node;
 pub use node_port::NodePortAddresses;
 pub use owners::Conflict;
-pub use policy::{Masquerade, NoLocalEndpoints, ServicePolicy, TrafficPolicy, Treatment, Unserved};
+pub use policy::{
+    Masquerade, NoLocalEndpoints, ServicePolicy, TrafficPolicy, Treatment, Unserved, ZoneSpill,
+};
 pub use proxy::{Outcome, Proxy, RepairLevel};
 pub use scheduler::{Intervals, Scheduler};
 pub use service::{Port, Service, ServicePort};
 pub use snapshot::{Changes, ServiceEntry, Snapshot};
-pub use topology::{EndpointChoice, Selection, Unused};
+pub use topology::{EndpointChoice, Selection, Spill, Unused};
 pub use tracker::{Tracker, TrackerOptions};
 pub use trust::Trust;

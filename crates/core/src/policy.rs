@@ -1,6 +1,7 @@
 //! What a Service asks for its traffic, and what that means for each kind of frontend: decided here, mapped by backends.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
@@ -62,6 +63,66 @@ impl FromStr for NoLocalEndpoints {
     }
 }
 
+/// How few ready endpoints a zone may have left before those of other zones join them.
+///
+/// Zone hints keep the traffic of a node in its zone, however few endpoints are left there. This is what stops that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ZoneSpill {
+    /// Fewer than this number.
+    Below(u32),
+    /// Fewer than this percentage of all that are ready.
+    BelowPercent(u8),
+}
+
+/// Never.
+impl Default for ZoneSpill {
+    fn default() -> Self {
+        Self::Below(0)
+    }
+}
+
+impl ZoneSpill {
+    /// Whether so many in the zone, of all that are ready, are too few.
+    pub fn is_due(self, in_zone: usize, ready: usize) -> bool {
+        match self {
+            Self::Below(least) => u32::try_from(in_zone).is_ok_and(|in_zone| in_zone < least),
+            Self::BelowPercent(percent) => {
+                in_zone.saturating_mul(100) < ready.saturating_mul(percent.into())
+            }
+        }
+    }
+}
+
+impl FromStr for ZoneSpill {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let read = match text.strip_suffix('%') {
+            Some(percent) => Some(percent)
+                .filter(|percent| is_number(percent))
+                .and_then(|percent| percent.parse().ok())
+                .filter(|percent| *percent <= 100)
+                .map(Self::BelowPercent),
+            None => Some(text)
+                .filter(|text| is_number(text))
+                .and_then(|text| text.parse().ok())
+                .map(Self::Below),
+        };
+        read.ok_or("not a number of endpoints, and not a percentage from 0% to 100%")
+    }
+}
+
+/// As it is written: `3`, `25%`.
+impl fmt::Display for ZoneSpill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Below(least) => write!(f, "{least}"),
+            Self::BelowPercent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
 /// What a Service asks for the traffic of all its ports. A field that is added here reaches every backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServicePolicy {
@@ -71,6 +132,10 @@ pub struct ServicePolicy {
     pub external_traffic_policy: TrafficPolicy,
     /// What happens without local endpoints, where an annotation says so; in a snapshot also where the default is not to drop.
     pub no_local_endpoints: Option<NoLocalEndpoints>,
+    /// When endpoints of other zones join those of this node's, where an annotation says so; in a snapshot also where the default is not never.
+    pub zone_spill: Option<ZoneSpill>,
+    /// Connections to endpoints that left are ended.
+    pub reset_dead_connections: bool,
     /// `spec.loadBalancerSourceRanges`. Empty lets everybody in. In a snapshot those of the family, sorted, host bits cleared.
     pub load_balancer_source_ranges: Vec<IpNet>,
     /// The timeout of `ClientIP` session affinity; `None` means no affinity.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::conntrack::UdpCheck;
+use crate::conntrack::{DeadCheck, Departures, EarlyCheck, UdpCheck};
 use crate::tracker::{ChangeCounts, ObjectChange, TrackerOptions};
 use crate::{
     Changes, CheckWaker, Conflict, Difference, Event, Frontend, Intervals, NodePortAddresses,
@@ -38,6 +38,8 @@ pub struct Proxy {
     last_full: Option<Instant>,
     /// Longest time between full syncs, unless the cluster is large.
     max_interval: Option<Duration>,
+    /// Endpoints that left, whose connections are to be ended.
+    departures: Departures,
 }
 
 /// What a call of [`Proxy::sync`] did.
@@ -73,6 +75,7 @@ impl Proxy {
             escalation: Escalation::default(),
             last_full: None,
             max_interval: intervals.max,
+            departures: Departures::default(),
         }
     }
 
@@ -194,6 +197,7 @@ impl Proxy {
             let changes = self.unsynced.clone();
             return Some(Outcome { result, full, repair, changes, trigger_times: Vec::new() });
         }
+        self.departures.add(self.tracker.take_left(), end);
         let changes = std::mem::take(&mut self.unsynced);
         let trigger_times = self.tracker.take_trigger_times();
         Some(Outcome { result, full, repair, changes, trigger_times })
@@ -247,6 +251,27 @@ impl Proxy {
     /// Gives back a check that could not be carried out, to be part of the next one.
     pub fn return_udp_check(&mut self, check: &UdpCheck) {
         self.tracker.return_udp_check(check);
+    }
+
+    /// Takes what has to be checked about TCP connections that began before the rules; `None` while a sync is missing. What decides
+    /// is [`Tracker::is_early`].
+    pub fn take_early_check(&mut self) -> Option<EarlyCheck> {
+        if self.need_full { None } else { self.tracker.take_early_check() }
+    }
+
+    /// When [`take_dead_check`](Self::take_dead_check) has to be called next.
+    pub fn dead_check_due(&self) -> Option<Instant> {
+        self.departures.due()
+    }
+
+    /// Takes what has to be checked about connections to endpoints that left long enough ago; `None` if nothing.
+    pub fn take_dead_check(&mut self, now: Instant) -> Option<DeadCheck> {
+        self.departures.take_check(self.tracker.snapshot(), now)
+    }
+
+    /// Gives back a check that could not be carried out, to be part of the next one.
+    pub fn return_early_check(&mut self, check: EarlyCheck) {
+        self.tracker.return_early_check(check);
     }
 }
 

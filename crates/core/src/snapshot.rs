@@ -58,7 +58,7 @@ impl Snapshot {
 
     /// How a policy selects from the endpoints of a service port: what made its [`EndpointChoice`].
     pub fn selection(&self, entry: &ServiceEntry, policy: TrafficPolicy) -> Selection<'_> {
-        Selection::of(policy, &entry.endpoints, self.zone.as_deref())
+        Selection::of(policy, &entry.port, &entry.endpoints, self.zone.as_deref())
     }
 
     /// All ports of one Service.

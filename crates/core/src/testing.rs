@@ -85,6 +85,7 @@ pub fn options(family: IpFamily) -> TrackerOptions {
         node_ip: None,
         allow_external_ips: true,
         no_local_endpoints: crate::NoLocalEndpoints::Drop,
+        zone_spill: crate::ZoneSpill::default(),
     }
 }
 

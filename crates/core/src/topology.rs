@@ -1,12 +1,14 @@
 //! Which endpoints take traffic: readiness, termination, traffic policies and topology hints.
 //!
 //! The rules are those of KEP-1669 (terminating endpoints), KEP-2433 and KEP-3015 (topology hints), KEP-2086 and KEP-1138 (internal and
-//! external traffic policy), in the order in which the Kubernetes proxy applies them.
+//! external traffic policy), in the order in which the Kubernetes proxy applies them. What it does not know is [`ZoneSpill`]: the endpoints of
+//! other zones join those of this node's zone where these are too few.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::endpoint::NodeHint;
-use crate::{Conditions, Endpoint, ServicePort, TrafficPolicy};
+use crate::{Conditions, Endpoint, ServicePort, TrafficPolicy, ZoneSpill};
 
 /// The endpoints of a service port, by what a frontend may use.
 ///
@@ -49,6 +51,12 @@ fn contains(sorted: &[Endpoint], endpoint: &Endpoint) -> bool {
     sorted.binary_search_by(|other| sort_key(other).cmp(&key)).is_ok()
 }
 
+/// Whether the (sorted) list holds an endpoint at this address and port.
+pub(crate) fn contains_address(sorted: &[Endpoint], address: SocketAddr) -> bool {
+    let key = (address.ip(), address.port());
+    sorted.binary_search_by(|other| sort_key(other).cmp(&key)).is_ok()
+}
+
 /// The order of endpoint lists: address, then port.
 pub(crate) fn sort_key(endpoint: &Endpoint) -> (std::net::IpAddr, u16) {
     (endpoint.ip, endpoint.port.get())
@@ -59,7 +67,7 @@ pub fn choose(port: &ServicePort, all: &Arc<[Endpoint]>, zone: Option<&str>) -> 
     let mut choice =
         EndpointChoice { cluster: Arc::default(), local: Arc::default(), has_any: false };
     let chosen = |policy| {
-        let selection = Selection::of(policy, all, zone);
+        let selection = Selection::of(policy, port, all, zone);
         select(all, |endpoint| selection.reason_against(endpoint).is_none())
     };
     if port.uses_cluster_endpoints() {
@@ -79,8 +87,20 @@ pub struct Selection<'a> {
     policy: TrafficPolicy,
     hints: TopologyMode,
     zone: Option<&'a str>,
+    spill: Option<Spill>,
     /// No ready endpoint is left: terminating ones that still answer take their place.
     fallback: bool,
+}
+
+/// Why hints do not keep traffic in the zone of this node: too few endpoints are left there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spill {
+    /// Ready endpoints whose hints name the zone.
+    pub in_zone: usize,
+    /// All that are ready.
+    pub ready: usize,
+    /// What is too few.
+    pub below: ZoneSpill,
 }
 
 /// Why a policy does not use an endpoint.
@@ -103,13 +123,22 @@ pub enum Unused {
 }
 
 impl<'a> Selection<'a> {
-    /// How `policy` selects from these endpoints, on a node in `zone`.
-    pub fn of(policy: TrafficPolicy, all: &[Endpoint], zone: Option<&'a str>) -> Self {
+    /// How `policy` selects from these endpoints of `port`, on a node in `zone`.
+    pub fn of(
+        policy: TrafficPolicy,
+        port: &ServicePort,
+        all: &[Endpoint],
+        zone: Option<&'a str>,
+    ) -> Self {
         let hints = match policy {
             TrafficPolicy::Cluster => TopologyMode::of(all, zone),
             TrafficPolicy::Local => TopologyMode::Everywhere,
         };
-        let mut selection = Self { policy, hints, zone, fallback: false };
+        let spill = Some(hints)
+            .filter(|hints| *hints == TopologyMode::SameZone)
+            .and_then(|_| spill(port.policy.zone_spill.unwrap_or_default(), all, zone));
+        let hints = if spill.is_some() { TopologyMode::Everywhere } else { hints };
+        let mut selection = Self { policy, hints, zone, spill, fallback: false };
         selection.fallback = !all.iter().any(|e| selection.reason_against(e).is_none());
         selection
     }
@@ -135,10 +164,26 @@ impl<'a> Selection<'a> {
         self.hints.reason_against(endpoint, self.zone)
     }
 
+    /// Why endpoints of other zones join those of this node's, which hints alone would use; `None` if they do not.
+    pub fn spill(&self) -> Option<Spill> {
+        self.spill
+    }
+
     /// Whether terminating endpoints take the place of ready ones, of which there are none.
     pub fn is_fallback(&self) -> bool {
         self.fallback
     }
+}
+
+/// Whether too few endpoints are in the zone.
+fn spill(below: ZoneSpill, all: &[Endpoint], zone: Option<&str>) -> Option<Spill> {
+    if below == ZoneSpill::default() {
+        return None;
+    }
+    let ready = || all.iter().filter(|endpoint| endpoint.is_ready());
+    let in_zone = ready().filter(|endpoint| hints_zone(endpoint, zone)).count();
+    let ready = ready().count();
+    below.is_due(in_zone, ready).then_some(Spill { in_zone, ready, below })
 }
 
 /// The endpoints that pass; the very same list if all do.

@@ -11,13 +11,13 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
-use crate::conntrack::{UdpCheck, UdpFrontends};
+use crate::conntrack::{EarlyCheck, Left, NewFrontends, TcpFlow, UdpCheck, UdpFrontends, left};
 use crate::frontend::Frontend;
 use crate::owners::{Conflict, Owners};
 use crate::topology::choose;
 use crate::{
     Changes, EndpointSlice, Event, IpFamily, Kind, NoLocalEndpoints, Node, ObjectName, Service,
-    ServiceEntry, ServicePolicy, ServicePort, ServicePortName, Snapshot,
+    ServiceEntry, ServicePolicy, ServicePort, ServicePortName, Snapshot, ZoneSpill,
 };
 
 mod object_changes;
@@ -44,6 +44,8 @@ pub struct TrackerOptions {
     pub allow_external_ips: bool,
     /// What happens under the external `Local` policy without local endpoints, for Services that do not say.
     pub no_local_endpoints: NoLocalEndpoints,
+    /// When endpoints of other zones join those of this node's, for Services that do not say.
+    pub zone_spill: ZoneSpill,
 }
 
 /// Numbers for metrics.
@@ -79,6 +81,8 @@ pub struct Tracker {
     /// The ports of Services that lost a frontend, as the Services ask for them.
     asked: FxHashMap<ServicePortName, ServicePort>,
     udp_frontends: UdpFrontends,
+    new_frontends: NewFrontends,
+    left: Vec<Left>,
     trigger_times: Vec<SystemTime>,
     counts: ChangeCounts,
     object_changes: ObjectChanges,
@@ -123,6 +127,8 @@ impl Tracker {
             owners: Owners::default(),
             asked: FxHashMap::default(),
             udp_frontends: UdpFrontends::default(),
+            new_frontends: NewFrontends::All,
+            left: Vec::new(),
             trigger_times: Vec::new(),
             counts: ChangeCounts::default(),
             object_changes: ObjectChanges::default(),
@@ -465,13 +471,18 @@ impl Tracker {
         let default = self.options.no_local_endpoints;
         let defaults =
             service.policy.no_local_endpoints.is_none() && default != NoLocalEndpoints::default();
+        let spill = self.options.zone_spill;
+        let spills = service.policy.zone_spill.is_none() && spill != ZoneSpill::default();
         let is_read = |name: &Arc<str>| self.annotations.contains(&&**name);
-        if !defaults && policy.annotations.keys().all(is_read) {
+        if !defaults && !spills && policy.annotations.keys().all(is_read) {
             return None;
         }
         let mut settled = (**policy).clone();
         if defaults {
             settled.no_local_endpoints = Some(default);
+        }
+        if spills {
+            settled.zone_spill = Some(spill);
         }
         settled.annotations.retain(|name, _| is_read(name));
         Some(settled.shared())
@@ -489,6 +500,9 @@ impl Tracker {
             self.udp_frontends.touch_port(&old.port);
         }
         self.udp_frontends.touch_port(&entry.port);
+        let before = old.as_deref().map(|old| &**old);
+        self.new_frontends.replace(before, &entry);
+        left(name, before, &entry, &mut self.left);
         match old {
             Some(old) => *old = Arc::new(entry),
             None => {
@@ -537,6 +551,32 @@ impl Tracker {
     /// Gives back a check that could not be carried out, to be part of the next one.
     pub fn return_udp_check(&mut self, check: &UdpCheck) {
         self.udp_frontends.take_back(check);
+    }
+
+    /// Takes the endpoints that are missing since this was last called, of Services that want connections to them ended.
+    pub(crate) fn take_left(&mut self) -> Vec<Left> {
+        std::mem::take(&mut self.left)
+    }
+
+    /// Takes what has to be checked about TCP connections that began before the rules; `None` if no frontend appeared.
+    pub fn take_early_check(&mut self) -> Option<EarlyCheck> {
+        self.new_frontends.take_check()
+    }
+
+    /// Gives back a check that could not be carried out, to be part of the next one.
+    pub fn return_early_check(&mut self, check: EarlyCheck) {
+        self.new_frontends.take_back(check);
+    }
+
+    /// Whether a TCP connection began before the rules of a frontend were there, so that its entry has to be deleted.
+    /// `takes_node_ports` says which addresses are this node's own and take node ports.
+    pub fn is_early(
+        &self,
+        check: &EarlyCheck,
+        flow: &TcpFlow,
+        takes_node_ports: impl Fn(&IpAddr) -> bool,
+    ) -> bool {
+        check.is_early(flow, takes_node_ports, &self.snapshot, &self.owners)
     }
 }
 

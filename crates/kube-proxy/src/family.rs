@@ -7,9 +7,11 @@ pub mod router;
 pub mod setup;
 pub mod startup;
 pub mod state;
+pub mod tcp_flows;
 pub mod thread;
 pub mod udp_flows;
 
+mod knock;
 mod mailbox;
 mod report;
 mod worker;

@@ -41,6 +41,8 @@ pub struct ModeEntry {
     pub metrics: ModeMetrics,
     /// UDP flows lead to this process, which knows best where they belong.
     pub owns_udp_flows: bool,
+    /// Its rules translate connections, so that conntrack alone knows their endpoints.
+    pub connections_in_conntrack: bool,
     /// What an Event says at the start, if people should move to another mode.
     pub deprecation: Option<&'static str>,
     /// What it does in its own way with packets of one family.

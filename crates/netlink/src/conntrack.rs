@@ -2,6 +2,8 @@
 //!
 //! The messages are those of `linux/netfilter/nfnetlink_conntrack.h`. The kernel answers for the network namespace of the socket.
 
+use std::net::SocketAddr;
+
 use crate::error::{Error, Refusal};
 use crate::message::flags;
 use crate::netfilter::{self, subsystem};
@@ -13,7 +15,7 @@ mod flow;
 mod monitor;
 
 pub use filter::{Filter, TupleFilter};
-pub use flow::{Flow, Status, Transport, Tuple};
+pub use flow::{Flow, Status, TcpState, Transport, Tuple};
 pub use monitor::{FlowEvent, Monitor};
 
 /// Operations, `IPCTNL_MSG_CT_*`.
@@ -48,6 +50,18 @@ pub struct Deleted {
     /// Flows that were gone before.
     pub gone: usize,
     /// Flows that the kernel did not delete.
+    pub refused: Vec<Refusal>,
+}
+
+/// What became of flows that were to be inserted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Inserted {
+    /// Flows that are there because of us.
+    pub inserted: usize,
+    /// Flows that were not inserted because some with the same addresses are there.
+    pub there: usize,
+    /// Flows that the kernel did not take.
     pub refused: Vec<Refusal>,
 }
 
@@ -132,6 +146,30 @@ impl Conntrack {
             }
         })?;
         refused.map_or(Ok(()), |refusal| Err(Error::Refused(refusal)))
+    }
+
+    /// Inserts flows whose packets go to `to` instead, and whose answers seem to come from where the client sent to.
+    ///
+    /// Their reply tuples are the kernel's choice, and their status has to have [`Status::CONFIRMED`]. A refusal stops none of the others.
+    pub fn insert_redirected(&mut self, flows: &[Flow], to: SocketAddr) -> Result<Inserted, Error> {
+        let plain: Vec<Flow> = flows
+            .iter()
+            .map(|flow| Flow { reply: Flow::new(flow.original).reply, ..*flow })
+            .collect();
+        let mut result = Inserted::default();
+        let flags = flags::CREATE | flags::EXCLUSIVE;
+        let request = request(operation::NEW, flags, &"insert redirected conntrack flow");
+        self.socket.pipeline(
+            request,
+            &plain,
+            |flow, writer| codec::write_redirected(writer, flow, to),
+            |_, refusal| match refusal {
+                None => result.inserted += 1,
+                Some(refusal) if refusal.errno == crate::Errno::EEXIST => result.there += 1,
+                Some(refusal) => result.refused.push(refusal),
+            },
+        )?;
+        Ok(result)
     }
 
     /// Number of flows in the table, of all families and protocols.

@@ -98,6 +98,7 @@ fn tracker(pod: &Pod, to: SocketAddr) -> Tracker {
         node_ip: None,
         allow_external_ips: true,
         no_local_endpoints: kube_proxy_core::NoLocalEndpoints::Drop,
+        zone_spill: kube_proxy_core::ZoneSpill::default(),
     });
     let port = NonZeroU16::new(to.port()).expect("not zero");
     let name = ObjectName::new("bench", "iperf");

@@ -117,6 +117,7 @@ fn tracker(services: u32, endpoints: u32) -> Tracker {
         node_ip: None,
         allow_external_ips: true,
         no_local_endpoints: kube_proxy_core::NoLocalEndpoints::Drop,
+        zone_spill: kube_proxy_core::ZoneSpill::default(),
     });
     for kind in [Kind::Service, Kind::EndpointSlice] {
         tracker.apply(Event::ListStarted(kind));

@@ -238,6 +238,7 @@ impl UserspaceBackend {
         let Some(entry) = entry else {
             if let Some(old) = old {
                 old.service.update(Endpoints::default(), None);
+                old.service.set_present(None);
                 self.retire(old.ports.into_iter().flatten());
             }
             self.problems.retain(|problem| match problem {
@@ -251,6 +252,8 @@ impl UserspaceBackend {
             None => (self.new_service(name), [None, None]),
         };
         service.update(endpoints(entry), ProxyProtocol::of(&entry.port));
+        let ends_dead = entry.port.ends_dead_connections();
+        service.set_present(ends_dead.then(|| entry.endpoints.clone()));
         for (policy, needed) in TrafficPolicy::ALL.into_iter().zip(classes(&entry.port)) {
             let open = &mut ports[policy as usize];
             if !needed {

@@ -107,6 +107,8 @@ impl LocalNodePorts {
             |held| held.service.clone(),
         );
         service.update(endpoints(entry), ProxyProtocol::of(&entry.port));
+        let ends_dead = entry.port.ends_dead_connections();
+        service.set_present(ends_dead.then(|| entry.endpoints.clone()));
         let listening = match old {
             Some(held) => held.listening,
             None => match self.open(name, number, &service) {

@@ -2,10 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use kube_proxy_core::{ServicePortName, TrafficPolicy};
+use kube_proxy_core::conntrack::PATIENCE;
+use kube_proxy_core::{Endpoint, ServicePortName, TrafficPolicy};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::balance::{Balancer, Endpoints};
 use crate::copy_strategy::CopyStrategy;
@@ -53,7 +56,11 @@ pub(crate) struct Service {
     descriptors: AtomicU64,
     full: LogOnce,
     state: Mutex<State>,
+    /// Every endpoint, whatever its state, while connections to those that left are to be ended. Nothing before that is wanted.
+    present: OnceLock<watch::Sender<Present>>,
 }
+
+type Present = Option<Arc<[Endpoint]>>;
 
 #[derive(Debug)]
 struct State {
@@ -70,6 +77,7 @@ impl Service {
             descriptors: AtomicU64::new(0),
             full: LogOnce::default(),
             state,
+            present: OnceLock::new(),
         }
     }
 
@@ -108,6 +116,22 @@ impl Service {
         state.proxy_protocol = proxy_protocol;
     }
 
+    /// Says which endpoints there are, if connections to those that left are to be ended.
+    pub(crate) fn set_present(&self, present: Present) {
+        if present.is_some() || self.present.get().is_some() {
+            self.present.get_or_init(|| watch::channel(None).0).send_replace(present);
+        }
+    }
+
+    /// Ends when an endpoint has left; `None` if connections to it are not to be ended then.
+    pub(crate) fn departure(
+        &self,
+        endpoint: SocketAddr,
+    ) -> Option<impl Future<Output = ()> + use<>> {
+        let present = self.present.get().filter(|present| present.borrow().is_some())?.subscribe();
+        Some(has_left(present, endpoint))
+    }
+
     /// The next endpoint for a client; `failed` is the last one, if it could not be reached.
     pub(crate) fn pick(
         &self,
@@ -139,6 +163,24 @@ impl Service {
     pub(crate) fn targets(&self) -> Vec<Arc<Target>> {
         self.state().balancer.targets().cloned().collect()
     }
+}
+
+/// Waits until an endpoint is missing for long enough.
+async fn has_left(mut present: watch::Receiver<Present>, endpoint: SocketAddr) {
+    let is_missing = |present: &Present| {
+        let search = |all: &Arc<[Endpoint]>| {
+            all.binary_search_by_key(&endpoint, Endpoint::socket_address).is_err()
+        };
+        present.as_ref().is_some_and(search)
+    };
+    // Whoever says which endpoints there are is gone only together with this.
+    while present.wait_for(is_missing).await.is_ok() {
+        let is_back = present.wait_for(|present| !is_missing(present));
+        if timeout(PATIENCE, is_back).await.is_err() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Descriptors of a service port, given back when dropped.

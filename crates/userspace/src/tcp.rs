@@ -102,7 +102,15 @@ async fn serve(mut client: TcpStream, peer: SocketAddr, owner: Owner) {
             return;
         }
     }
-    if let Err(error) = relay(&mut client, &mut server, &counted, owner.shared.strategy).await {
+    let relayed = relay(&mut client, &mut server, &counted, owner.shared.strategy);
+    let ended = match counted.service.departure(counted.target.address) {
+        None => relayed.await,
+        Some(departure) => tokio::select! {
+            ended = relayed => ended,
+            () = Box::pin(departure) => Err(io::Error::other("the endpoint has left")),
+        },
+    };
+    if let Err(error) = ended {
         tracing::trace!("connection to {} of {peer}: {error}", counted.service.name);
         reset(&client);
         reset(&server);

@@ -2,6 +2,7 @@
 
 mod node_ports;
 mod source_ranges;
+mod spill;
 
 use kube_proxy_core::IpFamily;
 use kube_proxy_testkit::cluster::plan;
@@ -28,6 +29,7 @@ pub(super) fn groups() -> Vec<Group> {
         Group { name: "basic", flags: || vec![cluster_cidr()], cases: basic },
         Group { name: "policies", flags: || vec![cluster_cidr()], cases: policies },
         Group { name: "choice", flags: || vec![cluster_cidr()], cases: choice },
+        Group { name: "zone-spill", flags: spill::flags, cases: spill::cases },
         Group { name: "source-ranges", flags: || vec![cluster_cidr()], cases: source_ranges },
         Group { name: "no-local-endpoints", flags: refuse_elsewhere, cases: no_local_endpoints },
         Group { name: "masquerade-all", flags: masquerade_all, cases: masqueraded },

@@ -19,6 +19,7 @@ pub(crate) fn tracker() -> Tracker {
         node_ip: None,
         allow_external_ips: true,
         no_local_endpoints: kube_proxy_core::NoLocalEndpoints::Drop,
+        zone_spill: kube_proxy_core::ZoneSpill::default(),
     })
 }
 

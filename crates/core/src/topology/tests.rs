@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{EndpointChoice, choose};
+use super::{EndpointChoice, Selection, choose};
 use crate::endpoint::{NodeHint, Place};
 use crate::testing::{ip, port, service};
-use crate::{Conditions, Endpoint, IpFamily, Protocol, ServicePort, Steering, TrafficPolicy};
+use crate::{
+    Conditions, Endpoint, IpFamily, Protocol, ServicePort, Steering, TrafficPolicy, ZoneSpill,
+};
 
 /// Writes endpoints as words: an address' last number, then letters. `r` ready, `t` serving and terminating, `n` not serving; `L` local;
 /// `@` names this node, `%` another; `a`/`b` are zone hints; `w` is weight 0.
@@ -109,6 +111,49 @@ fn rules() {
     }
 }
 
+/// A service port under the policy `Cluster` with this threshold.
+fn spilling(zone_spill: Option<ZoneSpill>) -> ServicePort {
+    let mut service = service("ns/svc", "10.96.0.1");
+    service.policy.zone_spill = zone_spill;
+    service.service_ports(IpFamily::V4).remove(0).1
+}
+
+#[test]
+fn a_zone_with_too_few_endpoints_is_joined_by_others() {
+    use ZoneSpill::{Below, BelowPercent};
+    for (what, spill, words, expected) in [
+        ("enough", Below(2), "1ra 2ra 3rb", "1 2"),
+        ("too few", Below(3), "1ra 2ra 3rb", "1 2 3"),
+        ("none needed", Below(0), "1ra 2rb", "1"),
+        ("only ready ones count", Below(2), "1ra 2na 3rb", "1 3"),
+        ("one for two zones counts", Below(2), "1ra 2rab 3rb", "1 2"),
+        ("half is enough", BelowPercent(50), "1ra 2rb", "1"),
+        ("a third is not", BelowPercent(34), "1ra 2rb 3rb", "1 2 3"),
+        ("all of them", BelowPercent(100), "1ra 2ra", "1 2"),
+        ("no zone, no spill", Below(9), "1ra 2r", "1 2"),
+        ("the node goes before the zone", Below(9), "1ra@ 2ra%", "1"),
+        ("nothing ready", Below(9), "1ta 2na", "1"),
+    ] {
+        let choice = choose(&spilling(Some(spill)), &endpoints(words), Some("a"));
+        assert_eq!(numbers(&choice.cluster), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_spill_says_why() {
+    let (port, all) = (spilling(Some(ZoneSpill::Below(3))), endpoints("1ra 2na 3rb 4rb"));
+    let spill = Selection::of(Cluster, &port, &all, Some("a")).spill().expect("a spill");
+    assert_eq!((spill.in_zone, spill.ready, spill.below), (1, 3, ZoneSpill::Below(3)));
+    for (policy, port, zone) in [
+        (Cluster, spilling(None), Some("a")),
+        (Cluster, port.clone(), Some("c")),
+        (Cluster, port.clone(), None),
+        (Local, port, Some("a")),
+    ] {
+        assert_eq!(Selection::of(policy, &port, &all, zone).spill(), None);
+    }
+}
+
 #[test]
 fn a_node_without_a_zone_ignores_zone_hints() {
     let port = service_port(Cluster, Cluster, false);
@@ -166,7 +211,22 @@ fn literal(
         let hinted_zones = ready.iter().all(|e| e.zone_hints().is_some());
         cluster = if hinted_nodes && ready.iter().any(here) {
             keep(&|e| e.conditions.ready && takes_new(e) && here(e))
-        } else if hinted_zones && ready.iter().any(in_zone) {
+        } else if hinted_zones
+            && ready.iter().any(in_zone)
+            && match port.policy.zone_spill {
+                None => true,
+                Some(ZoneSpill::Below(least)) => {
+                    keep(&|e| e.conditions.ready && takes_new(e) && in_zone(e)).len()
+                        >= least as usize
+                }
+                Some(ZoneSpill::BelowPercent(percent)) => {
+                    let share = keep(&|e| e.conditions.ready && takes_new(e) && in_zone(e)).len()
+                        as f64
+                        / ready.len() as f64;
+                    share >= f64::from(percent) / 100.0
+                }
+            }
+        {
             keep(&|e| e.conditions.ready && takes_new(e) && in_zone(e))
         } else {
             ready
@@ -195,9 +255,15 @@ proptest! {
         internal in any::<bool>(),
         external in any::<bool>(),
         node_port in any::<bool>(),
+        spill in prop::option::of(prop_oneof![
+            (0..6_u32).prop_map(ZoneSpill::Below),
+            // Shares of few endpoints that floating point compares exactly.
+            prop::sample::select(&[0_u8, 25, 50, 75, 100][..]).prop_map(ZoneSpill::BelowPercent),
+        ]),
     ) {
         let policy = |local| if local { Local } else { Cluster };
-        let port = service_port(policy(internal), policy(external), node_port);
+        let mut port = service_port(policy(internal), policy(external), node_port);
+        Arc::make_mut(&mut port.policy).zone_spill = spill;
         let words: Vec<String> =
             words.iter().enumerate().map(|(i, letters)| format!("{}{letters}", i + 1)).collect();
         let all = endpoints(&words.join(" "));

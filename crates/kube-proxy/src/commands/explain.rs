@@ -91,6 +91,9 @@ fn path(path: &Path, families: &[Family], style: Style) -> String {
             ""
         };
         line("Policy", &format!("{policy}{why}"));
+        if let Some(spill) = &path.spill {
+            line("Zone spill", spill);
+        }
         if let Some(allowed) = path.source_allowed {
             let verdict = if allowed { "the source is in" } else { "the source is in none of" };
             line("Source ranges", &format!("{verdict} {}", port.source_ranges.join(", ")));

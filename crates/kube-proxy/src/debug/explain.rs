@@ -56,6 +56,7 @@ fn path(tracker: &Tracker, state: &FamilyState, facts: &NodeFacts, packet: &Pack
         frontend: None,
         policy: None,
         short_circuit: false,
+        spill: None,
         source_allowed: None,
         masquerade: None,
         endpoints: Vec::new(),
@@ -93,6 +94,7 @@ fn add_service_port(
     path.service_port = port;
     path.policy = Some(served.policy.into());
     path.short_circuit = served.short_circuit;
+    path.spill = served.spill.map(|spill| text::spill(spill, state.zone.as_deref()));
     path.source_allowed = served.source_allowed;
     path.masquerade = Some(Masquerade {
         masqueraded: served.masquerade.is_masqueraded(),

@@ -63,6 +63,9 @@ pub struct Path {
     /// The frontend is under the policy `Local`, which does not count for traffic of this node and its pods.
     #[serde(default)]
     pub short_circuit: bool,
+    /// Why endpoints of other zones join those of the node's zone, where hints alone would not use them; in a few words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spill: Option<String>,
     /// Whether the source is in the source ranges; absent where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_allowed: Option<bool>,

@@ -76,6 +76,12 @@ pub struct ServicePort {
     /// What becomes of external traffic under the policy `Local` without local endpoints: `drop`, `reject` or `passthrough`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_local_endpoints: Option<String>,
+    /// How few ready endpoints the zone of this node may have left before those of other zones join them: a number or a percentage; absent for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_spill_below: Option<String>,
+    /// Connections to endpoints that left are ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset_dead_connections: bool,
     /// The timeout of `ClientIP` session affinity in seconds; absent without affinity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_affinity_seconds: Option<u64>,

@@ -1,7 +1,7 @@
 //! From what the families work with to what is shown.
 
 use kube_proxy_core as core;
-use kube_proxy_core::{Conflict, ServicePortName, TrafficPolicy, Unused};
+use kube_proxy_core::{Conflict, ServicePortName, TrafficPolicy, Unused, ZoneSpill};
 
 use super::change::Change;
 use super::endpoints::{Endpoint, Selection, UnusedReason};
@@ -49,6 +49,11 @@ fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> S
         external_traffic_policy: external.then(|| policy.external_traffic_policy.into()),
         no_local_endpoints: (external && policy.external_traffic_policy == TrafficPolicy::Local)
             .then(|| policy.no_local_endpoints.unwrap_or_default().name().to_owned()),
+        zone_spill_below: policy
+            .zone_spill
+            .filter(|spill| *spill != ZoneSpill::default())
+            .map(|spill| spill.to_string()),
+        reset_dead_connections: policy.reset_dead_connections,
         session_affinity_seconds: policy.session_affinity.map(|timeout| timeout.as_secs()),
         source_ranges: policy.load_balancer_source_ranges.iter().map(ToString::to_string).collect(),
         health_check_node_port: policy.health_check_node_port.map(std::num::NonZero::get),
@@ -87,7 +92,7 @@ fn endpoints(all: &FamilyServices, entry: &core::ServiceEntry) -> Vec<Endpoint> 
     let selections: Vec<_> = used
         .map(|policy| {
             let kinds = entry.port.kinds_under(policy).into_iter().map(FrontendKind::from);
-            let selection = core::Selection::of(policy, &entry.endpoints, zone);
+            let selection = core::Selection::of(policy, &entry.port, &entry.endpoints, zone);
             (policy, kinds.collect::<Vec<_>>(), selection)
         })
         .collect();

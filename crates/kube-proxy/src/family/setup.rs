@@ -44,5 +44,6 @@ pub fn tracker_options(config: &Effective, family: IpFamily) -> TrackerOptions {
         node_ip: Some(bind).filter(|ip| !ip.is_unspecified() && IpFamily::of(ip) == family),
         allow_external_ips: config.feature_gates.enabled("AllowServiceExternalIPs"),
         no_local_endpoints: config.no_local_endpoints,
+        zone_spill: config.zone_spill,
     }
 }

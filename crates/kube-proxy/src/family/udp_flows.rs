@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use kube_proxy_core::conntrack::{UdpCheck, UdpFlow};
 use kube_proxy_core::{IpFamily, Protocol};
 use kube_proxy_netlink::conntrack::{Conntrack, Filter, Flow, TupleFilter};
-use kube_proxy_netlink::route::Route;
 use kube_proxy_netlink::socket::DumpEnd;
 use kube_proxy_netlink::{Error, Family};
 
+use super::tcp_flows::node_addresses;
 use crate::node::node_ports::NodePortScope;
 
 /// What became of a check.
@@ -50,11 +50,15 @@ pub fn delete_stale(
     Ok(Checked { deleted, complete: seen_all && result.refused.is_empty() })
 }
 
-fn filter(family: IpFamily, check: &UdpCheck) -> Filter {
-    let family = match family {
+/// The family as the kernel's interfaces have it.
+pub(super) fn netlink(family: IpFamily) -> Family {
+    match family {
         IpFamily::V4 => Family::V4,
         IpFamily::V6 => Family::V6,
-    };
+    }
+}
+
+fn filter(family: IpFamily, check: &UdpCheck) -> Filter {
     let original = match check.only_destination() {
         Some(to) => TupleFilter {
             destination: Some(to.ip()),
@@ -63,7 +67,7 @@ fn filter(family: IpFamily, check: &UdpCheck) -> Filter {
         },
         None => TupleFilter::default(),
     };
-    Filter { original, ..Filter::protocol(family, Protocol::Udp.number()) }
+    Filter { original, ..Filter::protocol(netlink(family), Protocol::Udp.number()) }
 }
 
 fn seen(flow: &Flow) -> Option<UdpFlow> {
@@ -71,10 +75,4 @@ fn seen(flow: &Flow) -> Option<UdpFlow> {
         original_destination: flow.original.destination_socket()?,
         reply_source: flow.reply.source_socket()?,
     })
-}
-
-/// All addresses of this node.
-fn node_addresses() -> Result<HashSet<IpAddr>, Error> {
-    let (addresses, _) = Route::open()?.addresses()?;
-    Ok(addresses.into_iter().map(|address| address.address).collect())
 }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::knock::Knocks;
 use super::mailbox::{Message, Replacement, waker};
 use super::report::{NoLocalEndpoints, kind, log_repair, log_sync};
 use super::setup::Setup;
@@ -32,6 +33,8 @@ pub(super) struct Worker {
     last_check: Option<Instant>,
     reported: ChangeCounts,
     no_local: NoLocalEndpoints,
+    /// Clients of endpoints that left.
+    knocks: Knocks,
     /// Who waits for the traffic to be read.
     traffic_wanted: Vec<oneshot::Sender<()>>,
     /// Who waits for a comparison.
@@ -55,6 +58,7 @@ impl Worker {
             last_check: None,
             reported: ChangeCounts::default(),
             no_local: NoLocalEndpoints::default(),
+            knocks: Knocks::default(),
             traffic_wanted: Vec::new(),
             comparisons: Vec::new(),
             repairs: VecDeque::new(),
@@ -68,8 +72,10 @@ impl Worker {
 
     pub(super) async fn run(mut self, mut receiver: UnboundedReceiver<Message>) {
         loop {
-            let due =
-                self.setup.proxy.due().map_or(self.next_check, |due| due.min(self.next_check));
+            let proxy = &self.setup.proxy;
+            let dues = [proxy.due(), proxy.dead_check_due(), self.knocks.due()];
+            let dues = dues.into_iter().flatten();
+            let due = dues.fold(self.next_check, Instant::min);
             let wait = due.saturating_duration_since(Instant::now());
             let mut next = match timeout(wait, receiver.recv()).await {
                 Ok(Some(message)) => Some(message),
@@ -96,6 +102,7 @@ impl Worker {
             if self.setup.proxy.due().is_some_and(|due| due <= now) {
                 self.sync().await;
             }
+            self.check_dead_flows();
             if self.next_check <= now {
                 self.check().await;
             }
@@ -109,7 +116,7 @@ impl Worker {
             Message::Check => self.check_soon(),
             Message::RemovedUdp(frontends) => {
                 self.setup.proxy.removed_udp(frontends);
-                self.check_udp_flows();
+                self.check_flows();
             }
             Message::Look(look) => look(self.setup.proxy.tracker(), self.state()),
             Message::Compare(answer) => self.comparisons.push(answer),
@@ -212,7 +219,7 @@ impl Worker {
                     kube_proxy_netlink::memory::give_back();
                 }
                 log_sync(family, &outcome, report, took);
-                self.check_udp_flows();
+                self.check_flows();
             }
             Err(error) => {
                 self.setup.metrics.sync.failed(
@@ -297,7 +304,7 @@ impl Worker {
     async fn check(&mut self) {
         let family = self.setup.family;
         match self.setup.proxy.check(Instant::now()).await {
-            Ok(true) => self.check_udp_flows(),
+            Ok(true) => self.check_flows(),
             Ok(false) => {
                 tracing::warn!(%family, "the rules on this node are not what was written; writing them again");
                 self.setup.metrics.sync.drifted(family);

@@ -16,6 +16,7 @@ pub(super) static ENTRY: ModeEntry = ModeEntry {
         counters: Counters::Rules,
     },
     owns_udp_flows: false,
+    connections_in_conntrack: true,
     deprecation: None,
     has_variants: true,
     behavior: |config, family| ModeBehavior {

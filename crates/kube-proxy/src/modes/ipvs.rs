@@ -22,6 +22,7 @@ pub(super) static ENTRY: ModeEntry = ModeEntry {
         counters: Counters::None,
     },
     owns_udp_flows: false,
+    connections_in_conntrack: true,
     deprecation: Some(DEPRECATION),
     has_variants: false,
     behavior: |config, _| ModeBehavior {

@@ -26,6 +26,7 @@ static TOY: ModeEntry = ModeEntry {
         counters: Counters::None,
     },
     owns_udp_flows: false,
+    connections_in_conntrack: true,
     deprecation: None,
     behavior: |_, _| ModeBehavior::default(),
     has_variants: false,

@@ -18,6 +18,7 @@ pub(super) static ENTRY: ModeEntry = ModeEntry {
         counters: Counters::None,
     },
     owns_udp_flows: true,
+    connections_in_conntrack: false,
     deprecation: None,
     has_variants: false,
     behavior: |config, family| ModeBehavior {

@@ -81,6 +81,8 @@ fn filled() -> Metrics {
     metrics.service_ports.contested_frontends(family, 1);
     metrics.service_ports.refused(family, 0);
     metrics.conntrack.checked(family, time, 1);
+    metrics.conntrack.began_early(family, 1);
+    metrics.conntrack.ended_dead(family, 1);
     metrics.conntrack.read_table(&*CONNTRACK_TABLE);
     metrics.health.healthz_answered(200);
     metrics.health.livez_answered(200);

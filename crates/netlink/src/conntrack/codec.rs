@@ -1,10 +1,10 @@
 //! Flows and filters as messages.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::filter::{Filter, TupleFilter};
-use super::flow::{Flow, Status, Transport, Tuple};
+use super::flow::{Flow, Status, TcpState, Transport, Tuple};
 use crate::Family;
 use crate::attr::{Attributes, Malformed};
 use crate::message::Message;
@@ -16,11 +16,32 @@ mod cta {
     pub(super) const TUPLE_ORIG: u16 = 1;
     pub(super) const TUPLE_REPLY: u16 = 2;
     pub(super) const STATUS: u16 = 3;
+    pub(super) const PROTOCOL_INFO: u16 = 4;
     pub(super) const TIMEOUT: u16 = 7;
     pub(super) const MARK: u16 = 8;
     pub(super) const ID: u16 = 12;
+    pub(super) const DESTINATION_NAT: u16 = 13;
     pub(super) const ZONE: u16 = 18;
     pub(super) const FILTER: u16 = 25;
+    pub(super) const STATUS_MASK: u16 = 26;
+}
+
+/// `CTA_PROTOINFO_*` and `CTA_PROTOINFO_TCP_*`.
+mod protocol_info {
+    pub(super) const TCP: u16 = 1;
+    pub(super) const STATE: u16 = 1;
+}
+
+/// `CTA_NAT_*` and `CTA_PROTONAT_*`.
+mod nat {
+    pub(super) const V4_MIN: u16 = 1;
+    pub(super) const V4_MAX: u16 = 2;
+    pub(super) const PROTO: u16 = 3;
+    pub(super) const V6_MIN: u16 = 4;
+    pub(super) const V6_MAX: u16 = 5;
+
+    pub(super) const PORT_MIN: u16 = 1;
+    pub(super) const PORT_MAX: u16 = 2;
 }
 
 /// `CTA_TUPLE_*`, `CTA_IP_*`, `CTA_PROTO_*`.
@@ -82,11 +103,35 @@ pub(super) fn write_flow(writer: &mut Writer, flow: &Flow) {
     if flow.mark != 0 {
         writer.u32_be(cta::MARK, flow.mark);
     }
+    if let Some(TcpState(state)) = flow.tcp_state {
+        writer.nest(cta::PROTOCOL_INFO, |writer| {
+            writer.nest(protocol_info::TCP, |writer| writer.u8(protocol_info::STATE, state));
+        });
+    }
+}
+
+/// Writes a flow whose packets go to another destination; the kernel makes the reply tuple, so the one of the flow has to be without NAT.
+pub(super) fn write_redirected(writer: &mut Writer, flow: &Flow, to: SocketAddr) {
+    write_flow(writer, flow);
+    let [min, max] =
+        if to.is_ipv4() { [nat::V4_MIN, nat::V4_MAX] } else { [nat::V6_MIN, nat::V6_MAX] };
+    writer.nest(cta::DESTINATION_NAT, |writer| {
+        writer.address(min, to.ip());
+        writer.address(max, to.ip());
+        writer.nest(nat::PROTO, |writer| {
+            writer.u16_be(nat::PORT_MIN, to.port());
+            writer.u16_be(nat::PORT_MAX, to.port());
+        });
+    });
 }
 
 /// Writes a dump request: always by family, and by the rest if the kernel is to do that.
 pub(super) fn write_filter(writer: &mut Writer, filter: &Filter, in_kernel: bool) {
     netfilter::header(writer, filter.family.number(), 0);
+    if in_kernel && filter.unanswered {
+        writer.u32_be(cta::STATUS, 0);
+        writer.u32_be(cta::STATUS_MASK, Status::SEEN_REPLY.0);
+    }
     // The protocol is the same in both directions: naming it once is enough, unless ports need it.
     let original = Wanted::new(filter, &filter.original, filter.protocol);
     let reply_protocol = filter.protocol.filter(|_| has_ports(&filter.reply));
@@ -224,12 +269,14 @@ fn icmp_kinds(protocol: u8) -> [u16; 3] {
 pub(super) fn read_flow(message: &Message<'_>) -> Result<Flow, Malformed> {
     let (mut original, mut reply) = (None, None);
     let (mut id, mut zone, mut mark, mut status, mut timeout) = (None, 0, 0, Status(0), None);
+    let mut tcp_state = None;
     for attribute in message.attributes(netfilter::HEADER_LEN)? {
         let attribute = attribute?;
         match attribute.kind {
             cta::TUPLE_ORIG => original = Some(read_tuple(attribute.nested())?),
             cta::TUPLE_REPLY => reply = Some(read_tuple(attribute.nested())?),
             cta::STATUS => status = Status(attribute.u32_be()?),
+            cta::PROTOCOL_INFO => tcp_state = read_tcp_state(attribute.nested())?,
             cta::TIMEOUT => timeout = Some(Duration::from_secs(attribute.u32_be()?.into())),
             cta::MARK => mark = attribute.u32_be()?,
             cta::ID => id = Some(attribute.u32_be()?),
@@ -244,8 +291,18 @@ pub(super) fn read_flow(message: &Message<'_>) -> Result<Flow, Malformed> {
         zone,
         mark,
         status,
+        tcp_state,
         timeout,
     })
+}
+
+/// The state in `CTA_PROTOINFO`; none for other protocols than TCP.
+fn read_tcp_state(attributes: Attributes<'_>) -> Result<Option<TcpState>, Malformed> {
+    let Some(tcp) = attributes.find(protocol_info::TCP)? else {
+        return Ok(None);
+    };
+    let state = tcp.nested().find(protocol_info::STATE)?;
+    Ok(state.map(|state| state.u8()).transpose()?.map(TcpState))
 }
 
 fn read_tuple(attributes: Attributes<'_>) -> Result<Tuple, Malformed> {

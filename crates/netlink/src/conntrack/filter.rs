@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 
-use super::flow::{Flow, Transport, Tuple};
+use super::flow::{Flow, Status, Transport, Tuple};
 use crate::Family;
 
 /// Conditions on one direction; what is `None` matches everything.
@@ -44,6 +44,8 @@ pub struct Filter {
     pub original: TupleFilter,
     /// The direction of answers.
     pub reply: TupleFilter,
+    /// Only flows that nobody has answered. Kernels before 5.18 send the others too, and user space leaves them out.
+    pub unanswered: bool,
 }
 
 impl Filter {
@@ -54,6 +56,7 @@ impl Filter {
             protocol: None,
             original: TupleFilter::default(),
             reply: TupleFilter::default(),
+            unanswered: false,
         }
     }
 
@@ -65,6 +68,7 @@ impl Filter {
     /// Whether a flow matches: the same answer as the kernel's.
     pub fn matches(&self, flow: &Flow) -> bool {
         self.family == flow.family()
+            && !(self.unanswered && flow.status.contains(Status::SEEN_REPLY))
             && self.protocol.is_none_or(|protocol| protocol == flow.original.protocol)
             && self.original.matches(&flow.original)
             && self.reply.matches(&flow.reply)

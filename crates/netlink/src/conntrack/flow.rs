@@ -107,6 +107,23 @@ impl Status {
     }
 }
 
+/// The state of a TCP connection as the kernel tracks it, `TCP_CONNTRACK_*` of `linux/netfilter/nf_conntrack_tcp.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TcpState(pub u8);
+
+impl TcpState {
+    /// The client asked for a connection, and nobody answered.
+    pub const SYN_SENT: Self = Self(1);
+    /// The server agreed, and the client has not confirmed.
+    pub const SYN_RECEIVED: Self = Self(2);
+    /// The connection stands.
+    pub const ESTABLISHED: Self = Self(3);
+    /// One side has no more to send.
+    pub const FIN_WAIT: Self = Self(4);
+    /// The other side knows that.
+    pub const CLOSE_WAIT: Self = Self(5);
+}
+
 impl std::ops::BitOr for Status {
     type Output = Self;
 
@@ -130,12 +147,14 @@ pub struct Flow {
     pub mark: u32,
     /// State bits.
     pub status: Status,
+    /// The state of the connection, for TCP.
+    pub tcp_state: Option<TcpState>,
     /// Time left; none for flows that hardware or a flowtable keeps alive.
     pub timeout: Option<Duration>,
 }
 
 impl Flow {
-    /// A flow without NAT, mark, zone and id that lives for a minute: the start for literals.
+    /// A flow without NAT, mark, zone, state and id that lives for a minute: the start for literals.
     pub fn new(original: Tuple) -> Self {
         let transport = match original.transport {
             Transport::Ports { source, destination } => {
@@ -159,6 +178,7 @@ impl Flow {
             zone: 0,
             mark: 0,
             status: Status::CONFIRMED,
+            tcp_state: None,
             timeout: Some(Duration::from_mins(1)),
         }
     }

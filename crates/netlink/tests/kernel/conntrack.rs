@@ -1,12 +1,13 @@
 //! The connection tracking table: what we insert, list and delete, against what `conntrack` shows.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use kube_proxy_netlink::Family;
 use kube_proxy_netlink::conntrack::{
-    Conntrack, Filter, Flow, Status, Transport, Tuple, TupleFilter,
+    Conntrack, Filter, Flow, Status, TcpState, Transport, Tuple, TupleFilter,
 };
 use kube_proxy_netlink::socket::DumpEnd;
 
@@ -28,6 +29,8 @@ pub(crate) fn tests() -> Vec<Test> {
         ("conntrack::real_packets_through_dnat", real_packets_through_dnat),
         ("conntrack::icmp_flow_round_trips", icmp_flow_round_trips),
         ("conntrack::insert_twice_exists", insert_twice_exists),
+        ("conntrack::tcp_states", tcp_states),
+        ("conntrack::redirected_connection_is_reset", redirected_connection_is_reset),
         ("conntrack::large_table", large_table),
     ]
 }
@@ -104,6 +107,10 @@ fn varied() -> Vec<Flow> {
             }
         }
     }
+    // Every second one is answered.
+    for flow in flows.iter_mut().step_by(2) {
+        flow.status = flow.status | Status::SEEN_REPLY;
+    }
     flows
 }
 
@@ -136,7 +143,9 @@ fn filters() -> Vec<Filter> {
             for original in [any, to_frontend, to_port, both, from_client, to_absent, wrong_family]
             {
                 for reply in [any, from_endpoint] {
-                    filters.push(Filter { family, protocol, original, reply });
+                    for unanswered in [false, true] {
+                        filters.push(Filter { family, protocol, original, reply, unanswered });
+                    }
                 }
             }
         }
@@ -174,6 +183,11 @@ fn kernel_and_user_filters_agree() {
     let user = in_user_space.dump(&filter, |_| ()).expect("dump");
     assert_eq!((user.received, user.matched), (27, 3));
     assert_eq!((kernel.received, kernel.matched), (3, 3));
+
+    // The same since 5.18 for those that nobody answered.
+    let unanswered = Filter { unanswered: true, ..Filter::protocol(Family::V6, TCP) };
+    let kernel = in_kernel.dump(&unanswered, |_| ()).expect("dump");
+    assert_eq!(kernel.received, kernel.matched);
 }
 
 /// What `conntrack -L` prints: `src=… dst=… sport=… dport=…`, twice.
@@ -365,6 +379,59 @@ fn insert_twice_exists() {
     let expected = "insert conntrack flow udp 10.0.0.9:4000 -> 10.96.0.1:53, \
                     reply 10.1.0.5:5353 -> 10.0.0.9:4000: the kernel refused: EEXIST";
     assert!(shown.starts_with(expected), "{shown}");
+}
+
+fn tcp_states() {
+    let mut table = table();
+    let plain = flow(TCP, "10.0.0.9:4000", "10.96.0.1:80", "10.1.0.5:8080");
+    let sent = Flow { tcp_state: Some(TcpState::SYN_SENT), ..plain };
+    let sent_v6 = flow(TCP, "[fd00::9]:4000", "[fd00:96::1]:80", "[fd00:1::5]:8080");
+    let established = Flow { tcp_state: Some(TcpState::ESTABLISHED), ..sent_v6 };
+    table.insert(&[sent, established]).expect("insert");
+    for wanted in [sent, established] {
+        let listed = list(&mut table, &Filter::protocol(wanted.family(), TCP));
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].tcp_state, wanted.tcp_state);
+    }
+}
+
+/// The kernel answers for a closed port, in the name of the frontend.
+fn redirected_connection_is_reset() {
+    let mut table = table();
+    for (iptables, frontend, endpoint) in
+        [("iptables", "192.0.2.80", "127.0.0.1"), ("ip6tables", "2001:db8::80", "::1")]
+    {
+        let server = TcpListener::bind((endpoint, 0)).expect("bind");
+        let to = server.local_addr().expect("bound").to_string();
+        let mut rule = vec!["-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-d", frontend];
+        rule.extend(["-j", "DNAT", "--to-destination", &to]);
+        run(iptables, &rule);
+        run("ip", &["route", "add", frontend, "dev", "lo", "src", endpoint]);
+        let mut client = TcpStream::connect((frontend, 80)).expect("connect");
+        let (mut accepted, _) = server.accept().expect("accept");
+        client.write_all(b"before").expect("write");
+        accepted.read_exact(&mut [0; 6]).expect("read");
+
+        let mut filter = Filter::protocol(Family::of(ip(frontend)), TCP);
+        filter.original.destination = Some(ip(frontend));
+        let flows = list(&mut table, &filter);
+        assert_eq!(flows.len(), 1);
+        assert_eq!(flows[0].tcp_state, Some(TcpState::ESTABLISHED));
+        assert!(table.delete(&flows[0]).expect("delete"));
+        let nowhere = SocketAddr::new(ip(endpoint), 1);
+        let status = Status::CONFIRMED | Status::SEEN_REPLY | Status::ASSURED;
+        let replaced = Flow { id: None, status, ..flows[0] };
+        let once = table.insert_redirected(&[replaced], nowhere).expect("insert");
+        assert_eq!((once.inserted, once.there, &*once.refused), (1, 0, &[][..]));
+        let again = table.insert_redirected(&[replaced], nowhere).expect("insert");
+        assert_eq!((again.inserted, again.there, &*again.refused), (0, 1, &[][..]));
+        let redirected = list(&mut table, &filter);
+        assert_eq!(redirected[0].reply.source_socket(), Some(nowhere));
+
+        client.write_all(b"after").expect("the buffer takes it");
+        let error = client.read(&mut [0; 1]).expect_err("reset");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    }
 }
 
 /// Many parts of a dump; every flow exactly once while the table is still.

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use kube_proxy_core::{
-    IpFamily, Kind, NoLocalEndpoints, PerFamily, Port, Service, ServicePolicy, TrafficPolicy, Trust,
+    IpFamily, Kind, PerFamily, Port, Service, ServicePolicy, TrafficPolicy, Trust,
 };
 
 use super::{address, begin, port_number, protocol, text};
@@ -60,7 +61,25 @@ pub fn service(service: &slim::Service<'_>, context: &Context) -> (Option<Servic
                 &mut findings,
             ),
             external_traffic_policy,
-            no_local_endpoints: no_local_endpoints(service, &mut findings),
+            no_local_endpoints: annotation(
+                service,
+                |annotations| annotations.no_local_endpoints.as_ref(),
+                Annotations::NO_LOCAL_ENDPOINTS,
+                &mut findings,
+            ),
+            zone_spill: annotation(
+                service,
+                |annotations| annotations.zone_spill_below.as_ref(),
+                Annotations::ZONE_SPILL_BELOW,
+                &mut findings,
+            ),
+            reset_dead_connections: annotation(
+                service,
+                |annotations| annotations.reset_dead_connections.as_ref(),
+                Annotations::RESET_DEAD_CONNECTIONS,
+                &mut findings,
+            )
+            .is_some_and(|Switch(on)| on),
             session_affinity: affinity(spec, &mut findings),
             health_check_node_port: health_check(spec, external_traffic_policy, &mut findings),
             annotations: annotations(service, context, &mut findings),
@@ -312,19 +331,36 @@ fn proxy_protocol<'a>(written: &'a str, findings: &mut Findings) -> Option<&'a s
     Some(written)
 }
 
-/// The annotation about traffic for a node without endpoints.
-fn no_local_endpoints(
+/// The value of an annotation; `None` if there is none, or it means nothing.
+fn annotation<T: FromStr<Err = &'static str>>(
     service: &slim::Service<'_>,
+    field: impl for<'a> Fn(&'a Annotations<'a>) -> Option<&'a Text<'a>>,
+    name: &str,
     findings: &mut Findings,
-) -> Option<NoLocalEndpoints> {
+) -> Option<T> {
     let annotations = service.metadata.as_ref()?.annotations.as_ref()?;
-    let written = text(annotations.no_local_endpoints.as_ref());
+    let written = text(field(annotations));
     if written.is_empty() {
         return None;
     }
-    let field = format_args!("metadata.annotations[{}]", Annotations::NO_LOCAL_ENDPOINTS);
+    let field = format_args!("metadata.annotations[{name}]");
     let add = |reason| findings.add(field, written, format_args!("{reason}; ignored"));
     written.parse().map_err(add).ok()
+}
+
+/// `true` or `false`.
+struct Switch(bool);
+
+impl FromStr for Switch {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "true" => Ok(Self(true)),
+            "false" => Ok(Self(false)),
+            _ => Err("not true or false"),
+        }
+    }
 }
 
 fn ports(spec: &ServiceSpec<'_>, context: &Context, findings: &mut Findings) -> Vec<Port> {

@@ -67,5 +67,9 @@ entries! {
         endpoint_weights, ENDPOINT_WEIGHTS = "kube-proxy.io/endpoint-weights";
         /// On an EndpointSlice: the weight of its endpoints, as Cilium has it.
         cilium_weight, CILIUM_WEIGHT = "service.cilium.io/weight";
+        /// On a Service: how few endpoints of a zone are too few for it alone. An extension of this program.
+        zone_spill_below, ZONE_SPILL_BELOW = "kube-proxy.io/zone-spill-below";
+        /// On a Service: whether connections to endpoints that left are ended. An extension of this program.
+        reset_dead_connections, RESET_DEAD_CONNECTIONS = "kube-proxy.io/reset-dead-connections";
     }
 }

@@ -105,6 +105,12 @@ impl Outcome {
         matches!(self, Self::Broken(_))
     }
 
+    /// Whether a connection was made and reset.
+    pub fn is_reset(&self) -> bool {
+        let reset = io::Error::from_raw_os_error(Errno::ECONNRESET as i32);
+        matches!(self, Self::Broken(why) if *why == reset.to_string())
+    }
+
     /// Distinguishes why no connection came about, or no datagram back.
     pub(crate) fn from_connect_error(error: &io::Error) -> Self {
         match (error.kind(), error.raw_os_error().map(Errno::from_raw)) {

@@ -60,6 +60,14 @@ impl Connection {
         }
     }
 
+    /// Waits until the other side ends the connection, or sends what nobody asked for.
+    pub fn wait(&mut self) -> Outcome {
+        match read_answer(&mut self.stream, self.local) {
+            Ok(answer) => Outcome::Answer(answer),
+            Err(outcome) => *outcome,
+        }
+    }
+
     pub(super) fn into_answer(self) -> Answer {
         self.greeting
     }

@@ -1,5 +1,6 @@
 //! Sentences.
 
+use kube_proxy_core::Spill;
 use kube_proxy_core::explain::{Masquerading, Relation};
 
 use crate::debug::explanation::{EndpointUse, Path, Reason, SourceKind, Verdict};
@@ -172,6 +173,16 @@ pub(super) fn masquerading(masquerading: Masquerading) -> &'static str {
             "pods of this node cannot be recognised: no detectLocalMode applies"
         }
     }
+}
+
+/// Why endpoints of other zones are used too.
+pub(super) fn spill(spill: Spill, zone: Option<&str>) -> String {
+    let Spill { in_zone, ready, below } = spill;
+    let zone = zone.unwrap_or("the zone of this node");
+    format!(
+        "{in_zone} of {} in {zone}, which is below {below}: those of other zones join",
+        count(ready, "ready endpoint")
+    )
 }
 
 pub(super) fn relation(relation: Relation) -> &'static str {

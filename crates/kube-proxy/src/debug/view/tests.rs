@@ -57,6 +57,7 @@ fn tracker() -> Tracker {
         node_ip: None,
         allow_external_ips: true,
         no_local_endpoints: NoLocalEndpoints::Drop,
+        zone_spill: kube_proxy_core::ZoneSpill::default(),
     });
     let node = Node {
         name: "here".into(),

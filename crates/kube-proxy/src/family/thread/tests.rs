@@ -68,6 +68,7 @@ fn setup(backend: Remote) -> Setup {
         node_ip: None,
         allow_external_ips: false,
         no_local_endpoints: kube_proxy_core::NoLocalEndpoints::Drop,
+        zone_spill: kube_proxy_core::ZoneSpill::default(),
     };
     let intervals = Intervals { min: Duration::ZERO, retry: Duration::from_mins(1), max: None };
     Setup {

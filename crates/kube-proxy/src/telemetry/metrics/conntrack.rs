@@ -1,4 +1,4 @@
-//! Checks of the UDP flows.
+//! Checks of tracked flows.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,12 +16,20 @@ use super::labels::{FamilyLabel, PerFamilyHistogram, durations};
 pub struct ConntrackMetrics {
     duration: PerFamilyHistogram,
     deleted: Family<FamilyLabel, Counter>,
+    early: Family<FamilyLabel, Counter>,
+    dead: Family<FamilyLabel, Counter>,
     table: ConntrackTable,
 }
 
 impl Default for ConntrackMetrics {
     fn default() -> Self {
-        Self { duration: durations(), deleted: Family::default(), table: ConntrackTable::default() }
+        Self {
+            duration: durations(),
+            deleted: Family::default(),
+            early: Family::default(),
+            dead: Family::default(),
+            table: ConntrackTable::default(),
+        }
     }
 }
 
@@ -30,6 +38,8 @@ impl super::Group for ConntrackMetrics {
     fn register(&self, r: &mut Registry) {
         r.register("conntrack_reconciler_sync_duration_seconds", "Time one check of the UDP flows took", self.duration.clone());
         r.register("conntrack_reconciler_deleted_entries", "Stale UDP flows deleted", self.deleted.clone());
+        r.register("early_connections_deleted", "Entries of TCP connections deleted that began before the rules of their Service", self.early.clone());
+        r.register("dead_connections_reset", "Connections to endpoints that left whose clients are reset, of Services that ask for it", self.dead.clone());
         r.register_collector(Box::new(self.table.clone()));
     }
 }
@@ -38,6 +48,8 @@ impl ConntrackMetrics {
     /// Lets the counters begin at zero.
     pub(super) fn start(&self, family: IpFamily) {
         self.deleted.get_or_create(&family.into()).inc_by(0);
+        self.early.get_or_create(&family.into()).inc_by(0);
+        self.dead.get_or_create(&family.into()).inc_by(0);
     }
 
     /// Where the kernel says how full its table is, such as `/proc/sys/net/netfilter`; only the first counts. Without it there is no such metric.
@@ -49,5 +61,15 @@ impl ConntrackMetrics {
     pub fn checked(&self, family: IpFamily, took: Duration, deleted: u64) {
         self.duration.get_or_create(&family.into()).observe(took.as_secs_f64());
         self.deleted.get_or_create(&family.into()).inc_by(deleted);
+    }
+
+    /// So many clients of endpoints that left are reset.
+    pub fn ended_dead(&self, family: IpFamily, reset: u64) {
+        self.dead.get_or_create(&family.into()).inc_by(reset);
+    }
+
+    /// So many entries of TCP connections that began before the rules were deleted.
+    pub fn began_early(&self, family: IpFamily, deleted: u64) {
+        self.early.get_or_create(&family.into()).inc_by(deleted);
     }
 }

@@ -37,15 +37,17 @@ fn flow() -> impl Strategy<Value = Flow> {
     (any::<bool>(), protocol)
         .prop_flat_map(|(v6, protocol)| {
             let rest = (any::<u16>(), any::<u32>(), any::<u32>(), any::<Option<u32>>());
+            let rest = (rest, any::<Option<u8>>());
             (tuple(v6, protocol), tuple(v6, protocol), rest)
         })
-        .prop_map(|(original, reply, (zone, mark, status, timeout))| Flow {
+        .prop_map(|(original, reply, ((zone, mark, status, timeout), tcp_state))| Flow {
             original,
             reply,
             id: None,
             zone,
             mark,
             status: Status(status),
+            tcp_state: tcp_state.map(TcpState),
             timeout: timeout.map(|seconds| Duration::from_secs(seconds.into())),
         })
 }
@@ -123,6 +125,25 @@ fn kernel_is_asked_only_what_it_answers_rightly() {
     assert_eq!(filter_flags(&filter, true), None);
     filter.family = Family::V4;
     assert_eq!(filter_flags(&filter, true), None);
+}
+
+#[test]
+fn unanswered_flows_are_asked_for_by_status() {
+    let mut filter = Filter::family(Family::V6);
+    let asked = |filter: &Filter, in_kernel| {
+        let writer = message_of(|writer| write_filter(writer, filter, in_kernel));
+        let attributes = only(&writer).attributes(netfilter::HEADER_LEN).unwrap();
+        let number = |kind| attributes.clone().find(kind).unwrap().map(|a| a.u32_be().unwrap());
+        (number(cta::STATUS), number(cta::STATUS_MASK))
+    };
+    assert_eq!(asked(&filter, true), (None, None));
+    filter.unanswered = true;
+    assert_eq!(asked(&filter, true), (Some(0), Some(Status::SEEN_REPLY.0)));
+    assert_eq!(asked(&filter, false), (None, None));
+    let unanswered = Flow::new(sample().original);
+    let answered = Flow { status: Status::SEEN_REPLY | Status::CONFIRMED, ..unanswered };
+    filter.family = Family::V4;
+    assert_eq!([&unanswered, &answered].map(|flow| filter.matches(flow)), [true, false]);
 }
 
 #[test]

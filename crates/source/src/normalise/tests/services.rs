@@ -1,4 +1,5 @@
 use super::*;
+use kube_proxy_core::{ServicePolicy, ZoneSpill};
 
 /// A Service with these fields in `spec`, besides a name and a cluster IP.
 fn with(spec: &Value) -> Value {
@@ -79,6 +80,8 @@ fn a_full_service() {
                     internal_traffic_policy: Local,
                     external_traffic_policy: Local,
                     no_local_endpoints: None,
+                    zone_spill: None,
+                    reset_dead_connections: false,
                     load_balancer_source_ranges: [
                         203.0.113.0/24,
                     ],
@@ -462,6 +465,42 @@ fn names_of_any_form_are_served() {
             "#]],
         );
     }
+}
+
+fn normalised(object: &Value) -> (kube_proxy_core::Service, Vec<String>) {
+    let text = object.to_string();
+    let slim: slim::Service<'_> = serde_json::from_str(&text).unwrap();
+    let (service, problems) = super::super::service(&slim, &Context::default());
+    (service.expect("it is proxied"), problems.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn when_a_zone_has_too_few_endpoints() {
+    let policy = |value: &str| {
+        let mut object = with(&json!({}));
+        object["metadata"]["annotations"] = json!({"kube-proxy.io/zone-spill-below": value});
+        object["metadata"]["annotations"]["kube-proxy.io/reset-dead-connections"] = json!(value);
+        let (service, problems) = normalised(&object);
+        (service.policy, problems)
+    };
+    for (value, expected) in [
+        ("3", ZoneSpill::Below(3)),
+        ("0", ZoneSpill::Below(0)),
+        ("25%", ZoneSpill::BelowPercent(25)),
+        ("100%", ZoneSpill::BelowPercent(100)),
+    ] {
+        assert_eq!(policy(value).0.zone_spill, Some(expected));
+    }
+    assert_eq!(policy("").0, ServicePolicy::default());
+    for value in ["-1", "+1", "101%", "%", "1.5", "many", "4294967296", " 3"] {
+        let (policy, problems) = policy(value);
+        assert_eq!(policy, ServicePolicy::default(), "{value:?}");
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems.iter().all(|p| p.contains("ignored")), "{problems:?}");
+    }
+    let (policy, problems) = policy("true");
+    assert!(policy.reset_dead_connections);
+    assert_eq!(problems.len(), 1, "{problems:?}");
 }
 
 #[test]
