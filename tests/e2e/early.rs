@@ -39,7 +39,7 @@ fn service() -> Svc {
     Svc::new("web", 1).load_balancer().external_ips()
 }
 
-/// Asks for connections that nobody answers, lets `appear` make the Service appear, and checks that each is made by a later SYN.
+/// Begins connections that get no answer, lets `appear` make the Service appear, and checks that each is made by a later SYN.
 fn connects_later(
     world: &mut World,
     appear: impl FnOnce(&mut World) -> anyhow::Result<()>,
@@ -115,7 +115,7 @@ fn while_down(mode: Mode) -> anyhow::Result<()> {
     })
 }
 
-/// What stands stays, translated or not, and so does what waits for somebody else.
+/// What stands stays, translated or not, and so does a connection to another address that waits.
 fn others_stay(mode: Mode) -> anyhow::Result<()> {
     let mut world = World::new(mode)?;
     world.serve(&Svc::new("first", 2).load_balancer(), &["local-1"])?;
@@ -127,7 +127,7 @@ fn others_stay(mode: Mode) -> anyhow::Result<()> {
         open.push(connection(&world, From::Outside, SocketAddr::new(vip(2, family), 80))?);
         open.push(connection(&world, From::Outside, pod)?);
     }
-    // Nobody will ever answer these.
+    // These never get an answer.
     let asking: Vec<_> = IpFamily::BOTH
         .into_iter()
         .map(|family| {

@@ -269,6 +269,11 @@ impl Proxy {
         self.departures.take_check(self.tracker.snapshot(), now)
     }
 
+    /// Gives back a check that could not be carried out: its service ports are looked at again later.
+    pub fn return_dead_check(&mut self, check: DeadCheck, now: Instant) {
+        self.departures.take_back(check, now);
+    }
+
     /// Gives back a check that could not be carried out, to be part of the next one.
     pub fn return_early_check(&mut self, check: EarlyCheck) {
         self.tracker.return_early_check(check);

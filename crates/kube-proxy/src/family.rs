@@ -9,6 +9,7 @@ pub mod startup;
 pub mod state;
 pub mod tcp_flows;
 pub mod thread;
+pub mod tracked;
 pub mod udp_flows;
 
 mod knock;

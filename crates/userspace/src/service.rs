@@ -173,14 +173,14 @@ async fn has_left(mut present: watch::Receiver<Present>, endpoint: SocketAddr) {
         };
         present.as_ref().is_some_and(search)
     };
-    // Whoever says which endpoints there are is gone only together with this.
+    // The sender is dropped together with the service port, which this connection holds.
     while present.wait_for(is_missing).await.is_ok() {
         let is_back = present.wait_for(|present| !is_missing(present));
         if timeout(PATIENCE, is_back).await.is_err() {
             return;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Descriptors of a service port, given back when dropped.

@@ -53,6 +53,11 @@ impl Departures {
         }
     }
 
+    /// A check could not be carried out: its service ports are looked at again, after a while.
+    pub(crate) fn take_back(&mut self, check: DeadCheck, now: Instant) {
+        self.add(check.names.into_iter().map(|name| (name, None)).collect(), now);
+    }
+
     /// When the next has left.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.0.values().flatten().map(|(_, due)| *due).min()
@@ -68,7 +73,8 @@ impl Departures {
             if let Some(entry) = entry
                 && missing.len() < before
             {
-                check.add(entry, missing.iter().filter_map(|(endpoint, _)| *endpoint).collect());
+                let spared = missing.iter().filter_map(|(endpoint, _)| *endpoint).collect();
+                check.add(name, entry, &spared);
             }
             !missing.is_empty()
         });
@@ -87,7 +93,7 @@ struct Present {
 /// What becomes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It goes on.
+    /// It continues.
     Kept,
     /// The client has not been answered: without the entry its next packet finds another endpoint.
     Forgotten,
@@ -98,12 +104,14 @@ pub enum Fate {
 /// Distinguishes connections to endpoints that left from others, for the frontends of some service ports.
 #[derive(Clone, Debug, Default)]
 pub struct DeadCheck {
+    names: Vec<ServicePortName>,
     addresses: FxHashMap<SocketAddr, Present>,
     node_ports: FxHashMap<u16, Present>,
 }
 
 impl DeadCheck {
-    fn add(&mut self, entry: &ServiceEntry, spared: Arc<[SocketAddr]>) {
+    fn add(&mut self, name: &ServicePortName, entry: &ServiceEntry, spared: &Arc<[SocketAddr]>) {
+        self.names.push(name.clone());
         for (frontend, _) in &entry.port.frontends {
             let present = Present { endpoints: entry.endpoints.clone(), spared: spared.clone() };
             match *frontend {

@@ -64,7 +64,7 @@ fn kind(entry: &ServiceEntry, frontend: Frontend) -> Option<FrontendKind> {
     all.find(|(own, _)| *own == frontend).map(|(_, kind)| *kind)
 }
 
-/// Whether packets for a frontend of this kind pass the rules as they are: their connections are somebody else's.
+/// Whether packets for a frontend of this kind pass the rules as they are: their connections are not this proxy's.
 fn passes(entry: &ServiceEntry, kind: FrontendKind) -> bool {
     let unserved = entry.treatment(kind).unserved;
     unserved.map(Unserved::action) == Some(NoLocalEndpoints::Passthrough)

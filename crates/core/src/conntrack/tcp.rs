@@ -16,7 +16,7 @@ pub struct TcpFlow {
 /// How far a TCP connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcpPhase {
-    /// The client has asked, and nobody has answered.
+    /// The client has sent a SYN, and there is no answer.
     Waiting,
     /// The server has answered, and one side may still send.
     Open,

@@ -199,6 +199,30 @@ fn the_nearest_service_ports_are_named() {
 }
 
 #[test]
+fn a_zone_with_too_few_endpoints_is_explained() {
+    let zoned = |address: &str, zone: &str| {
+        let mut endpoint = ready(address);
+        endpoint.zone_hints = vec![zone.into()];
+        endpoint
+    };
+    let endpoints = vec![zoned("10.1.0.5", "a"), zoned("10.1.1.5", "b")];
+    let slice = Event::EndpointSliceApplied(slice("ns/web-1", "web", endpoints));
+    let facts = facts();
+    for (below, used, expected) in [
+        (None, 1, None),
+        (Some(crate::ZoneSpill::Below(1)), 1, None),
+        (Some(crate::ZoneSpill::Below(2)), 2, Some((1, 2))),
+    ] {
+        let web = service("ns/web", "10.96.0.1", |service| service.policy.zone_spill = below);
+        let tracker = folded([web, slice.clone()]);
+        let packet = packet(&facts, &tracker, CLIENT, "10.96.0.1:80");
+        let served = explain(tracker.snapshot(), &facts, &packet).served.expect("it is served");
+        assert_eq!(served.endpoints.iter().filter(|e| e.unused.is_none()).count(), used);
+        assert_eq!(served.spill.map(|spill| (spill.in_zone, spill.ready)), expected);
+    }
+}
+
+#[test]
 fn every_endpoint_has_its_reason() {
     let with = |mut endpoint: SliceEndpoint, zone: &str| {
         endpoint.zone_hints = vec![zone.into()];

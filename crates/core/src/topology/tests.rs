@@ -220,10 +220,8 @@ fn literal(
                         >= least as usize
                 }
                 Some(ZoneSpill::BelowPercent(percent)) => {
-                    let share = keep(&|e| e.conditions.ready && takes_new(e) && in_zone(e)).len()
-                        as f64
-                        / ready.len() as f64;
-                    share >= f64::from(percent) / 100.0
+                    let in_zone = keep(&|e| e.conditions.ready && takes_new(e) && in_zone(e)).len();
+                    in_zone * 100 >= ready.len() * usize::from(percent)
                 }
             }
         {
@@ -257,8 +255,7 @@ proptest! {
         node_port in any::<bool>(),
         spill in prop::option::of(prop_oneof![
             (0..6_u32).prop_map(ZoneSpill::Below),
-            // Shares of few endpoints that floating point compares exactly.
-            prop::sample::select(&[0_u8, 25, 50, 75, 100][..]).prop_map(ZoneSpill::BelowPercent),
+            (0..=100_u8).prop_map(ZoneSpill::BelowPercent),
         ]),
     ) {
         let policy = |local| if local { Local } else { Cluster };

@@ -8,10 +8,9 @@ use kube_proxy_core::conntrack::{DeadCheck, EarlyCheck, Fate, TcpFlow, TcpPhase}
 use kube_proxy_core::{IpFamily, Protocol, Tracker};
 use kube_proxy_netlink::Error;
 use kube_proxy_netlink::conntrack::{Conntrack, Filter, Flow, Status, TcpState, TupleFilter};
-use kube_proxy_netlink::route::Route;
 use kube_proxy_netlink::socket::DumpEnd;
 
-use super::udp_flows::Checked;
+use super::tracked::{Checked, netlink, node_addresses};
 use crate::node::node_ports::NodePortScope;
 
 /// Looks at the connections of one family that wait for an answer, and deletes those that began too early.
@@ -63,6 +62,8 @@ pub struct Ended {
     pub clients: Vec<SocketAddr>,
     /// Where the replacements lead.
     pub closed: Option<SocketAddr>,
+    /// Every connection was seen. If not, the check has to be made again.
+    pub complete: bool,
 }
 
 /// Ends connections to endpoints that left.
@@ -80,7 +81,7 @@ pub fn end_dead(
     let takes_node_ports = |ip: &IpAddr| own.contains(ip) && node_ports.contains(ip);
     let mut conntrack = Conntrack::open()?;
     let (mut dead, mut forgotten) = (Vec::new(), Vec::new());
-    let _ = conntrack.dump(&filter(family, check.only_destination()), |flow| {
+    let dump = conntrack.dump(&filter(family, check.only_destination()), |flow| {
         let Some(seen) = seen(flow) else { return };
         match check.fate(&seen, |ip| own.contains(ip), takes_node_ports) {
             Fate::Kept => {}
@@ -97,7 +98,8 @@ pub fn end_dead(
     };
     let count = |number: usize| number.try_into().unwrap_or(u64::MAX);
     let clients = dead.iter().filter_map(|flow| flow.original.source_socket()).collect();
-    Ok(Ended { reset: count(reset), forgotten: count(forgotten), clients, closed })
+    let complete = dump.end == DumpEnd::Complete;
+    Ok(Ended { reset: count(reset), forgotten: count(forgotten), clients, closed, complete })
 }
 
 /// Replaces the entries. Says how many lead to the closed port now.
@@ -141,7 +143,7 @@ fn any_of(own: &HashSet<IpAddr>, family: IpFamily) -> Option<IpAddr> {
 }
 
 fn filter(family: IpFamily, only: Option<SocketAddr>) -> Filter {
-    let mut filter = Filter::protocol(super::udp_flows::netlink(family), Protocol::Tcp.number());
+    let mut filter = Filter::protocol(netlink(family), Protocol::Tcp.number());
     if let Some(to) = only {
         filter.original = TupleFilter {
             destination: Some(to.ip()),
@@ -165,10 +167,4 @@ fn seen(flow: &Flow) -> Option<TcpFlow> {
             _ => TcpPhase::Ended,
         },
     })
-}
-
-/// All addresses of this node.
-pub(super) fn node_addresses() -> Result<HashSet<IpAddr>, Error> {
-    let (addresses, _) = Route::open()?.addresses()?;
-    Ok(addresses.into_iter().map(|address| address.address).collect())
 }

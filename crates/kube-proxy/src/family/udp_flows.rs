@@ -5,21 +5,12 @@ use std::net::IpAddr;
 
 use kube_proxy_core::conntrack::{UdpCheck, UdpFlow};
 use kube_proxy_core::{IpFamily, Protocol};
+use kube_proxy_netlink::Error;
 use kube_proxy_netlink::conntrack::{Conntrack, Filter, Flow, TupleFilter};
 use kube_proxy_netlink::socket::DumpEnd;
-use kube_proxy_netlink::{Error, Family};
 
-use super::tcp_flows::node_addresses;
+use super::tracked::{Checked, netlink, node_addresses};
 use crate::node::node_ports::NodePortScope;
-
-/// What became of a check.
-#[derive(Clone, Copy, Debug)]
-pub struct Checked {
-    /// How many stale flows were deleted.
-    pub deleted: u64,
-    /// Every flow was seen, and every stale one is gone. If not, the check has to be made again.
-    pub complete: bool,
-}
 
 /// Looks at the flows of one family and deletes the stale ones.
 ///
@@ -48,14 +39,6 @@ pub fn delete_stale(
     }
     let deleted = result.deleted.try_into().unwrap_or(u64::MAX);
     Ok(Checked { deleted, complete: seen_all && result.refused.is_empty() })
-}
-
-/// The family as the kernel's interfaces have it.
-pub(super) fn netlink(family: IpFamily) -> Family {
-    match family {
-        IpFamily::V4 => Family::V4,
-        IpFamily::V6 => Family::V6,
-    }
 }
 
 fn filter(family: IpFamily, check: &UdpCheck) -> Filter {

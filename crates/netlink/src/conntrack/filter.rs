@@ -44,7 +44,7 @@ pub struct Filter {
     pub original: TupleFilter,
     /// The direction of answers.
     pub reply: TupleFilter,
-    /// Only flows that nobody has answered. Kernels before 5.18 send the others too, and user space leaves them out.
+    /// Only flows without a packet in the reply direction. Kernels before 5.18 send the others too, and user space leaves them out.
     pub unanswered: bool,
 }
 

@@ -112,9 +112,9 @@ impl Status {
 pub struct TcpState(pub u8);
 
 impl TcpState {
-    /// The client asked for a connection, and nobody answered.
+    /// The client has sent a SYN.
     pub const SYN_SENT: Self = Self(1);
-    /// The server agreed, and the client has not confirmed.
+    /// The server has sent its SYN, and the client has not confirmed it.
     pub const SYN_RECEIVED: Self = Self(2);
     /// The connection stands.
     pub const ESTABLISHED: Self = Self(3);

@@ -184,7 +184,7 @@ fn kernel_and_user_filters_agree() {
     assert_eq!((user.received, user.matched), (27, 3));
     assert_eq!((kernel.received, kernel.matched), (3, 3));
 
-    // The same since 5.18 for those that nobody answered.
+    // The same since 5.18 for those without an answer.
     let unanswered = Filter { unanswered: true, ..Filter::protocol(Family::V6, TCP) };
     let kernel = in_kernel.dump(&unanswered, |_| ()).expect("dump");
     assert_eq!(kernel.received, kernel.matched);

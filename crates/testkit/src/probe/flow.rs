@@ -60,7 +60,7 @@ impl Connection {
         }
     }
 
-    /// Waits until the other side ends the connection, or sends what nobody asked for.
+    /// Waits until the other side ends the connection, or sends something by itself.
     pub fn wait(&mut self) -> Outcome {
         match read_answer(&mut self.stream, self.local) {
             Ok(answer) => Outcome::Answer(answer),

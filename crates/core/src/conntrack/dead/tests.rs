@@ -156,6 +156,19 @@ fn who_does_not_ask_for_it_pays_nothing() {
 }
 
 #[test]
+fn a_check_that_failed_is_made_again_with_what_is_there_then() {
+    let mut bench = Bench::new(web(), vec![ready("10.0.0.1"), ready("10.0.0.2")]);
+    bench.set("web", vec![]);
+    let check = bench.later(PATIENCE).expect("a check");
+    bench.departures.take_back(check, bench.now);
+    bench.set("web", vec![ready("10.0.0.2")]);
+    let check = bench.later(PATIENCE).expect("the check again");
+    let flow = |ip: &str| open("10.96.0.10:80", &format!("{ip}:8080"));
+    assert_eq!(fate(&check, &flow("10.0.0.1")), Fate::Reset);
+    assert_eq!(fate(&check, &flow("10.0.0.2")), Fate::Kept);
+}
+
+#[test]
 fn a_service_that_is_deleted_ends_nothing() {
     let mut bench = Bench::new(web(), vec![ready("10.0.0.1")]);
     bench.set("web", vec![]);

@@ -88,20 +88,23 @@ impl Worker {
         }
         let Some(check) = self.setup.proxy.take_dead_check(now) else { return };
         if self.setup.mode.connections_in_conntrack {
-            self.end_dead_flows(&check, now);
+            self.end_dead_flows(check, now);
         }
     }
 
-    fn end_dead_flows(&mut self, check: &DeadCheck, now: Instant) {
+    fn end_dead_flows(&mut self, check: DeadCheck, now: Instant) {
         let Setup { family, metrics, proxy, node_ports, .. } = &mut self.setup;
         let family = *family;
         let node_ip = proxy.snapshot().node_ip;
-        match tcp_flows::end_dead(family, check, node_ip, node_ports) {
+        match tcp_flows::end_dead(family, &check, node_ip, node_ports) {
             Ok(ended) => {
-                let tcp_flows::Ended { reset, forgotten, clients, closed } = ended;
+                let tcp_flows::Ended { reset, forgotten, clients, closed, complete } = ended;
                 metrics.conntrack.ended_dead(family, reset);
                 if reset + forgotten > 0 {
                     tracing::info!(%family, reset, forgotten, "ended connections to endpoints that left");
+                }
+                if !complete {
+                    proxy.return_dead_check(check, now);
                 }
                 if let Some(closed) = closed.filter(|_| !clients.is_empty())
                     && let Err(error) = self.knocks.begin(closed, clients, now)
@@ -110,7 +113,8 @@ impl Worker {
                 }
             }
             Err(error) => {
-                tracing::warn!(%family, "cannot end connections to endpoints that left: {error}");
+                tracing::warn!(%family, "cannot end connections to endpoints that left, will try again: {error}");
+                proxy.return_dead_check(check, now);
             }
         }
     }
