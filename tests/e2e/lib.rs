@@ -1,5 +1,6 @@
 //! End-to-end tests. The packet cases (`packets/cases.rs`) are one table that every mode has to pass; the other modules look at one property each.
 
+mod algorithms;
 mod attack;
 mod check;
 mod cleanup;
@@ -94,6 +95,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
         weights::TESTS,
     ]
     .concat();
+    tests.extend(algorithms::tests(mode));
     if mode.counts_traffic() {
         tests.extend_from_slice(service_metrics::TESTS);
     }
@@ -134,12 +136,18 @@ fn ipvs_tests() -> Vec<PerMode> {
         "conntrack/scaled-to-zero-and-back",
         "conntrack/removed-while-down",
     ];
+    let algorithms = algorithms::tests(Mode::Ipvs);
     let shared = [life::TESTS, conntrack::TESTS].concat().into_iter();
     let own =
         [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS, attack::TESTS, explain::TESTS]
             .concat();
     let asked = [check::TESTS, flows::TESTS, trace::TESTS, dump::TESTS, weights::TESTS].concat();
-    shared.filter(|(name, _)| SHARED.contains(name)).chain(own).chain(asked).collect()
+    shared
+        .filter(|(name, _)| SHARED.contains(name))
+        .chain(own)
+        .chain(asked)
+        .chain(algorithms)
+        .collect()
 }
 
 fn once() -> Vec<Once> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use kube_proxy_core::{
-    IpFamily, LocalTrafficDetector, NoLocalEndpoints, NodePortAddresses, Protocol, Trust,
+    Algorithm, IpFamily, LocalTrafficDetector, NoLocalEndpoints, NodePortAddresses, Protocol, Trust,
 };
 
 use super::flags::IptablesVariant;
@@ -52,6 +52,8 @@ pub struct Effective {
     pub service_metrics_limit: u32,
     /// What happens under the external `Local` policy without local endpoints, for Services that do not say.
     pub no_local_endpoints: NoLocalEndpoints,
+    /// How an endpoint is chosen, for Services that do not say.
+    pub lb_algorithm: Algorithm,
     /// `syncPeriod` of the active mode.
     pub sync_period: Duration,
     /// `minSyncPeriod` of the active mode.

@@ -20,8 +20,10 @@ use crate::{
     ServiceEntry, ServicePolicy, ServicePort, ServicePortName, Snapshot,
 };
 
+mod algorithms;
 mod slices;
 
+use algorithms::Algorithms;
 use slices::Slices;
 
 /// Most trigger times that are kept between two syncs.
@@ -79,6 +81,7 @@ pub struct Tracker {
     counts: ChangeCounts,
     /// Annotations that the snapshot carries.
     annotations: Vec<&'static str>,
+    algorithms: Algorithms,
 }
 
 /// An object and the list that last contained it.
@@ -121,6 +124,7 @@ impl Tracker {
             trigger_times: Vec::new(),
             counts: ChangeCounts::default(),
             annotations: Vec::new(),
+            algorithms: Algorithms::default(),
             options,
         }
     }
@@ -314,6 +318,7 @@ impl Tracker {
         if std::mem::take(&mut self.all_dirty) {
             dirty.extend(self.services.keys().cloned());
         }
+        self.fold_algorithms(&dirty);
         let asked: BTreeMap<_, _> = dirty.iter().flat_map(|name| self.asked_ports(name)).collect();
         let affected = self.fold_claims(&dirty, &asked);
         for (name, port) in affected {
@@ -436,10 +441,12 @@ impl Tracker {
         let defaults =
             service.policy.no_local_endpoints.is_none() && default != NoLocalEndpoints::default();
         let is_read = |name: &Arc<str>| self.annotations.contains(&&**name);
-        if !defaults && policy.annotations.keys().all(is_read) {
+        let algorithm = self.algorithms.of(service);
+        if !defaults && policy.algorithm == algorithm && policy.annotations.keys().all(is_read) {
             return None;
         }
         let mut settled = (**policy).clone();
+        settled.algorithm = algorithm;
         if defaults {
             settled.no_local_endpoints = Some(default);
         }

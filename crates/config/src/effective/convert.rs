@@ -51,6 +51,7 @@ impl Effective {
                 .service_metrics_limit
                 .unwrap_or(SERVICE_METRICS_LIMIT),
             no_local_endpoints: flags.node.no_local_endpoints.unwrap_or_default(),
+            lb_algorithm: flags.node.lb_algorithm.unwrap_or_default(),
             sync_period: sync.to_std(),
             min_sync_period: min_sync_period(min.to_std()),
             masquerade_all,

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use clap::ValueEnum;
 use clap::builder::TypedValueParser;
 use ipnet::IpNet;
-use kube_proxy_core::NoLocalEndpoints;
+use kube_proxy_core::{Algorithm, NoLocalEndpoints};
 
 use crate::duration::GoDuration;
 use crate::types::VModule;
@@ -76,6 +76,11 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
 
 /// What happens without local endpoints.
 pub(super) fn no_local_endpoints(text: &str) -> Result<NoLocalEndpoints, String> {
+    text.parse().map_err(str::to_owned)
+}
+
+/// How an endpoint is chosen.
+pub(super) fn lb_algorithm(text: &str) -> Result<Algorithm, String> {
     text.parse().map_err(str::to_owned)
 }
 

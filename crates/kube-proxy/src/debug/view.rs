@@ -48,6 +48,7 @@ fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> S
         no_local_endpoints: (external && policy.external_traffic_policy == TrafficPolicy::Local)
             .then(|| policy.no_local_endpoints.unwrap_or_default().name().to_owned()),
         session_affinity_seconds: policy.session_affinity.map(|timeout| timeout.as_secs()),
+        lb_algorithm: policy.algorithm.map(|algorithm| algorithm.name().to_owned()),
         source_ranges: policy.load_balancer_source_ranges.iter().map(ToString::to_string).collect(),
         health_check_node_port: policy.health_check_node_port.map(std::num::NonZero::get),
         endpoints_used: entry.choice.reachable().count(),

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use kube_proxy_core::{
-    IpFamily, Kind, NoLocalEndpoints, PerFamily, Port, Service, ServicePolicy, TrafficPolicy, Trust,
+    Algorithm, IpFamily, Kind, NoLocalEndpoints, PerFamily, Port, Service, ServicePolicy,
+    TrafficPolicy, Trust,
 };
 
 use super::{address, begin, port_number, protocol, text};
@@ -61,6 +62,7 @@ pub fn service(service: &slim::Service<'_>, context: &Context) -> (Option<Servic
             ),
             external_traffic_policy,
             no_local_endpoints: no_local_endpoints(service, &mut findings),
+            algorithm: algorithm(service, &mut findings),
             session_affinity: affinity(spec, &mut findings),
             health_check_node_port: health_check(spec, external_traffic_policy, &mut findings),
             annotations: annotations(service, context, &mut findings),
@@ -323,6 +325,18 @@ fn no_local_endpoints(
         return None;
     }
     let field = format_args!("metadata.annotations[{}]", Annotations::NO_LOCAL_ENDPOINTS);
+    let add = |reason| findings.add(field, written, format_args!("{reason}; ignored"));
+    written.parse().map_err(add).ok()
+}
+
+/// The annotation about how an endpoint is chosen.
+fn algorithm(service: &slim::Service<'_>, findings: &mut Findings) -> Option<Algorithm> {
+    let annotations = service.metadata.as_ref()?.annotations.as_ref()?;
+    let written = text(annotations.lb_algorithm.as_ref());
+    if written.is_empty() {
+        return None;
+    }
+    let field = format_args!("metadata.annotations[{}]", Annotations::LB_ALGORITHM);
     let add = |reason| findings.add(field, written, format_args!("{reason}; ignored"));
     written.parse().map_err(add).ok()
 }

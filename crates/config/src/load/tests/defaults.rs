@@ -117,6 +117,7 @@ fn defaults_as_the_program_sees_them() {
             debug_pages: true,
             service_metrics_limit: 100,
             no_local_endpoints: Drop,
+            lb_algorithm: Random,
             sync_period: 30s,
             min_sync_period: 1s,
             masquerade_all: false,
