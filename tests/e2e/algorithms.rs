@@ -18,7 +18,7 @@ use crate::world::{From, GUARD, Mode, World, cluster_address};
 
 /// Those of a mode.
 pub(crate) fn tests(mode: Mode) -> Vec<PerMode> {
-    let mut tests: Vec<PerMode> = Vec::new();
+    let mut tests: Vec<PerMode> = vec![("algorithms/of-the-node", of_node)];
     if !mode.is_iptables() {
         tests.push(("algorithms/source-hash", source_hash));
     }
@@ -126,6 +126,28 @@ fn lacking(mode: Mode) -> anyhow::Result<()> {
         ensure!(page.contains(&line), "{line} is not among the metrics");
     }
     Ok(())
+}
+
+/// What the flag says holds for Services that say nothing, or is said to be missing at the start.
+fn of_node(mode: Mode) -> anyhow::Result<()> {
+    let world = World::with_flags(mode, &["--lb-algorithm=source-hash"])?;
+    world.serve(&Svc::new("plain", 1).node_port(), &PODS)?;
+    world.serve(&asking(2, "random"), &PODS)?;
+    world.settle()?;
+    let plain = cluster_address(1, IpFamily::V4);
+    let probe = world.probe(From::Pod("client"));
+    if mode.is_iptables() {
+        let missing = "does not have the algorithm of --lb-algorithm";
+        let lines = world.proxy().lines();
+        let said = lines.iter().filter(|line| line.contains(missing));
+        ensure!(said.count() == 2, "not once for each family");
+        world.check_pods(From::Pod("client"), plain, &PODS)?;
+    } else {
+        named(&world, "explain default/plain", &["source-hash"])?;
+        let spread = probe.spread(plain, 20);
+        ensure!(spread.pods.len() == 1 && spread.failures.is_empty(), "one client: {spread}");
+    }
+    world.check_pods(From::Pod("client"), cluster_address(2, IpFamily::V4), &PODS)
 }
 
 /// Six connections are three for each of two pods; where the three of one end, the next goes there.
