@@ -1,5 +1,6 @@
 //! End-to-end tests. The packet cases (`packets/cases.rs`) are one table that every mode has to pass; the other modules look at one property each.
 
+mod algorithms;
 mod attack;
 mod check;
 mod cleanup;
@@ -101,6 +102,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
         weights::TESTS,
     ]
     .concat();
+    tests.extend(algorithms::tests(mode));
     if mode.counts_traffic() {
         tests.extend_from_slice(service_metrics::TESTS);
     }
@@ -159,7 +161,13 @@ fn ipvs_tests() -> Vec<PerMode> {
         weights::TESTS,
     ]
     .concat();
-    shared.filter(|(name, _)| SHARED.contains(name)).chain(own).chain(asked).collect()
+    let algorithms = algorithms::tests(Mode::Ipvs);
+    shared
+        .filter(|(name, _)| SHARED.contains(name))
+        .chain(own)
+        .chain(asked)
+        .chain(algorithms)
+        .collect()
 }
 
 fn once() -> Vec<Once> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use kube_proxy_core::{
-    IpFamily, LocalTrafficDetector, NoLocalEndpoints, NodePortAddresses, Protocol, Trust, ZoneSpill,
+    Algorithm, IpFamily, LocalTrafficDetector, NoLocalEndpoints, NodePortAddresses, Protocol,
+    Trust, ZoneSpill,
 };
 
 use super::flags::IptablesVariant;
@@ -54,6 +55,8 @@ pub struct Effective {
     pub no_local_endpoints: NoLocalEndpoints,
     /// When endpoints of other zones join those of this node's, for Services that do not say.
     pub zone_spill: ZoneSpill,
+    /// How an endpoint is chosen, for Services that do not say.
+    pub lb_algorithm: Algorithm,
     /// `syncPeriod` of the active mode.
     pub sync_period: Duration,
     /// `minSyncPeriod` of the active mode.

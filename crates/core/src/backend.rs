@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Changes, Frontend, NodePortAddresses, ServicePortName, Snapshot};
+use crate::{Algorithm, Changes, Frontend, NodePortAddresses, ServicePortName, Snapshot};
 
 /// Makes one node match snapshots of one IP family.
 ///
@@ -32,6 +32,11 @@ pub trait ProxyBackend: Send {
     /// The annotations of Services that this backend reads. They are in
     /// [`ServicePolicy::annotations`](crate::ServicePolicy::annotations) of its snapshots, and no others are.
     fn annotations(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// The algorithms that this backend has besides the random choice. Its snapshots ask for no others.
+    fn algorithms(&self) -> Vec<Algorithm> {
         Vec::new()
     }
 

@@ -71,6 +71,7 @@
 //! assert_eq!(proxy.snapshot().services.len(), 1);
 //! ```
 
+pub mod algorithm;
 pub mod backend;
 pub mod conntrack;
 pub mod endpoint;
@@ -96,6 +97,7 @@ pub mod weight;
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;
 
+pub use algorithm::Algorithm;
 pub use backend::{
     CheckWaker, Deviation, Difference, ObjectCount, ProxyBackend, Refusal, Removed, Repair, Scope,
     SyncError, SyncReport, Traffic, TrafficBytes,

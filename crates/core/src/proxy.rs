@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::conntrack::{DeadCheck, Departures, EarlyCheck, UdpCheck};
 use crate::tracker::{ChangeCounts, ObjectChange, TrackerOptions};
 use crate::{
-    Changes, CheckWaker, Conflict, Difference, Event, Frontend, Intervals, NodePortAddresses,
-    ProxyBackend, Scheduler, Scope, Snapshot, SyncError, SyncReport, Tracker, Traffic,
+    Algorithm, Changes, CheckWaker, Conflict, Difference, Event, Frontend, Intervals,
+    NodePortAddresses, ObjectName, ProxyBackend, Scheduler, Scope, Snapshot, SyncError, SyncReport,
+    Tracker, Traffic,
 };
 
 mod repair;
@@ -66,6 +67,7 @@ impl Proxy {
     ) -> Self {
         let mut tracker = Tracker::new(options);
         tracker.carry_annotations(backend.annotations());
+        tracker.offer_algorithms(backend.algorithms());
         Self {
             tracker,
             scheduler: Scheduler::new(intervals),
@@ -139,6 +141,16 @@ impl Proxy {
         self.tracker.take_new_conflicts()
     }
 
+    /// Says what Services get that do not ask for an algorithm; `false` if the mode does not have it, and the random choice stays.
+    pub fn prefer_algorithm(&mut self, preferred: Algorithm) -> bool {
+        self.tracker.prefer_algorithm(preferred)
+    }
+
+    /// Takes the Services that ask for an algorithm that the mode does not have, each once for as long as it does.
+    pub fn take_new_lacking(&mut self) -> Vec<(ObjectName, Algorithm)> {
+        self.tracker.take_new_lacking()
+    }
+
     /// Asks for a full sync.
     pub fn require_full(&mut self, now: Instant) {
         self.need_full = true;
@@ -148,6 +160,7 @@ impl Proxy {
     /// Continues with another backend of the same family, for a node that has changed. It takes over what is on the node in a full sync, as after a restart.
     pub fn replace_backend(&mut self, backend: Box<dyn ProxyBackend>, now: Instant) {
         self.tracker.carry_annotations(backend.annotations());
+        self.tracker.offer_algorithms(backend.algorithms());
         self.backend = backend;
         self.escalation = Escalation::default();
         // Nothing is written before the first lists are complete, which ask for the first sync themselves.

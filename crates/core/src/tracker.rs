@@ -20,11 +20,13 @@ use crate::{
     ServiceEntry, ServicePolicy, ServicePort, ServicePortName, Snapshot, ZoneSpill,
 };
 
+mod algorithms;
 mod object_changes;
 mod slices;
 
 pub use object_changes::{EndpointCount, ObjectChange, What};
 
+use algorithms::Algorithms;
 use object_changes::ObjectChanges;
 use slices::Slices;
 
@@ -88,6 +90,7 @@ pub struct Tracker {
     object_changes: ObjectChanges,
     /// Annotations that the snapshot carries.
     annotations: Vec<&'static str>,
+    algorithms: Algorithms,
 }
 
 /// An object and the list that last contained it.
@@ -133,6 +136,7 @@ impl Tracker {
             counts: ChangeCounts::default(),
             object_changes: ObjectChanges::default(),
             annotations: Vec::new(),
+            algorithms: Algorithms::default(),
             options,
         }
     }
@@ -350,6 +354,7 @@ impl Tracker {
         if std::mem::take(&mut self.all_dirty) {
             dirty.extend(self.services.keys().cloned());
         }
+        self.fold_algorithms(&dirty);
         let asked: BTreeMap<_, _> = dirty.iter().flat_map(|name| self.asked_ports(name)).collect();
         let affected = self.fold_claims(&dirty, &asked);
         for (name, port) in affected {
@@ -474,10 +479,13 @@ impl Tracker {
         let spill = self.options.zone_spill;
         let spills = service.policy.zone_spill.is_none() && spill != ZoneSpill::default();
         let is_read = |name: &Arc<str>| self.annotations.contains(&&**name);
-        if !defaults && !spills && policy.annotations.keys().all(is_read) {
+        let algorithm = self.algorithms.of(service);
+        let same = !defaults && !spills && policy.algorithm == algorithm;
+        if same && policy.annotations.keys().all(is_read) {
             return None;
         }
         let mut settled = (**policy).clone();
+        settled.algorithm = algorithm;
         if defaults {
             settled.no_local_endpoints = Some(default);
         }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    CheckWaker, Difference, ProxyBackend, Scope, ServicePortName, Snapshot, SyncError, SyncReport,
-    Traffic, TrafficBytes,
+    Algorithm, CheckWaker, Difference, ProxyBackend, Scope, ServicePortName, Snapshot, SyncError,
+    SyncReport, Traffic, TrafficBytes,
 };
 use kube_proxy_netlink::ipvs::ServerKey;
 use kube_proxy_xtables::Variant;
@@ -120,7 +120,7 @@ impl IpvsBackend {
                     service = %name,
                     scheduler,
                     used = self.config.scheduler,
-                    "this kernel does not have the IPVS scheduler that the annotation names or the weights of endpoints need"
+                    "this kernel does not have the IPVS scheduler that an annotation or the weights of endpoints ask for"
                 );
                 self.unknown_schedulers.push(scheduler.to_string());
             }
@@ -139,6 +139,10 @@ impl IpvsBackend {
 impl ProxyBackend for IpvsBackend {
     fn annotations(&self) -> Vec<&'static str> {
         vec![SCHEDULER]
+    }
+
+    fn algorithms(&self) -> Vec<Algorithm> {
+        vec![Algorithm::SourceHash, Algorithm::LeastConnections]
     }
 
     async fn sync(

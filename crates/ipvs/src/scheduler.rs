@@ -1,6 +1,6 @@
 //! Which scheduler the virtual servers of a service port have.
 
-use kube_proxy_core::ServiceEntry;
+use kube_proxy_core::{Algorithm, ServiceEntry};
 
 /// The annotation of a Service that names the scheduler of its virtual servers.
 pub const SCHEDULER: &str = "kube-proxy.io/ipvs-scheduler";
@@ -12,13 +12,23 @@ const WEIGHTED: [(&str, &str); 2] = [("rr", "wrr"), ("lc", "wlc")];
 pub(crate) fn candidates<'a>(entry: &'a ServiceEntry, default: &'a str) -> Vec<&'a str> {
     let weighted = are_weighted(entry);
     let own = entry.port.policy.annotation(SCHEDULER);
+    let algorithm = entry.port.policy.algorithm.and_then(of_algorithm);
     let mut all = Vec::new();
-    for name in own.into_iter().chain([default]) {
+    for name in own.into_iter().chain(algorithm).chain([default]) {
         let with_weights = WEIGHTED.iter().find(|(plain, _)| weighted && *plain == name);
         all.extend(with_weights.map(|(_, with_weights)| *with_weights));
         all.push(name);
     }
     all
+}
+
+/// The scheduler for an algorithm; `None` is the default.
+fn of_algorithm(algorithm: Algorithm) -> Option<&'static str> {
+    match algorithm {
+        Algorithm::Random => None,
+        Algorithm::SourceHash => Some("sh"),
+        Algorithm::LeastConnections => Some("lc"),
+    }
 }
 
 /// The best that the kernel has.

@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Changes, CheckWaker, Difference, Frontend, NodePortAddresses, ObjectCount, ProxyBackend, Scope,
-    Snapshot, SyncError, SyncReport, Traffic,
+    Algorithm, Changes, CheckWaker, Difference, Frontend, NodePortAddresses, ObjectCount,
+    ProxyBackend, Scope, Snapshot, SyncError, SyncReport, Traffic,
 };
 use kube_proxy_netlink::nf_tables::{NfTables, Transaction};
 use kube_proxy_netlink::writer::TooLong;
 use kube_proxy_netlink::{Errno, Error};
 
-use crate::chain::Chain;
+use crate::chain::{Chain, Pick};
 use crate::compare::compare;
 use crate::counts::Counts;
 use crate::difference::Difference as Changed;
@@ -57,6 +57,8 @@ pub struct NftablesBackend {
     looks: usize,
     /// UDP frontends that full syncs found and removed since the last successful one.
     removed_udp: Vec<Frontend>,
+    /// The kernel has hashes of addresses.
+    has_hash: bool,
 }
 
 /// What was sent to the kernel in the last sync, over all its transactions.
@@ -105,9 +107,10 @@ impl NftablesBackend {
             ))
         };
         let mut netlink = NfTables::open(config.netlink_family()).map_err(missing)?;
-        if let Err(error) = probe(&mut netlink, &config) {
+        if let Err(error) = probe(&mut netlink, &config, Pick::Random) {
             let without = Config { offload_after: None, ..config.clone() };
-            if config.offload_after.is_some() && probe(&mut netlink, &without).is_ok() {
+            if config.offload_after.is_some() && probe(&mut netlink, &without, Pick::Random).is_ok()
+            {
                 return Err(SyncError::Unsupported(format!(
                     "the flowtable fast path was asked for and needs the kernel modules \
                      nf_flow_table and nft_flow_offload; without a threshold nftables mode works: {error}"
@@ -115,6 +118,8 @@ impl NftablesBackend {
             }
             return Err(missing(error));
         }
+        // The module for it may be missing where all others are there.
+        let has_hash = probe(&mut netlink, &config, Pick::Source).is_ok();
         let fast_path = FastPath::new(&config).map_err(missing)?;
         let transaction = Transaction::new(config.netlink_family(), TABLE);
         Ok(Self {
@@ -131,6 +136,7 @@ impl NftablesBackend {
             traffic: Totals::default(),
             looks: 0,
             removed_udp: Vec::new(),
+            has_hash,
         })
     }
 
@@ -405,6 +411,10 @@ impl NftablesBackend {
 
 #[async_trait]
 impl ProxyBackend for NftablesBackend {
+    fn algorithms(&self) -> Vec<Algorithm> {
+        self.has_hash.then_some(Algorithm::SourceHash).into_iter().collect()
+    }
+
     async fn sync(
         &mut self,
         snapshot: &Snapshot,
@@ -476,8 +486,8 @@ impl ProxyBackend for NftablesBackend {
 }
 
 /// Makes all of the skeleton, and each kind of chain, and deletes it in the same transaction.
-fn probe(netlink: &mut NfTables, config: &Config) -> Result<(), Error> {
+fn probe(netlink: &mut NfTables, config: &Config, pick: Pick) -> Result<(), Error> {
     let mut transaction = Transaction::new(config.netlink_family(), "kube-proxy-probe");
-    encode::probe(&mut transaction, config).map_err(too_long)?;
+    encode::probe(&mut transaction, config, pick).map_err(too_long)?;
     netlink.commit(&mut transaction)
 }

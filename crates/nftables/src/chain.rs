@@ -5,6 +5,7 @@
 //! ```text
 //! cluster-3                            one of 3 cluster endpoints
 //! nodeport-local-2                     one of 2 local endpoints of a node port
+//! cluster-3-by-source                  the same as cluster-3, by the source address instead of at random
 //! masq-cluster-3                       the same as cluster-3, with the masquerade mark
 //! masq-outside-cluster-3               the mark only for traffic that is not from a pod of this node
 //! masq-node-cluster-3                  the mark only for traffic from this node itself
@@ -54,8 +55,19 @@ pub(crate) struct Balance {
     pub(crate) endpoints: TrafficPolicy,
     /// How many there are; not 0.
     pub(crate) count: u32,
+    /// How it picks.
+    pub(crate) pick: Pick,
     /// Clients with a session of this service port stay with its endpoint.
     pub(crate) affinity: Option<Sessions>,
+}
+
+/// How a chain picks an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Pick {
+    /// By a random number.
+    Random,
+    /// By a hash of the source address.
+    Source,
 }
 
 /// What the sessions of one service port are known by, whichever of its frontends a client used: one of the frontends.
@@ -79,6 +91,9 @@ pub(crate) struct Remember {
     /// Some frontends use the endpoints on this node only.
     pub(crate) local: bool,
 }
+
+/// Behind the number of endpoints, of which one is picked by the source address.
+const BY_SOURCE: &str = "-by-source";
 
 /// The name of the chain that rejects.
 pub const REJECT: &str = "reject-chain";
@@ -174,8 +189,12 @@ impl Balance {
                     Some((count, sessions)) => (count, Some(Sessions::parse(sessions)?)),
                     None => (rest, None),
                 };
+                let (count, pick) = match count.strip_suffix(BY_SOURCE) {
+                    Some(count) => (count, Pick::Source),
+                    None => (count, Pick::Random),
+                };
                 let count = count.parse().ok().filter(|count| *count > 0)?;
-                return Some(Self { key, endpoints, count, affinity });
+                return Some(Self { key, endpoints, count, pick, affinity });
             }
         }
         None
@@ -185,6 +204,9 @@ impl Balance {
 impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", Self::stem(self.key, self.endpoints), self.count)?;
+        if self.pick == Pick::Source {
+            f.write_str(BY_SOURCE)?;
+        }
         match self.affinity {
             Some(sessions) => write!(f, "-affinity-{sessions}"),
             None => Ok(()),
@@ -266,8 +288,8 @@ impl fmt::Display for Sessions {
     }
 }
 
-/// One chain of each kind of rules; each leads only to what comes before it.
-pub(crate) fn examples(family: IpFamily) -> Vec<Chain> {
+/// One chain of each kind of rules that picks like this; each leads only to what comes before it.
+pub(crate) fn examples(family: IpFamily, pick: Pick) -> Vec<Chain> {
     let ip = match family {
         IpFamily::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpFamily::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -278,7 +300,7 @@ pub(crate) fn examples(family: IpFamily) -> Vec<Chain> {
     for key in KeyKind::ALL {
         for endpoints in TrafficPolicy::ALL {
             for affinity in [None, Some(sessions)] {
-                let balance = Balance { key, endpoints, count: 1, affinity };
+                let balance = Balance { key, endpoints, count: 1, pick, affinity };
                 let masquerades =
                     [Masquerade::Never, Masquerade::Always, Masquerade::Outside, Masquerade::Node];
                 chains.extend(masquerades.map(|masquerade| Chain::Entry(masquerade, balance)));

@@ -7,7 +7,7 @@ use kube_proxy_netlink::nf_tables::{Count, Data, Element, Transaction, Verdict, 
 use kube_proxy_netlink::writer::TooLong;
 
 use crate::Config;
-use crate::chain::Chain;
+use crate::chain::{Chain, Pick};
 use crate::difference::Difference;
 use crate::element::{Item, SetId, Value};
 use crate::key::Key;
@@ -198,7 +198,11 @@ fn endpoint(address: SocketAddr) -> ([u8; 20], usize) {
 }
 
 /// The whole skeleton and one chain of each kind, made and deleted again: what a kernel lacks shows as an error.
-pub(crate) fn probe(transaction: &mut Transaction, config: &Config) -> Result<(), TooLong> {
+pub(crate) fn probe(
+    transaction: &mut Transaction,
+    config: &Config,
+    pick: Pick,
+) -> Result<(), TooLong> {
     let rules = Rules::new(config);
     transaction.add_table(&[])?;
     for set in SetId::ALL {
@@ -215,7 +219,7 @@ pub(crate) fn probe(transaction: &mut Transaction, config: &Config) -> Result<()
             transaction.add_rule(chain.name, &rule.expressions, &rule.user_data())?;
         }
     }
-    for chain in crate::chain::examples(config.family) {
+    for chain in crate::chain::examples(config.family, pick) {
         transaction.add_chain(&chain.to_string(), None, "")?;
         set_rules(transaction, &chain.to_string(), &rules.of(chain))?;
     }

@@ -178,7 +178,8 @@ fn spare(needed: &FxHashSet<Chain>) -> Vec<Chain> {
     let mut largest: FxHashMap<_, Balance> = FxHashMap::default();
     for chain in needed.iter().filter(|chain| chain.is_plain()) {
         let Chain::Entry(_, balance) = *chain else { continue };
-        let known = largest.entry((balance.key, balance.endpoints)).or_insert(balance);
+        let known =
+            largest.entry((balance.key, balance.endpoints, balance.pick)).or_insert(balance);
         known.count = known.count.max(balance.count);
     }
     let chains = largest.into_values().flat_map(|balance| {

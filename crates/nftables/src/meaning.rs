@@ -1,6 +1,6 @@
 //! What each chain of the table does, in words: for people who follow a packet.
 
-use crate::chain::{Balance, Chain, Masquerade, Remember};
+use crate::chain::{Balance, Chain, Masquerade, Pick, Remember};
 use crate::key::KeyKind;
 use crate::layout::{Fixed, static_chain};
 
@@ -26,9 +26,13 @@ fn of_entry(masquerade: Masquerade, balance: &Balance) -> String {
     };
     let count = balance.count;
     let sticky = if balance.affinity.is_some() { ", the client's own if it has one" } else { "" };
+    let by = match balance.pick {
+        Pick::Random => "",
+        Pick::Source => " by the source address",
+    };
     let pick = match count {
         1 => format!("{what}: its only endpoint"),
-        _ => format!("{what}: picks one of {count} endpoints{sticky}"),
+        _ => format!("{what}: picks one of {count} endpoints{by}{sticky}"),
     };
     match masquerade {
         Masquerade::Never => pick,

@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use kube_proxy_core::{
-    Frontend, FrontendKind, NoLocalEndpoints, ServiceEntry, ServicePort, ServicePortName,
-    TrafficPolicy, Treatment, Unserved,
+    Algorithm, Frontend, FrontendKind, NoLocalEndpoints, ServiceEntry, ServicePort,
+    ServicePortName, TrafficPolicy, Treatment, Unserved,
 };
 use kube_proxy_netlink::nf_tables::user_data;
 
 use crate::Config;
-use crate::chain::{Balance, Chain, Masquerade, Remember, Sessions};
+use crate::chain::{Balance, Chain, Masquerade, Pick, Remember, Sessions};
 use crate::element::{Item, SetId, Value};
 use crate::key::{Key, KeyKind, Keyed as _};
 use crate::range::{Range, from_nets, merge};
@@ -60,6 +60,9 @@ impl Plan {
     /// Plans a service port.
     pub(crate) fn new(entry: &Arc<ServiceEntry>, node_ip: Option<IpAddr>, old: &OldSlots) -> Self {
         let ranges = entry.port.source_ranges().unwrap_or_default();
+        // A client gets the same endpoint from every node, so slots depend on nothing but the endpoints.
+        let none = OldSlots::default();
+        let old = if by_source(&entry.port) { &none } else { old };
         Self {
             cluster: Slots::assign(&old.cluster, &entry.choice.cluster),
             local: Slots::assign(&old.local, &entry.choice.local),
@@ -207,7 +210,9 @@ impl Plan {
     /// What picks an endpoint of a list; `None` if there is none.
     fn balance(&self, key: KeyKind, endpoints: TrafficPolicy) -> Option<Balance> {
         let count = u32::try_from(self.list(endpoints).len()).ok().filter(|count| *count > 0)?;
-        Some(Balance { key, endpoints, count, affinity: self.affinity().map(|a| a.sessions) })
+        let pick = if by_source(self.port()) { Pick::Source } else { Pick::Random };
+        let affinity = self.affinity().map(|affinity| affinity.sessions);
+        Some(Balance { key, endpoints, count, pick, affinity })
     }
 
     /// Which endpoint each slot of a frontend stands for.
@@ -236,6 +241,11 @@ impl Plan {
             put(SetId::FirewallSources, Item::new(frontend.key().ip(range.first), until));
         }
     }
+}
+
+/// Whether endpoints are picked by the address of the client.
+fn by_source(port: &ServicePort) -> bool {
+    port.policy.algorithm == Some(Algorithm::SourceHash)
 }
 
 /// Loopback addresses of a node port that nothing listens at for this protocol.

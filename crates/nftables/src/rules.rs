@@ -3,13 +3,14 @@
 use std::num::NonZeroU32;
 
 use ipnet::IpNet;
+use kube_proxy_core::algorithm::HASH_SEED;
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses, Protocol, TrafficPolicy};
 use kube_proxy_netlink::nf_tables::{
     ADDRESS_TYPE_LOCAL, Comparison, CtKey, Expression, FibAddress, MetaKey, PayloadBase, Register,
     SetUpdate, Verdict, ct_state, ct_status, encoded, user_data,
 };
 
-use crate::chain::{Balance, Chain, Masquerade, REJECT, Remember, Sessions};
+use crate::chain::{Balance, Chain, Masquerade, Pick, REJECT, Remember, Sessions};
 use crate::element::SetId;
 use crate::key::KeyKind;
 use crate::layout::{FLOWTABLE, Fixed, set_name};
@@ -191,15 +192,19 @@ impl<'a> Rules<'a> {
     }
 
     fn balance(&self, balance: Balance) -> Vec<Rule> {
-        let Balance { key, endpoints, count, affinity } = balance;
+        let Balance { key, endpoints, count, pick, affinity } = balance;
         if let Some(sessions) = affinity {
             let plain = Balance { affinity: None, ..balance };
             let plain = Chain::Entry(Masquerade::Never, plain);
             return vec![self.remembered(sessions, endpoints), self.goto(plain)];
         }
-        let pick = self.rule().key(key, 0);
-        let slot = pick.key_words(key);
-        vec![pick.random(count, slot).dnat_from(SetId::endpoints(key, endpoints))]
+        let rule = self.rule().key(key, 0);
+        let slot = rule.key_words(key);
+        let rule = match pick {
+            Pick::Random => rule.random(count, slot),
+            Pick::Source => rule.source(slot + 1).hash(slot + 1, count, slot),
+        };
+        vec![rule.dnat_from(SetId::endpoints(key, endpoints))]
     }
 
     /// To the endpoint of the client's session.
@@ -513,6 +518,13 @@ impl Builder<'_> {
 
     fn random(self, modulus: u32, to: u32) -> Self {
         self.expression(Expression::Random { modulus, offset: 0, to: Register::word(to) })
+    }
+
+    /// A number below the modulus, by the address in a register.
+    fn hash(self, address: u32, modulus: u32, to: u32) -> Self {
+        let length = self.address_words() * 4;
+        let (from, to) = (Register::word(address), Register::word(to));
+        self.expression(Expression::Hash { from, length, modulus, seed: HASH_SEED, to })
     }
 
     /// Always the same number, in a form that `nft` can print and load again within a concatenation.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Changes, Deviation, Difference, Endpoint, Frontend, FrontendKind, NodePortAddresses, Protocol,
-    ProxyBackend, Scope, ServiceEntry, ServicePortName, Snapshot, SyncError, SyncReport, Traffic,
-    TrafficPolicy,
+    Algorithm, Changes, Deviation, Difference, Endpoint, Frontend, FrontendKind, NodePortAddresses,
+    Protocol, ProxyBackend, Scope, ServiceEntry, ServicePortName, Snapshot, SyncError, SyncReport,
+    Traffic, TrafficPolicy,
 };
 use kube_proxy_xtables::{Programs, node_port_destinations};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -410,6 +410,7 @@ fn endpoints(entry: &ServiceEntry) -> Endpoints {
         lists: [by_weight(&entry.choice.cluster), by_weight(&entry.choice.local)],
         serving: serving.map(Endpoint::socket_address).collect(),
         affinity: entry.port.policy.session_affinity,
+        algorithm: entry.port.policy.algorithm.unwrap_or_default(),
     }
 }
 
@@ -429,6 +430,10 @@ impl ProxyBackend for UserspaceBackend {
 
     fn annotations(&self) -> Vec<&'static str> {
         vec![proxy_header::ANNOTATION]
+    }
+
+    fn algorithms(&self) -> Vec<Algorithm> {
+        vec![Algorithm::SourceHash, Algorithm::LeastConnections]
     }
 
     /// The listening ports stay, and so do the connections.

@@ -1,4 +1,4 @@
-//! Which endpoint the next connection goes to: round robin over a shuffled list, and clients that stay where they are.
+//! Which endpoint the next connection goes to: round robin over a shuffled list or by another algorithm, and clients that stay where they are.
 //!
 //! Pure data; the time is passed in.
 
@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube_proxy_core::{Endpoint, TrafficPolicy, weight};
+use kube_proxy_core::algorithm::source_slot;
+use kube_proxy_core::{Algorithm, Endpoint, TrafficPolicy, weight};
 use rustc_hash::FxHashMap;
 
 use crate::traffic::Target;
@@ -20,6 +21,8 @@ pub(crate) struct Endpoints {
     pub(crate) serving: Vec<SocketAddr>,
     /// How long a client stays with its endpoint after its last connection.
     pub(crate) affinity: Option<Duration>,
+    /// How an endpoint is chosen.
+    pub(crate) algorithm: Algorithm,
 }
 
 /// The addresses of endpoints, each as often as its weight says.
@@ -43,6 +46,7 @@ pub(crate) struct Balancer {
     targets: FxHashMap<SocketAddr, Arc<Target>>,
     serving: Vec<SocketAddr>,
     affinity: Option<Duration>,
+    algorithm: Algorithm,
     sessions: FxHashMap<IpAddr, Session>,
     /// Expired sessions are looked for when there are so many.
     purge_at: usize,
@@ -59,7 +63,22 @@ struct RoundRobin {
     given: Vec<SocketAddr>,
     /// The same, shuffled.
     order: Vec<Arc<Target>>,
+    /// Each once, and how often it stands there; only where connections are counted.
+    once: Vec<(Arc<Target>, u64)>,
     next: usize,
+}
+
+impl RoundRobin {
+    /// Finds out how often each endpoint stands there, which stand side by side.
+    fn count(&mut self, targets: &FxHashMap<SocketAddr, Arc<Target>>) {
+        self.once.clear();
+        for address in &self.given {
+            match self.once.last_mut().filter(|(target, _)| target.address == *address) {
+                Some((_, times)) => *times += 1,
+                None => self.once.extend(targets.get(address).map(|target| (target.clone(), 1))),
+            }
+        }
+    }
 }
 
 /// A client's endpoint, and when the client was last seen.
@@ -77,7 +96,8 @@ impl Balancer {
 
     /// Takes over new endpoints. Clients whose endpoint is gone choose again.
     pub(crate) fn update(&mut self, endpoints: Endpoints, now: Instant) {
-        let Endpoints { lists, mut serving, affinity } = endpoints;
+        let Endpoints { lists, mut serving, affinity, algorithm } = endpoints;
+        self.algorithm = algorithm;
         serving.sort_unstable();
         self.serving = serving;
         let mut old = std::mem::take(&mut self.targets);
@@ -94,6 +114,11 @@ impl Balancer {
                 self.random.shuffle(&mut list.order);
                 list.next = 0;
                 list.given = given;
+            }
+            if algorithm == Algorithm::LeastConnections {
+                list.count(&self.targets);
+            } else {
+                list.once = Vec::new();
             }
         }
         if affinity.is_none() {
@@ -116,14 +141,14 @@ impl Balancer {
         now: Instant,
     ) -> Option<Arc<Target>> {
         let Some(timeout) = self.affinity else {
-            return self.next(policy, failed, now);
+            return self.choose(policy, client, failed, now);
         };
         if failed.is_none()
             && let Some(target) = self.session(policy, client, timeout, now)
         {
             return Some(target);
         }
-        let target = self.next(policy, failed, now)?;
+        let target = self.choose(policy, client, failed, now)?;
         if self.sessions.len() >= self.purge_at {
             self.purge(now);
             self.purge_at = FEW_SESSIONS.max(self.sessions.len() * 2);
@@ -150,19 +175,71 @@ impl Balancer {
         self.targets.get(&session.endpoint).cloned()
     }
 
+    fn choose(
+        &mut self,
+        policy: TrafficPolicy,
+        client: IpAddr,
+        failed: Option<SocketAddr>,
+        now: Instant,
+    ) -> Option<Arc<Target>> {
+        let chosen = match self.algorithm {
+            Algorithm::Random => None,
+            Algorithm::SourceHash => self.by_source(policy, client),
+            Algorithm::LeastConnections => self.least_used(policy, failed, now),
+        };
+        // One that cannot be reached is as if it were not there.
+        let usable = |target: &Arc<Target>| self.is_usable(target, failed, now);
+        match chosen.filter(usable) {
+            Some(target) => Some(target),
+            None => self.next(policy, failed, now),
+        }
+    }
+
+    /// What nftables mode chooses for this client, on every node: the order of endpoints is the same everywhere.
+    fn by_source(&self, policy: TrafficPolicy, client: IpAddr) -> Option<Arc<Target>> {
+        let given = &self.lists[policy as usize].given;
+        let slots = u32::try_from(given.len()).ok().filter(|slots| *slots > 0)?;
+        let address = given.get(source_slot(client, slots) as usize)?;
+        self.targets.get(address).cloned()
+    }
+
+    /// The fewest open connections by weight; of several, the next in turn.
+    fn least_used(
+        &mut self,
+        policy: TrafficPolicy,
+        failed: Option<SocketAddr>,
+        now: Instant,
+    ) -> Option<Arc<Target>> {
+        let list = &self.lists[policy as usize];
+        let (before, from) = list.once.split_at(list.next % list.once.len().max(1));
+        let in_turn = from.iter().chain(before);
+        let usable = in_turn.filter(|(target, _)| self.is_usable(target, failed, now));
+        let (target, _) = usable.min_by(|(one, one_weight), (other, other_weight)| {
+            let load = |target: &Target, of_other: u64| (target.counters.open() + 1) * of_other;
+            load(one, *other_weight).cmp(&load(other, *one_weight))
+        })?;
+        let target = target.clone();
+        let list = &mut self.lists[policy as usize];
+        list.next = (list.next + 1) % list.once.len();
+        Some(target)
+    }
+
+    fn is_usable(&self, target: &Target, failed: Option<SocketAddr>, now: Instant) -> bool {
+        failed != Some(target.address)
+            && self.resting.get(&target.address).is_none_or(|until| *until <= now)
+    }
+
     fn next(
         &mut self,
         policy: TrafficPolicy,
         failed: Option<SocketAddr>,
         now: Instant,
     ) -> Option<Arc<Target>> {
-        let list = &mut self.lists[policy as usize];
+        let list = &self.lists[policy as usize];
         let count = list.order.len();
-        let awake = (0..count).find(|ahead| {
-            let target = &list.order[(list.next + ahead) % count];
-            failed != Some(target.address)
-                && self.resting.get(&target.address).is_none_or(|until| *until <= now)
-        });
+        let awake = (0..count)
+            .find(|ahead| self.is_usable(&list.order[(list.next + ahead) % count], failed, now));
+        let list = &mut self.lists[policy as usize];
         // If all of them rest or failed, none does.
         let at = (list.next + awake.unwrap_or(0)) % count.max(1);
         let target = list.order.get(at)?.clone();

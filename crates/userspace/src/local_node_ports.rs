@@ -186,5 +186,6 @@ fn endpoints(entry: &ServiceEntry) -> Endpoints {
         lists: [by_weight(chosen(entry)), Vec::new()],
         serving: serving.map(Endpoint::socket_address).collect(),
         affinity: entry.port.policy.session_affinity,
+        algorithm: entry.port.policy.algorithm.unwrap_or_default(),
     }
 }

@@ -52,6 +52,7 @@ impl Effective {
                 .unwrap_or(SERVICE_METRICS_LIMIT),
             no_local_endpoints: flags.node.no_local_endpoints.unwrap_or_default(),
             zone_spill: flags.node.zone_spill_below.unwrap_or_default(),
+            lb_algorithm: flags.node.lb_algorithm.unwrap_or_default(),
             sync_period: sync.to_std(),
             min_sync_period: min_sync_period(min.to_std()),
             masquerade_all,

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use clap::ValueEnum;
 use clap::builder::TypedValueParser;
 use ipnet::IpNet;
-use kube_proxy_core::{NoLocalEndpoints, ZoneSpill};
+use kube_proxy_core::{Algorithm, NoLocalEndpoints, ZoneSpill};
 
 use crate::duration::GoDuration;
 use crate::types::VModule;
@@ -81,6 +81,11 @@ pub(super) fn no_local_endpoints(text: &str) -> Result<NoLocalEndpoints, String>
 
 /// When endpoints of other zones join those of the node's.
 pub(super) fn zone_spill(text: &str) -> Result<ZoneSpill, String> {
+    text.parse().map_err(str::to_owned)
+}
+
+/// How an endpoint is chosen.
+pub(super) fn lb_algorithm(text: &str) -> Result<Algorithm, String> {
     text.parse().map_err(str::to_owned)
 }
 

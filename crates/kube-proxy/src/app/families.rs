@@ -75,7 +75,15 @@ impl Context<'_> {
     ) -> anyhow::Result<()> {
         for (family, Created { backend, running }) in backends {
             let inbox = inboxes.get_mut(family).take().unwrap_or_default();
-            let proxy = Proxy::new(tracker_options(self.config, family), self.intervals(), backend);
+            let mut proxy =
+                Proxy::new(tracker_options(self.config, family), self.intervals(), backend);
+            if !proxy.prefer_algorithm(self.config.lb_algorithm) {
+                tracing::warn!(
+                    %family,
+                    algorithm = %self.config.lb_algorithm,
+                    "this mode, or this kernel, does not have the algorithm of --lb-algorithm; endpoints are chosen at random"
+                );
+            }
             let setup = Setup {
                 family,
                 proxy,

@@ -98,6 +98,9 @@ fn path(path: &Path, families: &[Family], style: Style) -> String {
             let verdict = if allowed { "the source is in" } else { "the source is in none of" };
             line("Source ranges", &format!("{verdict} {}", port.source_ranges.join(", ")));
         }
+        if let Some(algorithm) = &port.lb_algorithm {
+            line("Algorithm", algorithm);
+        }
         if let Some(seconds) = port.session_affinity_seconds {
             line("Affinity", &format!("a client keeps its endpoint for {seconds} s"));
         }

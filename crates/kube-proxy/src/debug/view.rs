@@ -55,6 +55,7 @@ fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> S
             .map(|spill| spill.to_string()),
         reset_dead_connections: policy.reset_dead_connections,
         session_affinity_seconds: policy.session_affinity.map(|timeout| timeout.as_secs()),
+        lb_algorithm: policy.algorithm.map(|algorithm| algorithm.name().to_owned()),
         source_ranges: policy.load_balancer_source_ranges.iter().map(ToString::to_string).collect(),
         health_check_node_port: policy.health_check_node_port.map(std::num::NonZero::get),
         last_change: None,

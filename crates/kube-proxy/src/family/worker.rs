@@ -275,6 +275,7 @@ impl Worker {
             self.no_local.external.len(),
         );
         self.report_conflicts();
+        self.report_lacking();
         self.setup.health_ports.update(self.setup.proxy.snapshot(), &outcome.changes.services);
         if let Some(health) = self.setup.health.family(family) {
             health.set_updated(now);
@@ -297,6 +298,19 @@ impl Worker {
             tracing::warn!(
                 %family, %frontend, service = %loser, %owner,
                 "frontend conflict: the service port is not reachable there, the owner is"
+            );
+        }
+    }
+
+    /// Names the Services that ask for an algorithm which the mode does not have, each once.
+    fn report_lacking(&mut self) {
+        let family = self.setup.family;
+        let lacking = self.setup.proxy.tracker().lacking();
+        self.setup.metrics.service_ports.lacking_algorithm(family, lacking);
+        for (service, algorithm) in self.setup.proxy.take_new_lacking() {
+            tracing::warn!(
+                %family, %service, %algorithm,
+                "this mode, or this kernel, does not have the algorithm that the annotation kube-proxy.io/lb-algorithm asks for; endpoints are chosen at random"
             );
         }
     }

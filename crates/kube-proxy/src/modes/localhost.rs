@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    CheckWaker, IpFamily, NodePortAddresses, ProxyBackend, Scope, Snapshot, SyncError, SyncReport,
-    Traffic,
+    Algorithm, CheckWaker, IpFamily, NodePortAddresses, ProxyBackend, Scope, Snapshot, SyncError,
+    SyncReport, Traffic,
 };
 use kube_proxy_userspace::{LocalNodePorts, Observer};
 
@@ -37,6 +37,10 @@ impl ProxyBackend for WithLocalNodePorts {
         let mut names = self.backend.annotations();
         names.extend(LocalNodePorts::annotations());
         names
+    }
+
+    fn algorithms(&self) -> Vec<Algorithm> {
+        self.backend.algorithms()
     }
 
     async fn sync(

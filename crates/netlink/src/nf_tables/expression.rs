@@ -229,6 +229,19 @@ pub enum Expression {
         /// Where to.
         to: Register,
     },
+    /// Loads a number below `modulus`, in host order: the hash of bytes in registers (`jhash`).
+    Hash {
+        /// The first register.
+        from: Register,
+        /// How many bytes.
+        length: u32,
+        /// Numbers are below this.
+        modulus: u32,
+        /// What the hash begins with.
+        seed: u32,
+        /// Where to.
+        to: Register,
+    },
     /// Drops the packet and answers its sender with ICMP port unreachable.
     RejectPortUnreachable {
         /// The family of the packet.
@@ -275,6 +288,7 @@ impl Expression {
             Self::DestinationNat { .. } => "nat",
             Self::Masquerade => "masq",
             Self::Random { .. } => "numgen",
+            Self::Hash { .. } => "hash",
             Self::RejectPortUnreachable { .. } => "reject",
             Self::ToNetworkOrder { .. } => "byteorder",
             Self::Offload { .. } => "flow_offload",
@@ -301,21 +315,7 @@ impl Expression {
             }
             Self::Meta { key, to } => numbers(writer, &[(2, key.number()), (1, to.0)]),
             Self::SetMeta { key, from } => numbers(writer, &[(2, key.number()), (3, from.0)]),
-            Self::Ct { key, to } => {
-                let (key, original) = match key {
-                    CtKey::State => (0, false),
-                    CtKey::Status => (2, false),
-                    CtKey::OriginalDestinationPort => (12, true),
-                    CtKey::Packets => (14, false),
-                    CtKey::OriginalDestination(Family::V4) => (20, true),
-                    CtKey::OriginalDestination(Family::V6) => (22, true),
-                };
-                numbers(writer, &[(2, key), (1, to.0)]);
-                if original {
-                    // IP_CT_DIR_ORIGINAL
-                    writer.u8(3, 0);
-                }
-            }
+            Self::Ct { key, to } => write_ct(writer, *key, *to),
             Self::FibAddressType { of, to } => {
                 let flags = match of {
                     FibAddress::Source => 1,
@@ -369,6 +369,12 @@ impl Expression {
             Self::Random { modulus, offset, to } => {
                 numbers(writer, &[(1, to.0), (2, *modulus), (3, 1), (4, *offset)]);
             }
+            // NFT_HASH_JENKINS
+            Self::Hash { from, length, modulus, seed, to } => {
+                let values = [(1, from.0), (2, to.0), (3, *length), (4, *modulus), (5, *seed)];
+                numbers(writer, &values);
+                writer.u32_be(7, 0);
+            }
             Self::RejectPortUnreachable { family } => {
                 writer.u32_be(1, 0);
                 writer.u8(2, if *family == Family::V4 { 3 } else { 4 });
@@ -391,6 +397,22 @@ impl Expression {
                 writer.u64_be(6, *timeout);
             }
         }
+    }
+}
+
+fn write_ct(writer: &mut Writer, key: CtKey, to: Register) {
+    let (key, original) = match key {
+        CtKey::State => (0, false),
+        CtKey::Status => (2, false),
+        CtKey::OriginalDestinationPort => (12, true),
+        CtKey::Packets => (14, false),
+        CtKey::OriginalDestination(Family::V4) => (20, true),
+        CtKey::OriginalDestination(Family::V6) => (22, true),
+    };
+    numbers(writer, &[(2, key), (1, to.0)]);
+    if original {
+        // IP_CT_DIR_ORIGINAL
+        writer.u8(3, 0);
     }
 }
 

@@ -7,7 +7,9 @@ use super::*;
 fn names_say_what_chains_do_and_are_read_back() {
     let mut names = Vec::new();
     for family in IpFamily::BOTH {
-        for chain in examples(family) {
+        for chain in
+            [Pick::Random, Pick::Source].into_iter().flat_map(|pick| examples(family, pick))
+        {
             let name = chain.to_string();
             assert_eq!(Chain::parse(&name), Some(chain), "{name}");
             assert!(name.len() < 128);
@@ -28,10 +30,19 @@ fn names_say_what_chains_do_and_are_read_back() {
         masq-outside-nodeport-cluster-1
         masq-node-nodeport-cluster-1-affinity-127.0.0.1-tcp-1
         nodeport-local-1-affinity-127.0.0.1-tcp-1
-        remember-local-0.0.0.0.0.0.0.1-tcp-1-1
-        local-1-affinity-0.0.0.0.0.0.0.1-tcp-1
-        masq-nodeport-cluster-1-affinity-0.0.0.0.0.0.0.1-tcp-1
-        masq-outside-nodeport-local-1-affinity-0.0.0.0.0.0.0.1-tcp-1"#]]
+        masq-cluster-1-by-source
+        masq-outside-cluster-1-by-source-affinity-127.0.0.1-tcp-1
+        masq-node-local-1-by-source
+        nodeport-cluster-1-by-source
+        masq-nodeport-cluster-1-by-source-affinity-127.0.0.1-tcp-1
+        masq-outside-nodeport-local-1-by-source
+        masq-node-nodeport-local-1-by-source-affinity-127.0.0.1-tcp-1
+        masq-outside-cluster-1-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-node-local-1-affinity-0.0.0.0.0.0.0.1-tcp-1
+        nodeport-local-1-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-cluster-1-by-source-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-outside-local-1-by-source-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-node-nodeport-cluster-1-by-source-affinity-0.0.0.0.0.0.0.1-tcp-1"#]]
     .assert_eq(&some.join("\n"));
     assert_eq!(Chain::parse(REJECT), Some(Chain::Reject));
 }
@@ -49,6 +60,9 @@ fn other_names_are_not_ours() {
         "cluster-3-",
         "cluster-3-affinity-",
         "cluster-3-affinity-x",
+        "cluster-by-source",
+        "cluster-3-by-source-",
+        "cluster-3-by-source-by-source",
         "masq-masq-cluster-3",
         "masq-node-",
         "nodeport-3",

@@ -1,8 +1,15 @@
 use super::*;
+use crate::chain::Pick;
 use crate::key::KeyKind;
 
 fn plain(key: KeyKind, count: u32) -> Chain {
-    let balance = Balance { key, endpoints: TrafficPolicy::Cluster, count, affinity: None };
+    let balance = Balance {
+        key,
+        endpoints: TrafficPolicy::Cluster,
+        count,
+        pick: Pick::Random,
+        affinity: None,
+    };
     Chain::Entry(Masquerade::Never, balance)
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::chain::examples;
+use crate::chain::{Pick, examples};
 
 /// A base chain of the Go kube-proxy: name, type, hook, priority.
 const BASE_CHAINS: [(&str, ChainType, HookPoint, i32); 8] = [
@@ -52,7 +52,9 @@ fn base_chains_are_those_of_the_go_version() {
 fn no_other_chain_is_in_its_way() {
     let fixed =
         CHAINS.iter().filter(|chain| chain.hook.is_none()).map(|chain| chain.name.to_owned());
-    let chains = IpFamily::BOTH.into_iter().flat_map(examples).map(|chain| chain.to_string());
+    let of = |family| [Pick::Random, Pick::Source].map(|pick| examples(family, pick));
+    let chains = IpFamily::BOTH.into_iter().flat_map(of).flatten();
+    let chains = chains.map(|chain| chain.to_string());
     for name in fixed.chain(chains) {
         assert!(!name.contains('/'), "{name}");
         assert!(!BASE_CHAINS.iter().any(|(base, ..)| *base == name), "{name}");

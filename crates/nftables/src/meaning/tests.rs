@@ -1,13 +1,15 @@
 use kube_proxy_core::IpFamily;
 
 use super::*;
-use crate::chain::examples;
+use crate::chain::{Pick, examples};
 use crate::layout::CHAINS;
 
 #[test]
 fn every_chain_has_a_meaning_and_those_of_others_have_none() {
     let names = CHAINS.iter().map(|chain| chain.name.to_owned());
-    let dynamic = examples(IpFamily::V4).into_iter().map(|chain| chain.to_string());
+    let all =
+        [Pick::Random, Pick::Source].into_iter().flat_map(|pick| examples(IpFamily::V4, pick));
+    let dynamic = all.map(|chain| chain.to_string());
     for name in names.chain(dynamic) {
         let meaning = chain_meaning(&name).unwrap_or_default();
         assert!(!meaning.is_empty() && meaning.len() < 100, "{name}: {meaning:?}");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube_proxy_core::{
-    Conditions, EndpointSlice, Event, IpFamily, LocalTrafficDetector, Node, ObjectName, Port,
-    Protocol, Service, SliceEndpoint, SlicePort, Tracker, TrafficPolicy,
+    Algorithm, Conditions, EndpointSlice, Event, IpFamily, LocalTrafficDetector, Node, ObjectName,
+    Port, Protocol, Service, SliceEndpoint, SlicePort, Tracker, TrafficPolicy,
 };
 use proptest::prelude::*;
 
@@ -178,6 +178,7 @@ fn service(number: u8, shape: u16) -> Service {
         service.policy.load_balancer_source_ranges =
             nets[first..].iter().map(|net| net.parse().unwrap()).collect();
     }
+    service.policy.algorithm = bit(11).then_some(Algorithm::SourceHash);
     for (index, protocol) in [(7, Protocol::Tcp), (8, Protocol::Udp), (9, Protocol::Sctp)] {
         if bit(index) || index == 7 {
             let node_port = 30_000 + shape % 4;
@@ -243,7 +244,9 @@ fn event(step: &Step) -> Option<Event> {
 }
 
 fn tracker() -> Tracker {
-    Tracker::new(kube_proxy_core::testing::options(IpFamily::V4))
+    let mut tracker = Tracker::new(kube_proxy_core::testing::options(IpFamily::V4));
+    tracker.offer_algorithms(vec![Algorithm::SourceHash]);
+    tracker
 }
 
 proptest! {
@@ -298,6 +301,29 @@ fn cost(endpoints: &[(u8, u8)]) -> (usize, usize) {
 fn one_change_in_a_large_cluster_costs_a_few_elements() {
     // Slot 1 changes, slot 2 goes, and the frontend leads to the chain for two.
     assert_eq!(cost(&[(1, 0), (3, 0)]), (3, 2));
+}
+
+/// So that every node has the same.
+#[test]
+fn slots_of_a_hash_depend_on_nothing_but_the_endpoints() {
+    let mut tracker = tracker();
+    tracker.apply(Event::ServiceApplied(Arc::new(service(0, 1 << 11))));
+    let all = [(1, 0), (2, 4), (3, 0), (4, 0)];
+    let mut table = Table::default();
+    let mut state = State::default();
+    for endpoints in [&all[..], &all[1..3], &all[..2], &all] {
+        tracker.apply(Event::EndpointSliceApplied(slice(0, endpoints)));
+        let changes = tracker.fold();
+        let (difference, _) = state.update(tracker.snapshot(), &changes, &config());
+        table.apply(&difference);
+    }
+    let (_, fresh) = built(tracker.snapshot());
+    let slots = |table: &Table| -> Vec<Item> {
+        let all = table.elements.iter().filter(|((set, _), _)| *set == SetId::ClusterEndpoints);
+        all.map(|(_, item)| item.clone()).collect()
+    };
+    assert_eq!(slots(&table).len(), 6);
+    assert_eq!(slots(&table), slots(&fresh));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::{
-    IpFamily, LocalTrafficDetector, NodePortAddresses, ObjectName, Port, Protocol, TrafficPolicy,
+    Algorithm, IpFamily, LocalTrafficDetector, NodePortAddresses, ObjectName, Port, Protocol,
+    TrafficPolicy,
 };
 use kube_proxy_testkit::cluster::plan;
 use libtest_mimic::Trial;
@@ -47,6 +48,15 @@ pub(crate) fn shapes(world: &mut World) {
                 world.endpoints(svc, &["a", "b"]);
             }
         }
+    }
+    // Endpoints by a hash of the client's address, with and without sessions, and by weight.
+    for (number, affinity) in [(60, None), (61, Some(std::time::Duration::from_mins(1)))] {
+        let mut hashed = Svc(number).everything();
+        hashed.policy.algorithm = Some(Algorithm::SourceHash);
+        hashed.policy.external_traffic_policy = TrafficPolicy::Local;
+        hashed.policy.session_affinity = affinity;
+        world.set(hashed);
+        world.weighted(Svc(number), &[("a", 2), ("b", 5)]);
     }
     // One whose endpoints are elsewhere, one without any, one with a name as long as can be.
     let mut elsewhere = Svc(50).everything();
@@ -140,6 +150,8 @@ fn can_be_loaded_again() -> anyhow::Result<()> {
             world.cluster.client().probe().tcp(Svc(1).node_port(family)).answer()?;
             let none = world.cluster.client().probe().tcp(Svc(51).node_port(family));
             ensure!(none.is_refused(), "{none}");
+            let hashed = world.cluster.client().probe().spread(Svc(60).cluster_ip(family), 5);
+            ensure!(hashed.pods.len() == 1 && hashed.failures.is_empty(), "one client: {hashed}");
         }
         // The next full sync makes it ours again, and sessions continue all the same.
         world.full_sync()?;

@@ -160,12 +160,13 @@ impl World {
     }
 
     fn side(&self, family: IpFamily, config: Config) -> anyhow::Result<Side> {
-        let tracker = Tracker::new(TrackerOptions {
+        let mut tracker = Tracker::new(TrackerOptions {
             node_name: "node-0".into(),
             node_ip: Some(*plan::node(0).get(family)),
             ..kube_proxy_core::testing::options(family)
         });
         let backend = self.start_backend(&config)?;
+        tracker.offer_algorithms(backend.algorithms());
         Ok(Side { config, tracker, backend, synced: false, wakes: Arc::default() })
     }
 
@@ -213,12 +214,24 @@ impl World {
 
     /// Gives a Service these endpoints and no others.
     pub(crate) fn endpoints_in(&mut self, svc: Svc, pods: &[(&str, Conditions)]) {
+        let all: Vec<_> = pods.iter().map(|(pod, conditions)| (*pod, *conditions, 1)).collect();
+        self.slices(svc, &all);
+    }
+
+    /// Gives a Service these ready endpoints with weights and no others.
+    pub(crate) fn weighted(&mut self, svc: Svc, pods: &[(&str, u16)]) {
+        let ready = Conditions::default();
+        let all: Vec<_> = pods.iter().map(|(pod, weight)| (*pod, ready, *weight)).collect();
+        self.slices(svc, &all);
+    }
+
+    fn slices(&mut self, svc: Svc, pods: &[(&str, Conditions, u16)]) {
         for family in IpFamily::BOTH {
-            let endpoints = pods.iter().map(|(name, conditions)| {
+            let endpoints = pods.iter().map(|(name, conditions, weight)| {
                 let pod = self.pod(name);
                 let node = Some(pod.node().name().into());
                 let ready = SliceEndpoint::ready(pod.ip(family));
-                SliceEndpoint { node, conditions: *conditions, ..ready }
+                SliceEndpoint { node, conditions: *conditions, weight: *weight, ..ready }
             });
             let slice = EndpointSlice {
                 name: ObjectName::new("test", format!("svc-{}-{family}", svc.0)),

@@ -80,6 +80,12 @@ pub fn service(service: &slim::Service<'_>, context: &Context) -> (Option<Servic
                 &mut findings,
             )
             .is_some_and(|Switch(on)| on),
+            algorithm: annotation(
+                service,
+                |annotations| annotations.lb_algorithm.as_ref(),
+                Annotations::LB_ALGORITHM,
+                &mut findings,
+            ),
             session_affinity: affinity(spec, &mut findings),
             health_check_node_port: health_check(spec, external_traffic_policy, &mut findings),
             annotations: annotations(service, context, &mut findings),

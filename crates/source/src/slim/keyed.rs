@@ -61,6 +61,8 @@ entries! {
         proxy_protocol, PROXY_PROTOCOL = "kube-proxy.io/userspace-proxy-protocol";
         /// On a Service: the treatment of traffic without local endpoints under the external `Local` policy (KEP-6272).
         no_local_endpoints, NO_LOCAL_ENDPOINTS = "kube-proxy.io/no-local-endpoints";
+        /// On a Service: how an endpoint is chosen. An extension of this program.
+        lb_algorithm, LB_ALGORITHM = "kube-proxy.io/lb-algorithm";
         /// On an EndpointSlice: the weight of its endpoints. An extension of this program.
         weight, WEIGHT = "kube-proxy.io/weight";
         /// On an EndpointSlice: the weights of endpoints by address. An extension of this program.

@@ -1,9 +1,12 @@
-use kube_proxy_core::TrafficPolicy;
+use kube_proxy_core::{Algorithm, TrafficPolicy};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use kube_proxy_core::algorithm::source_slot;
+
 use super::{Balancer, Endpoints, FEW_SESSIONS};
+use crate::traffic::Target;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -20,7 +23,12 @@ fn list(numbers: &[u8]) -> Vec<SocketAddr> {
 }
 
 fn endpoints(numbers: &[u8], affinity: Option<Duration>) -> Endpoints {
-    Endpoints { lists: [list(numbers), Vec::new()], serving: list(numbers), affinity }
+    Endpoints {
+        lists: [list(numbers), Vec::new()],
+        serving: list(numbers),
+        affinity,
+        algorithm: Algorithm::Random,
+    }
 }
 
 fn balancer(numbers: &[u8], affinity: Option<Duration>, now: Instant) -> Balancer {
@@ -59,6 +67,70 @@ fn each_endpoint_has_as_many_turns_as_it_stands_there() {
             assert_ne!(other.unwrap().address, endpoint(failed), "another one is tried");
         }
     }
+}
+
+/// By algorithm, with endpoint 3 standing there three times.
+fn choosing(algorithm: Algorithm, now: Instant) -> Balancer {
+    let mut balancer = Balancer::new(7, 10 * SECOND);
+    balancer.update(Endpoints { algorithm, ..endpoints(&[1, 2, 3, 3, 3], None) }, now);
+    balancer
+}
+
+#[test]
+fn a_client_gets_the_endpoint_of_its_hash() {
+    let now = Instant::now();
+    let mut balancer = choosing(Algorithm::SourceHash, now);
+    let mut used = BTreeMap::new();
+    for number in 0..500 {
+        let slot = source_slot(client(number), 5);
+        let expected = list(&[1, 2, 3, 3, 3])[slot as usize];
+        for _ in 0..2 {
+            assert_eq!(pick(&mut balancer, number, now), Some(expected));
+        }
+        *used.entry(expected).or_insert(0) += 1;
+    }
+    assert_eq!(used.len(), 3, "{used:?}");
+    let first = pick(&mut balancer, 1, now).unwrap();
+    let other = balancer.pick(TrafficPolicy::Cluster, client(1), Some(first), now);
+    assert_ne!(other.unwrap().address, first, "it cannot be reached");
+    balancer.failed(first, now);
+    assert_ne!(pick(&mut balancer, 1, now), Some(first), "it rests");
+    assert_eq!(pick(&mut balancer, 1, now + 10 * SECOND), Some(first));
+}
+
+#[test]
+fn the_least_used_endpoint_is_chosen() {
+    let now = Instant::now();
+    let mut balancer = choosing(Algorithm::LeastConnections, now);
+    let mut open: BTreeMap<SocketAddr, Vec<std::sync::Arc<Target>>> = BTreeMap::new();
+    for _ in 0..50 {
+        let target = balancer.pick(TrafficPolicy::Cluster, client(1), None, now).unwrap();
+        target.counters.opened();
+        open.entry(target.address).or_default().push(target);
+    }
+    let counts: Vec<_> = open.values().map(Vec::len).collect();
+    assert_eq!(counts, [10, 10, 30], "by weight");
+    open[&endpoint(2)].iter().for_each(|target| target.counters.closed());
+    for _ in 0..10 {
+        let target = balancer.pick(TrafficPolicy::Cluster, client(1), None, now).unwrap();
+        assert_eq!(target.address, endpoint(2));
+        target.counters.opened();
+    }
+    // Where all are idle, all have their turn.
+    let mut idle = choosing(Algorithm::LeastConnections, now);
+    let picked: std::collections::BTreeSet<_> =
+        (0..9).filter_map(|_| pick(&mut idle, 1, now)).collect();
+    assert!(picked.contains(&endpoint(3)), "{picked:?}");
+    idle.failed(endpoint(3), now);
+    let picked: std::collections::BTreeSet<_> =
+        (0..9).filter_map(|_| pick(&mut idle, 1, now)).collect();
+    assert_eq!(picked.into_iter().collect::<Vec<_>>(), list(&[1, 2]));
+    assert_eq!(
+        choosing(Algorithm::LeastConnections, now)
+            .pick(TrafficPolicy::Local, client(1), None, now)
+            .map(|t| t.address),
+        None
+    );
 }
 
 #[test]
@@ -114,7 +186,8 @@ fn frontends_share_the_session() {
     let mut balancer = Balancer::new(3, Duration::ZERO);
     let lists = [list(&[1, 2, 3, 4]), list(&[2, 3])];
     let serving = list(&[1, 2, 3, 4]);
-    balancer.update(Endpoints { lists, serving, affinity: Some(SECOND) }, now);
+    let algorithm = Algorithm::Random;
+    balancer.update(Endpoints { lists, serving, affinity: Some(SECOND), algorithm }, now);
     for from in 0..20 {
         let local = balancer.pick(TrafficPolicy::Local, client(from), None, now).unwrap().address;
         assert_eq!(pick(&mut balancer, from, now), Some(local));

@@ -120,6 +120,7 @@ fn defaults_as_the_program_sees_them() {
             zone_spill: Below(
                 0,
             ),
+            lb_algorithm: Random,
             sync_period: 30s,
             min_sync_period: 1s,
             masquerade_all: false,

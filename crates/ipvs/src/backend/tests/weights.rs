@@ -43,6 +43,28 @@ fn destinations_have_the_weights_of_endpoints() {
 }
 
 #[test]
+fn algorithms_are_schedulers() {
+    let check = |algorithm, own: Option<&str>, weights: &[u16], expected: &str| {
+        let mut world = World::new();
+        let mut asks = service(1, Protocol::Tcp);
+        asks.policy.algorithm = Some(algorithm);
+        asks.policy.annotations =
+            own.map(|own| (SCHEDULER.into(), own.into())).into_iter().collect();
+        world.service(asks);
+        world.tracker.carry_annotations(world.backend.annotations());
+        world.tracker.offer_algorithms(world.backend.algorithms());
+        world.weighted(1, Protocol::Tcp, &ALL, weights);
+        world.full();
+        assert_eq!(held(&world, Protocol::Tcp).0, expected);
+    };
+    check(Algorithm::Random, None, &[1], "rr");
+    check(Algorithm::SourceHash, None, &[1], "sh");
+    check(Algorithm::SourceHash, None, &[1, 2], "sh");
+    check(Algorithm::SourceHash, Some("mh"), &[1], "mh");
+    check(Algorithm::LeastConnections, None, &[1], "lc");
+}
+
+#[test]
 fn a_weight_is_one_change() {
     let mut world = world(Protocol::Tcp, &[1]);
     let mut cost = |weights: &[u16]| {

@@ -14,6 +14,7 @@ pub struct ServicePortMetrics {
     no_local_endpoints: Family<PolicyLabels, Gauge>,
     refused: Family<FamilyLabel, Gauge>,
     contested: Family<FamilyLabel, Gauge>,
+    lacking_algorithm: Family<FamilyLabel, Gauge>,
 }
 
 /// Labels `traffic_policy` and `ip_family`.
@@ -29,6 +30,7 @@ impl super::Group for ServicePortMetrics {
         r.register("sync_proxy_rules_no_local_endpoints_total", "Service ports with a Local traffic policy and no local endpoint", self.no_local_endpoints.clone());
         r.register("refused_service_ports", "Service ports that the kernel refused, or an address of which this node needs otherwise (see the log)", self.refused.clone());
         r.register("contested_frontends", "Addresses and node ports that more than one service port asks for; one has it (see the log)", self.contested.clone());
+        r.register("services_without_their_lb_algorithm", "Services whose annotation asks for an algorithm that this mode does not have; they get the random choice (see the log)", self.lacking_algorithm.clone());
     }
 }
 
@@ -46,6 +48,11 @@ impl ServicePortMetrics {
     /// This many were refused by the last sync.
     pub fn refused(&self, family: IpFamily, count: usize) {
         self.refused.get_or_create(&family.into()).set(gauge(count));
+    }
+
+    /// The number of Services that ask for an algorithm which the mode does not have.
+    pub fn lacking_algorithm(&self, family: IpFamily, count: usize) {
+        self.lacking_algorithm.get_or_create(&family.into()).set(gauge(count));
     }
 
     /// The number of frontends that more than one service port asks for.

@@ -82,6 +82,7 @@ fn a_full_service() {
                     no_local_endpoints: None,
                     zone_spill: None,
                     reset_dead_connections: false,
+                    algorithm: None,
                     load_balancer_source_ranges: [
                         203.0.113.0/24,
                     ],
@@ -545,6 +546,34 @@ fn what_happens_without_local_endpoints() {
         &expect![[r#"
         None
         Service ns/web: metadata.annotations[kube-proxy.io/no-local-endpoints]: "Reject": not drop, reject or passthrough; ignored
+    "#]],
+    );
+}
+
+#[test]
+fn how_an_endpoint_is_chosen() {
+    let check = |value: &Value, expected: &Expect| {
+        let mut object = with(&json!({}));
+        object["metadata"]["annotations"] = json!({"kube-proxy.io/lb-algorithm": value});
+        whole(&object, |service| service.policy.algorithm, expected);
+    };
+    check(
+        &json!("source-hash"),
+        &expect![[r#"
+        Some(SourceHash)
+    "#]],
+    );
+    check(
+        &json!(""),
+        &expect![[r#"
+        None
+    "#]],
+    );
+    check(
+        &json!("maglev"),
+        &expect![[r#"
+        None
+        Service ns/web: metadata.annotations[kube-proxy.io/lb-algorithm]: "maglev": not random, source-hash or least-connections; ignored
     "#]],
     );
 }
