@@ -107,6 +107,19 @@ fn ready_endpoints_on_this_node_are_counted_by_address() {
 }
 
 #[test]
+fn endpoints_that_drain_get_no_traffic_from_load_balancers() {
+    let mut world = World::new();
+    world.after(service(Some(31_000)));
+    let mut event = slice(&[("10.0.0.1", true, true), ("10.0.0.4", true, true)]);
+    for left in [1, 0] {
+        let Event::EndpointSliceApplied(slice) = &mut event else { unreachable!("made above") };
+        slice.endpoints[left].weight = 0;
+        let port = world.after(event.clone()).unwrap();
+        assert_eq!(port.local_endpoints, left);
+    }
+}
+
+#[test]
 fn only_other_ports_wake_the_listeners() {
     let mut world = World::new();
     let woken = |world: &World| {
