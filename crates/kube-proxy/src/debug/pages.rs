@@ -124,6 +124,7 @@ impl DebugPages {
             warnings: self.silence_warning().into_iter().collect(),
         };
         let (clients, facts) = (self.clients(), self.facts.clone());
+        let verify = asked.decoded("verify").is_some_and(|verify| verify == "true");
         // Userspace connections lead to this process, and IPVS keeps its own.
         let translated = matches!(self.mode, "iptables" | "nftables");
         Reply::Later(Box::pin(async move {
@@ -142,6 +143,12 @@ impl DebugPages {
                 match family.look(look).await {
                     Ok(family) => add(&mut answer, family),
                     Err(error) => return unanswered(error),
+                }
+                if verify {
+                    match family.compare().await {
+                        Ok(check) => explain::add_differences(&mut answer.paths, &check),
+                        Err(error) => return unanswered(error),
+                    }
                 }
             }
             tasks::blocking("debug page", move || {
