@@ -91,6 +91,9 @@ fn shows_the_node() -> anyhow::Result<()> {
     shows(&world, "explain=10.96.0.10", &["has no port"], &["Goes to"])?;
     let checked = ["everything is on the node as it should be"];
     shows(&world, "check=", &checked, &["No answer"])?;
+    world.cluster.node(0).netns().sysctl(&[("ipv4/ip_forward", "0")])?;
+    let problem = ["Problem", "net.ipv4.ip_forward is 0", "To do: sysctl -w"];
+    shows(&world, "check=", &problem, &["No answer"])?;
     let changed = ["EndpointSlice web-", "2 of 2 ready", "Service empty added", " ms"];
     shows(&world, "changes=", &changed, &["No answer"])
 }

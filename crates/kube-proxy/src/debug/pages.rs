@@ -39,6 +39,8 @@ pub struct DebugPages {
     silence: Option<Arc<Silence>>,
     /// Recognises the first argument of a command of this program.
     is_command: fn(&str) -> bool,
+    /// Held by the one question that runs programs of the node; others wait.
+    running_programs: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A time without word from the API server.
@@ -54,7 +56,8 @@ impl DebugPages {
         silence: Option<Arc<Silence>>,
         is_command: fn(&str) -> bool,
     ) -> Self {
-        Self { node, mode, families, facts, silence, is_command }
+        let running_programs = Arc::default();
+        Self { node, mode, families, facts, silence, is_command, running_programs }
     }
 
     fn clients(&self) -> Vec<FamilyClient> {
