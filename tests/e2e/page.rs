@@ -83,7 +83,12 @@ fn shows_the_node() -> anyhow::Result<()> {
     shows(&world, "service=default/never", &["serves no Service of this name"], &["<h2"])?;
     let explained = ["Goes to an endpoint", "default/web:p", &*local, "goes to one of 2 endpoints"];
     shows(&world, &format!("explain={to}"), &explained, &["[object"])?;
-    let verified = ["On the node", "its rules are there as they should be"];
+    let verified = [
+        "Last change",
+        "EndpointSlice web-",
+        "On the node",
+        "its rules are there as they should be",
+    ];
     shows(&world, "explain=default/web&verify=true", &verified, &["[object"])?;
     let refused = ["Refused", "default/empty:p", "Next"];
     shows(&world, "explain=default/empty&from=node", &refused, &["[object"])?;

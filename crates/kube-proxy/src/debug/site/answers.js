@@ -1,6 +1,6 @@
 // What becomes of a connection, and what is wrong with the node.
 
-import { element, link, list, panel, table } from "./dom.js";
+import { age, element, link, list, panel, table } from "./dom.js";
 import { ask } from "./ask.js";
 import { frontendText, portName, unusedText } from "./services.js";
 
@@ -66,6 +66,7 @@ function path(path) {
     ["Policy", path.policy && path.policy + (path.shortCircuit ? ": Local does not count for this node and its pods" : "")],
     ["Source ranges", path.sourceAllowed !== undefined && port && `${path.sourceAllowed ? "the source is in" : "the source is in none of"} ${(port.sourceRanges ?? []).join(", ")}`],
     ["Affinity", port?.sessionAffinitySeconds && `a client keeps its endpoint for ${port.sessionAffinitySeconds} s`],
+    ["Last change", port?.lastChange && `${port.lastChange.kind} ${port.lastChange.object} ${port.lastChange.what} ${age(port.lastChange.received)} ago`],
     ["Client address", path.masquerade && `${path.masquerade.masqueraded ? "masqueraded" : "kept"}: ${path.masquerade.reason}`],
     ["On the node", path.differences && (path.differences.length ? path.differences.map(difference) : "its rules are there as they should be")],
     ["Near", (path.nearest ?? []).map((near) => element("div", {}, `${portName(near.servicePort)} at ${near.frontend}: ${near.relation}`))],
