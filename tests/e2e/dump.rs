@@ -58,6 +58,8 @@ fn without_secrets(mode: Mode) -> anyhow::Result<()> {
     ensure!(read("configuration.json")?.contains("kubeproxy.config.k8s.io"));
     ensure!(read("services.json")?.contains("\"web\""));
     ensure!(read("check.json")?.contains("\"families\""));
+    ensure!(read("changes.json")?.contains("\"changes\""));
+    ensure!(read("findings.json")?.contains("\"findings\""));
     ensure!(read("metrics.txt")?.contains("kubeproxy_sync_proxy_rules_duration_seconds"));
     ensure!(read("log.txt")?.contains("full sync took"));
     ensure!(read("sysctls.txt")?.contains("net.ipv4.ip_forward = 1"));

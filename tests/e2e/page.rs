@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::IpFamily;
-use kube_proxy_testkit::tools;
+use kube_proxy_testkit::{say, tools};
 use serde_json::json;
 
 use crate::Once;
@@ -26,7 +26,7 @@ fn browse(world: &World, view: &str) -> anyhow::Result<Option<String>> {
     let Some(browser) = tools::browser() else {
         let needed = std::env::var("CI").is_ok_and(|ci| ci == "true");
         ensure!(!needed, "no browser; `cargo xtask check-host` installs one on Debian");
-        println!("no browser: the page is not looked at");
+        say!("no browser: the page is not looked at");
         return Ok(None);
     };
     let profile = tempfile::tempdir()?;
@@ -83,12 +83,22 @@ fn shows_the_node() -> anyhow::Result<()> {
     shows(&world, "service=default/never", &["serves no Service of this name"], &["<h2"])?;
     let explained = ["Goes to an endpoint", "default/web:p", &*local, "goes to one of 2 endpoints"];
     shows(&world, &format!("explain={to}"), &explained, &["[object"])?;
+    let verified = [
+        "Last change",
+        "EndpointSlice web-",
+        "On the node",
+        "its rules are there as they should be",
+    ];
+    shows(&world, "explain=default/web&verify=true", &verified, &["[object"])?;
     let refused = ["Refused", "default/empty:p", "Next"];
     shows(&world, "explain=default/empty&from=node", &refused, &["[object"])?;
     shows(&world, "explain=default/wbe", &["Perhaps one of these", "default/web:p"], &[])?;
     shows(&world, "explain=10.96.0.10", &["has no port"], &["Goes to"])?;
     let checked = ["everything is on the node as it should be"];
     shows(&world, "check=", &checked, &["No answer"])?;
+    world.cluster.node(0).netns().sysctl(&[("ipv4/ip_forward", "0")])?;
+    let problem = ["Problem", "net.ipv4.ip_forward is 0", "To do: sysctl -w"];
+    shows(&world, "check=", &problem, &["No answer"])?;
     let changed = ["EndpointSlice web-", "2 of 2 ready", "Service empty added", " ms"];
     shows(&world, "changes=", &changed, &["No answer"])
 }

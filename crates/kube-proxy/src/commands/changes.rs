@@ -20,37 +20,34 @@ pub(super) fn age(port: &ServicePort, families: &[Family], now: Timestamp) -> St
 /// What changed, when, and how long it took to the kernel.
 pub(super) fn sentence(change: &Change, now: Timestamp) -> String {
     let Change { kind, object, what, received, .. } = change;
-    let mut text = format!("{kind} {object} {}", what.name());
+    let mut parts = vec![format!("{kind} {object} {}", what.name())];
     if let Some(ago) = elapsed(received, now).and_then(short) {
-        text += &format!(" {ago} ago");
+        parts.push(format!(" {ago} ago"));
     }
     if let (Some(ready), Some(total)) = (change.endpoints_ready, change.endpoints_total) {
-        text += &format!(", {ready} of {total} endpoints ready");
+        parts.push(format!(", {ready} of {total} endpoints ready"));
     }
     let between = |from: &str, to: &str| Some(milliseconds(elapsed(from, to.parse().ok()?)?));
     if let Some(took) = change.triggered.as_deref().and_then(|from| between(from, received)) {
-        text += &format!("; {took} from the cause to this node");
+        parts.push(format!("; {took} from the cause to this node"));
     }
     match &change.in_kernel {
-        None => text += "; not in the kernel yet",
+        None => parts.push("; not in the kernel yet".to_owned()),
         Some(written) => {
-            if let Some(took) = between(received, written) {
-                text += &format!("; {took} from there to the kernel");
-            }
+            let took = between(received, written);
+            parts.extend(took.map(|took| format!("; {took} from there to the kernel")));
         }
     }
-    text
+    parts.concat()
 }
 
 /// The sentence for the last change of a service port; `None` where changes are not remembered.
 pub(super) fn last(port: &ServicePort, families: &[Family], now: Timestamp) -> Option<String> {
-    match &port.last_change {
-        Some(change) => Some(sentence(change, now)),
-        None => {
-            let age = age(port, families, now);
-            Some(format!("none in the last {}", age.strip_prefix('>')?))
-        }
+    if let Some(change) = &port.last_change {
+        return Some(sentence(change, now));
     }
+    let age = age(port, families, now);
+    Some(format!("none in the last {}", age.strip_prefix('>')?))
 }
 
 fn elapsed(since: &str, now: Timestamp) -> Option<SignedDuration> {

@@ -33,14 +33,16 @@ pub(super) struct Arguments {
 }
 
 /// Pages of the running proxy, and the names of their files.
-const PAGES: [(&str, &str); 9] = [
+const PAGES: [(&str, &str); 11] = [
     ("/proxyMode", "mode.txt"),
     ("/configz", "configuration.json"),
     ("/flagz", "flags.txt"),
     ("/statusz", "status.txt"),
     ("/metrics", "metrics.txt"),
     ("/debug/services", "services.json"),
+    ("/debug/changes", "changes.json"),
     ("/debug/check", "check.json"),
+    ("/debug/findings", "findings.json"),
     ("/debug/log", "log.txt"),
     ("/healthz", "metrics-server-healthz.txt"),
 ];

@@ -20,6 +20,9 @@ pub(super) struct Arguments {
     /// Where it comes from: pod (any of this node), node, outside, or an IP address; by default pod for cluster IPs and outside for the rest
     #[arg(long, value_name = "SOURCE")]
     from: Option<String>,
+    /// Also compare its rules on the node with what they should be, which lists all rules
+    #[arg(long)]
+    verify: bool,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -29,7 +32,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { destination, from, output, server, offline } = arguments;
+    let Arguments { destination, from, verify, output, server, offline } = arguments;
     let explanation: Explanation = if offline.is_given() {
         let (loaded, listing) = offline.read().await?;
         let config = &loaded.effective;
@@ -40,6 +43,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         let mut parameters = vec![("to", destination.as_str())];
         parameters.extend(from.as_deref().map(|from| ("from", from)));
+        parameters.extend(verify.then_some(("verify", "true")));
         server.get("/debug/explain", &parameters).await?
     };
     let text = match output.for_programs(&explanation)? {
@@ -111,6 +115,15 @@ fn path(path: &Path, families: &[Family], style: Style) -> String {
     if let Some(masquerade) = &path.masquerade {
         let done = if masquerade.masqueraded { "masqueraded" } else { "kept" };
         line("Client address", &format!("{done}: {}", masquerade.reason));
+    }
+    match path.differences.as_deref() {
+        None => {}
+        Some([]) => line("On the node", "its rules are there as they should be"),
+        Some(differences) => {
+            for difference in differences {
+                line("On the node", &difference.text());
+            }
+        }
     }
     for near in &path.nearest {
         let what = service_port(&near.service_port);

@@ -1,6 +1,7 @@
 //! From the snapshot of a family to an explanation.
 
 mod connections;
+mod differences;
 mod text;
 
 use kube_proxy_core as core;
@@ -14,6 +15,7 @@ use super::view;
 use crate::family::state::{FamilyServices, FamilyState, ServiceFilter};
 
 pub(super) use connections::add_connections;
+pub(super) use differences::add_differences;
 
 /// What one family says to a question.
 pub(super) struct FamilyExplanation {
@@ -62,6 +64,7 @@ fn path(tracker: &Tracker, state: &FamilyState, facts: &NodeFacts, packet: &Pack
         endpoints: Vec::new(),
         nearest: found.nearest.iter().map(nearest).collect(),
         connections: None,
+        differences: None,
         summary: String::new(),
         advice: Vec::new(),
     };

@@ -17,6 +17,15 @@ pub struct ServicePortId {
     pub protocol: String,
 }
 
+impl ServicePortId {
+    /// `namespace/name:port`, or `namespace/name` where the port has no name.
+    pub fn name(&self) -> String {
+        let Self { namespace, name, port_name, .. } = self;
+        let port = if port_name.is_empty() { String::new() } else { format!(":{port_name}") };
+        format!("{namespace}/{name}{port}")
+    }
+}
+
 /// What a frontend is to its service port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

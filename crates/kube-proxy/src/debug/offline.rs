@@ -1,5 +1,6 @@
 //! Explanations without a running proxy.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use kube_proxy_core::Tracker;
@@ -60,7 +61,7 @@ fn state(tracker: &Tracker) -> FamilyState {
         waiting: None,
         failure: None,
         node_ip: snapshot.node_ip,
-        changes: Changes { last: Default::default(), since: SystemTime::now() },
+        changes: Changes { last: Arc::default(), since: SystemTime::now() },
         zone: snapshot.zone.clone(),
     }
 }

@@ -39,6 +39,8 @@ pub struct DebugPages {
     silence: Option<Arc<Silence>>,
     /// Recognises the first argument of a command of this program.
     is_command: fn(&str) -> bool,
+    /// Held by the one question that runs programs of the node; others wait.
+    running_programs: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A time without word from the API server.
@@ -54,7 +56,8 @@ impl DebugPages {
         silence: Option<Arc<Silence>>,
         is_command: fn(&str) -> bool,
     ) -> Self {
-        Self { node, mode, families, facts, silence, is_command }
+        let running_programs = Arc::default();
+        Self { node, mode, families, facts, silence, is_command, running_programs }
     }
 
     fn clients(&self) -> Vec<FamilyClient> {
@@ -124,6 +127,7 @@ impl DebugPages {
             warnings: self.silence_warning().into_iter().collect(),
         };
         let (clients, facts) = (self.clients(), self.facts.clone());
+        let verify = asked.decoded("verify").is_some_and(|verify| verify == "true");
         // Userspace connections lead to this process, and IPVS keeps its own.
         let translated = matches!(self.mode, "iptables" | "nftables");
         Reply::Later(Box::pin(async move {
@@ -142,6 +146,12 @@ impl DebugPages {
                 match family.look(look).await {
                     Ok(family) => add(&mut answer, family),
                     Err(error) => return unanswered(error),
+                }
+                if verify {
+                    match family.compare().await {
+                        Ok(check) => explain::add_differences(&mut answer.paths, &check),
+                        Err(error) => return unanswered(error),
+                    }
                 }
             }
             tasks::blocking("debug page", move || {

@@ -81,7 +81,7 @@ pub(in crate::commands) fn rules_of_node() -> impl Iterator<Item = (String, Stri
         fs::read_to_string("/proc/self/net/ip_vs").map(|text| ("/proc/net/ip_vs".to_owned(), text));
     listed.chain(ipvs).filter_map(|(program, text)| {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        let text = lines.collect::<Vec<_>>().join("\n") + "\n";
         let is_rule = |line: &str| !line.starts_with(['*', ':']) && line != "COMMIT";
         text.lines().any(is_rule).then_some((program, text))
     })

@@ -23,13 +23,15 @@ impl DebugPages {
     /// What `kube-proxy check` prints.
     pub(super) fn findings(&self, _asked: &Asked) -> Reply {
         let (check, is_command) = (self.compared(), self.is_command);
+        let running_programs = self.running_programs.clone();
         Reply::Later(Box::pin(async move {
             let check = match check.await {
                 Ok(check) => check,
                 Err(unanswered) => return unanswered,
             };
             let report = move || Report::new(facts::gather(Ok(check), is_command));
-            // Programs are run.
+            // However many ask: programs are run.
+            let _alone = running_programs.lock().await;
             json(&tasks::blocking("debug page", report).await)
         }))
     }

@@ -1,6 +1,6 @@
 // What becomes of a connection, and what is wrong with the node.
 
-import { element, link, list, panel, table } from "./dom.js";
+import { age, element, link, list, panel, table } from "./dom.js";
 import { ask } from "./ask.js";
 import { frontendText, portName, unusedText } from "./services.js";
 
@@ -11,9 +11,11 @@ const SOURCES = [["", "usual for the destination"], ["pod", "a pod of this node"
 export async function explain(state) {
   const to = state.get("explain");
   const from = state.get("from") ?? "";
-  const content = [element("h1", {}, "Explain a connection"), form(to, from)];
+  const verify = state.get("verify") === "true";
+  const content = [element("h1", {}, "Explain a connection"), form(to, from, verify)];
   if (!to) return { content };
-  const answer = await ask("debug/explain", from ? { to, from } : { to }).catch((error) => {
+  const question = { to, ...(from ? { from } : {}), ...(verify ? { verify } : {}) };
+  const answer = await ask("debug/explain", question).catch((error) => {
     content.push(panel("bad", element("p", {}, error.message)));
     return undefined;
   });
@@ -27,20 +29,21 @@ export async function explain(state) {
   return { answer, content };
 }
 
-function form(to, from) {
+function form(to, from, verify) {
   const isAddress = from !== "" && !SOURCES.some(([value]) => value === from);
   const destination = element("input", { id: "to", value: to ?? "", required: true, placeholder: "10.96.0.10:80, shop/web:http, :30080", spellcheck: "false" });
   const options = SOURCES.map(([value, text]) => element("option", { value, selected: isAddress ? value === "address" : value === from }, text));
   const source = element("select", { id: "from" }, options);
   const address = element("input", { id: "address", value: isAddress ? from : "", placeholder: "198.51.100.7", spellcheck: "false" });
   const addressLabel = element("label", {}, "Source address", address);
+  const compare = element("input", { type: "checkbox", id: "verify", checked: verify });
   const showAddress = () => { addressLabel.hidden = source.value !== "address"; };
   source.addEventListener("change", showAddress);
   showAddress();
   const submit = (event) => {
     event.preventDefault();
     const chosen = source.value === "address" ? address.value.trim() : source.value;
-    const state = { explain: destination.value.trim(), ...(chosen ? { from: chosen } : {}) };
+    const state = { explain: destination.value.trim(), ...(chosen ? { from: chosen } : {}), ...(compare.checked ? { verify: true } : {}) };
     const before = location.hash;
     location.hash = "#" + new URLSearchParams(state);
     // The same question again.
@@ -49,6 +52,7 @@ function form(to, from) {
   return element("form", { on: { submit } },
     element("label", { class: "wide" }, "Destination", destination),
     element("label", {}, "From", source), addressLabel,
+    element("label", { class: "check" }, compare, "compare the rules on the node"),
     element("button", { class: "main" }, "Explain"));
 }
 
@@ -62,7 +66,9 @@ function path(path) {
     ["Policy", path.policy && path.policy + (path.shortCircuit ? ": Local does not count for this node and its pods" : "")],
     ["Source ranges", path.sourceAllowed !== undefined && port && `${path.sourceAllowed ? "the source is in" : "the source is in none of"} ${(port.sourceRanges ?? []).join(", ")}`],
     ["Affinity", port?.sessionAffinitySeconds && `a client keeps its endpoint for ${port.sessionAffinitySeconds} s`],
+    ["Last change", port?.lastChange && `${port.lastChange.kind} ${port.lastChange.object} ${port.lastChange.what} ${age(port.lastChange.received)} ago`],
     ["Client address", path.masquerade && `${path.masquerade.masqueraded ? "masqueraded" : "kept"}: ${path.masquerade.reason}`],
+    ["On the node", path.differences && (path.differences.length ? path.differences.map(difference) : "its rules are there as they should be")],
     ["Near", (path.nearest ?? []).map((near) => element("div", {}, `${portName(near.servicePort)} at ${near.frontend}: ${near.relation}`))],
     ["Connections", (path.connections ?? []).map((lead) => element("div", {}, `${lead.count} to ${lead.endpoint}${lead.unused ? ", which takes no new ones" : ""}`))],
   ].filter(([, value]) => value !== false && !(Array.isArray(value) && value.length === 0));
@@ -75,6 +81,10 @@ function path(path) {
       ])
     : [];
   return [panel(kind, element("p", {}, element("b", {}, verdict)), element("p", {}, path.summary), advice), list(pairs), ...endpoints];
+}
+
+function difference({ deviation, kind, name }) {
+  return element("div", { class: "bad" }, `${deviation} ${kind} ${name}`);
 }
 
 const SEVERITIES = { problem: ["bad", "Problem"], warning: ["warn", "Warning"], note: ["", "Note"] };
