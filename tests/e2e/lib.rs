@@ -103,6 +103,9 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     if mode == Mode::Userspace {
         tests.retain(|(name, _)| !userspace::NOT_HERE.contains(name));
         tests.extend_from_slice(userspace::TESTS);
+        if !small {
+            tests.extend_from_slice(soak::TESTS);
+        }
         return tests;
     }
     tests.extend_from_slice(explain::TRANSLATED);
@@ -133,9 +136,15 @@ fn ipvs_tests() -> Vec<PerMode> {
         "conntrack/removed-while-down",
     ];
     let shared = [life::TESTS, conntrack::TESTS].concat().into_iter();
-    let own =
-        [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS, attack::TESTS, explain::TESTS]
-            .concat();
+    let own = [
+        life::IPVS_TESTS,
+        service_metrics::TESTS,
+        ipvs::TESTS,
+        attack::TESTS,
+        explain::TESTS,
+        soak::TESTS,
+    ]
+    .concat();
     let asked = [check::TESTS, flows::TESTS, trace::TESTS, dump::TESTS].concat();
     shared.filter(|(name, _)| SHARED.contains(name)).chain(own).chain(asked).collect()
 }

@@ -12,6 +12,9 @@ pub mod app;
 pub mod commands;
 pub mod debug;
 pub mod family;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod modes;
 pub mod node;
 pub mod serve;
