@@ -77,7 +77,7 @@ fn grow(
         Ok((count, Held::at_rest(world.proxy().pid())?))
     };
     let (few, early) = rest(world, duration / 5)?;
-    let (many, late) = rest(world, duration - duration / 5)?;
+    let (many, late) = rest(world, duration * 4 / 5)?;
     early.has_not_grown(late)?;
     Ok((few + many, early, late))
 }

@@ -34,7 +34,9 @@ const INSTRUMENT: &str = "fuzz/instrument.sh";
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let known = targets()?;
     if arguments.list {
-        known.iter().for_each(|name| say!("{name}"));
+        for name in &known {
+            say!("{name}");
+        }
         return Ok(());
     }
     let chosen: Vec<&String> =

@@ -115,7 +115,7 @@ pub(crate) fn build(tag: &str, base: Option<&str>) -> anyhow::Result<String> {
 fn assemble(root: &Path, binary: &Path, symbols: &Path) -> anyhow::Result<()> {
     assemble_base(root)?;
     split(OBJCOPY, binary, &root.join("usr/local/bin/kube-proxy"), symbols)?;
-    put_libraries(root, libraries_of(binary)?)
+    put_libraries(root, &libraries_of(binary)?)
 }
 
 /// Puts everything but the binary into a directory that is not there yet.
@@ -144,13 +144,13 @@ pub(crate) fn assemble_base(root: &Path) -> anyhow::Result<()> {
         put(&extension, &root.join(relative(&extension)))?;
         libraries.extend(libraries_of(&extension)?);
     }
-    put_libraries(root, libraries)?;
+    put_libraries(root, &libraries)?;
     // What the dynamic linker and programs look for below /lib and /sbin.
     symlink("usr/sbin", root.join("sbin"))?;
     Ok(())
 }
 
-fn put_libraries(root: &Path, libraries: BTreeSet<PathBuf>) -> anyhow::Result<()> {
+fn put_libraries(root: &Path, libraries: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
     libraries.iter().try_for_each(|library| put(library, &root.join(relative(library))))
 }
 

@@ -90,6 +90,6 @@ fn has_standard_library(directory: &str) -> bool {
     let entries = std::fs::read_dir(Path::new(directory)).into_iter().flatten();
     entries.filter_map(Result::ok).any(|entry| {
         let name = entry.file_name().to_string_lossy().into_owned();
-        name.starts_with("libstd-") && name.ends_with(".rlib")
+        name.starts_with("libstd-") && entry.path().extension().is_some_and(|end| end == "rlib")
     })
 }

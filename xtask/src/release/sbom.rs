@@ -1,4 +1,4 @@
-//! What a program consists of, in CycloneDX 1.5 (JSON).
+//! What a program consists of, in `CycloneDX` 1.5 (JSON).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

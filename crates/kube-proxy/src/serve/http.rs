@@ -279,18 +279,18 @@ async fn respond(request: Request<Incoming>, handler: &dyn Handler) -> Answer {
 
 /// Serves what a client sends before it closes its side, and returns what it receives.
 #[cfg(feature = "fuzzing")]
-pub(crate) async fn converse(sent: &[u8], handler: Arc<dyn Handler>) -> Vec<u8> {
+pub(crate) async fn converse(request: &[u8], handler: Arc<dyn Handler>) -> Vec<u8> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let (client, server) = tokio::io::duplex(64 * 1024);
     let (mut reader, mut writer) = tokio::io::split(client);
     let send = async {
         // The server may close first.
-        let _ = writer.write_all(sent).await;
+        let _ = writer.write_all(request).await;
         let _ = writer.shutdown().await;
     };
     let mut received = Vec::new();
     let receive = reader.read_to_end(&mut received);
-    let (_, (), _) = tokio::join!(connection(server, Limits::default(), handler), send, receive);
+    let ((), (), _) = tokio::join!(connection(server, Limits::default(), handler), send, receive);
     received
 }
 
