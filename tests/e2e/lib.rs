@@ -114,6 +114,9 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     if mode == Mode::Userspace {
         tests.retain(|(name, _)| !userspace::NOT_HERE.contains(name));
         tests.extend_from_slice(userspace::TESTS);
+        if !small {
+            tests.extend_from_slice(soak::TESTS);
+        }
         return tests;
     }
     tests.extend_from_slice(explain::TRANSLATED);
@@ -148,9 +151,15 @@ fn ipvs_tests() -> Vec<PerMode> {
         "dead/terminating-pod-keeps-its-connections",
     ];
     let shared = [life::TESTS, conntrack::TESTS, early::TESTS, dead::TESTS].concat().into_iter();
-    let own =
-        [life::IPVS_TESTS, service_metrics::TESTS, ipvs::TESTS, attack::TESTS, explain::TESTS]
-            .concat();
+    let own = [
+        life::IPVS_TESTS,
+        service_metrics::TESTS,
+        ipvs::TESTS,
+        attack::TESTS,
+        explain::TESTS,
+        soak::TESTS,
+    ]
+    .concat();
     let asked = [
         check::TESTS,
         flows::TESTS,

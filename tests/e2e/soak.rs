@@ -3,6 +3,7 @@
 //! `SOAK_SECONDS` says for how long, `SOAK_SEED` which changes; `cargo xtask soak` sets both.
 
 mod changes;
+mod growth;
 mod state;
 
 use std::io::Write as _;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use self::changes::Changes;
+use self::growth::Held;
 use crate::PerMode;
 use crate::world::{Mode, World};
 
@@ -39,24 +41,55 @@ fn stop(world: &mut World) -> anyhow::Result<()> {
     world.stop()
 }
 
-fn random_changes(mode: Mode) -> anyhow::Result<()> {
-    let seconds = variable("SOAK_SECONDS")?.unwrap_or(SECONDS);
-    let seed = variable("SOAK_SEED")?.unwrap_or(1);
-    let mut world = World::new(mode)?;
-    let mut changes = Changes::new(seed);
-    let (end, mut count, mut restarts) =
-        (Instant::now() + Duration::from_secs(seconds), 0_u64, 0_u64);
+/// Makes changes for a while, and now and then a restart where those are wanted; how many of both.
+fn change(
+    world: &mut World,
+    changes: &mut Changes,
+    duration: Duration,
+    restarts: bool,
+) -> anyhow::Result<(u64, u64)> {
+    let (end, mut count, mut restarted) = (Instant::now() + duration, 0_u64, 0_u64);
     while Instant::now() < end {
-        changes.next(&world).with_context(|| format!("change {count}"))?;
+        changes.next(world).with_context(|| format!("change {count}"))?;
         count += 1;
-        if changes.below(RESTART_EVERY) == 0 {
-            restarts += 1;
-            stop(&mut world)?;
+        if restarts && changes.below(RESTART_EVERY) == 0 {
+            restarted += 1;
+            stop(world)?;
             world.start()?;
         }
         // A pace, nothing that anybody waits for.
         thread::sleep(Duration::from_millis(changes.below(MAX_PAUSE_MS)));
     }
+    Ok((count, restarted))
+}
+
+/// Makes changes in one process, and compares what it holds without any of the objects, early and late.
+fn grow(
+    world: &mut World,
+    changes: &mut Changes,
+    duration: Duration,
+) -> anyhow::Result<(u64, Held, Held)> {
+    let mut rest = |world: &mut World, duration| -> anyhow::Result<(u64, Held)> {
+        let (count, _) = change(world, changes, duration, false)?;
+        changes.delete_all(world)?;
+        let marker = world.settle_with_marker()?;
+        world.delete("Service", &marker)?;
+        Ok((count, Held::at_rest(world.proxy().pid())?))
+    };
+    let (few, early) = rest(world, duration / 5)?;
+    let (many, late) = rest(world, duration * 4 / 5)?;
+    early.has_not_grown(late)?;
+    Ok((few + many, early, late))
+}
+
+fn random_changes(mode: Mode) -> anyhow::Result<()> {
+    let seconds = Duration::from_secs(variable("SOAK_SECONDS")?.unwrap_or(SECONDS));
+    let seed = variable("SOAK_SEED")?.unwrap_or(1);
+    let mut world = World::new(mode)?;
+    let mut changes = Changes::new(seed);
+    let (in_one, early, late) = grow(&mut world, &mut changes, seconds / 2)?;
+    let (count, restarts) = change(&mut world, &mut changes, seconds / 2, true)?;
+    let count = in_one + count;
     world.settle()?;
     let after = state::read(&world, mode)?;
     stop(&mut world)?;
@@ -78,7 +111,9 @@ fn random_changes(mode: Mode) -> anyhow::Result<()> {
     // For those who watch a long one.
     let _ = writeln!(
         std::io::stderr(),
-        "{mode}: seed {seed}, {count} changes and {restarts} restarts in {seconds} s; {} facts as in a fresh build",
+        "{mode}: seed {seed}, {count} changes and {restarts} restarts in {} s; {} facts as in a fresh build; \
+         after {in_one} changes in one process {late}, {early} before",
+        seconds.as_secs(),
         fresh.len()
     );
     Ok(())

@@ -249,16 +249,22 @@ impl World {
     ///
     /// Services and slices come in order, each over a watch of its own; so a Service that works proves both streams up to it.
     pub(crate) fn settle(&self) -> anyhow::Result<()> {
+        self.settle_with_marker().map(drop)
+    }
+
+    /// The same; the name of that Service, which stays.
+    pub(crate) fn settle_with_marker(&self) -> anyhow::Result<String> {
         let number = self.markers.fetch_add(1, Ordering::Relaxed);
         ensure!(number < 50, "more markers than addresses for them");
-        let marker = Svc::new(&format!("marker-{number}"), 200 + number);
+        let name = format!("marker-{number}");
+        let marker = Svc::new(&name, 200 + number);
         self.serve(&marker, &["local-1"])?;
         for family in IpFamily::BOTH {
             let to = SocketAddr::new(cluster_ip(200 + number, family), 80);
             let (probe, mut patience) = (self.pod("client").probe(), Patience::default());
             eventually(GUARD, || probe.timeout(patience.grow()).tcp(to).answer());
         }
-        Ok(())
+        Ok(name)
     }
 
     pub(crate) fn probe(&self, from: From) -> Probe<'_> {

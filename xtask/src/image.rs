@@ -17,6 +17,8 @@ use kube_proxy_testkit::say;
 
 mod symbols;
 
+pub(crate) use self::symbols::{OBJCOPY, split};
+
 /// What to make.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -111,6 +113,13 @@ pub(crate) fn build(tag: &str, base: Option<&str>) -> anyhow::Result<String> {
 
 /// Puts everything that the image holds into a directory that is not there yet.
 fn assemble(root: &Path, binary: &Path, symbols: &Path) -> anyhow::Result<()> {
+    assemble_base(root)?;
+    split(OBJCOPY, binary, &root.join("usr/local/bin/kube-proxy"), symbols)?;
+    put_libraries(root, &libraries_of(binary)?)
+}
+
+/// Puts everything but the binary into a directory that is not there yet.
+pub(crate) fn assemble_base(root: &Path) -> anyhow::Result<()> {
     ensure!(!root.exists(), "{} exists already", root.display());
     let mut libraries = BTreeSet::new();
     for directory in
@@ -121,8 +130,6 @@ fn assemble(root: &Path, binary: &Path, symbols: &Path) -> anyhow::Result<()> {
     // Users and name look-up, as far as a program asks.
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/sbin/nologin\n")?;
     fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n")?;
-    symbols::split(binary, &root.join("usr/local/bin/kube-proxy"), symbols)?;
-    libraries.extend(libraries_of(binary)?);
     for program in PROGRAMS {
         let path = find(program)?;
         put(&path, &root.join("usr/sbin").join(program))?;
@@ -137,12 +144,14 @@ fn assemble(root: &Path, binary: &Path, symbols: &Path) -> anyhow::Result<()> {
         put(&extension, &root.join(relative(&extension)))?;
         libraries.extend(libraries_of(&extension)?);
     }
-    for library in libraries {
-        put(&library, &root.join(relative(&library)))?;
-    }
+    put_libraries(root, &libraries)?;
     // What the dynamic linker and programs look for below /lib and /sbin.
     symlink("usr/sbin", root.join("sbin"))?;
     Ok(())
+}
+
+fn put_libraries(root: &Path, libraries: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
+    libraries.iter().try_for_each(|library| put(library, &root.join(relative(library))))
 }
 
 fn put(from: &Path, to: &Path) -> anyhow::Result<()> {

@@ -1,4 +1,5 @@
-//! All automation of this workspace: `cargo xtask demo`, `test`, `e2e`, `image`, `bench`, `soak`, `kernels`, `picture`.
+//! All automation of this workspace: `cargo xtask demo`, `test`, `e2e`, `image`, `bench`,
+//! `release`, `fuzz`, `soak`, `kernels`, `picture`.
 //!
 //! `demo` builds with cargo outside and then runs itself again inside the sandbox of the testkit,
 //! where namespaces, links and rules are made; nothing of it outlives the program.
@@ -7,11 +8,13 @@ mod bench;
 mod binary;
 mod demo;
 mod e2e;
+mod fuzz;
 mod host;
 mod image;
 mod kernels;
 mod picture;
 mod public;
+mod release;
 mod soak;
 mod test;
 mod tools;
@@ -42,10 +45,14 @@ enum Task {
     E2e(e2e::Arguments),
     /// Makes the container image, or the directory that it is made of
     Image(image::Arguments),
+    /// Makes the files of a release: static programs, symbols, an image, lists of parts, checksums
+    Release(release::Arguments),
     /// Measures
     Bench(bench::Arguments),
     /// Makes random changes for minutes, then compares the node with what a fresh process writes
     Soak(soak::Arguments),
+    /// Looks for bytes that break what reads bytes, with libFuzzer
+    Fuzz(fuzz::Arguments),
     /// Tests the nftables mode on older kernels of Debian, under emulation; takes some minutes for each
     Kernels(kernels::Arguments),
     /// Draws how a change travels, docs/change.svg
@@ -73,8 +80,10 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::E2e(arguments) => e2e::run(&arguments),
         Task::Image(arguments) => image::run(&arguments),
+        Task::Release(arguments) => release::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Kernels(arguments) => kernels::run(&arguments),
         Task::Picture => picture::run(),
         Task::CheckHost => host::check(),

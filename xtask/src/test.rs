@@ -3,6 +3,7 @@
 mod beside;
 mod built;
 mod ipvs;
+mod nightly;
 mod report;
 mod steps;
 
@@ -12,6 +13,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use self::beside::Beside;
+pub(crate) use self::built::test_program;
 use self::steps::{Needs, Run, Step};
 use crate::host;
 use crate::uml::Way;
@@ -24,6 +26,9 @@ pub(crate) struct Arguments {
     /// Only this step, and what it needs; may be repeated
     #[arg(long, value_name = "STEP")]
     only: Vec<String>,
+    /// After the usual steps also those that take longer than a change should wait
+    #[arg(long)]
+    nightly: bool,
     /// Lists the steps and does nothing
     #[arg(long)]
     list: bool,
@@ -42,9 +47,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         for step in steps::all() {
             say!("{:<12} {}", step.name, step.what);
         }
+        for step in nightly::steps() {
+            say!("{:<12} with --nightly: {}", step.name, step.what);
+        }
         return Ok(());
     }
-    let chosen = choose(&arguments.only)?;
+    let chosen = choose(&arguments.only, arguments.nightly)?;
     say!("the ipvs tests run {}", Way::of_this_host());
     report::begin()?;
     let mut endings: Vec<(&str, Ending)> = Vec::new();
@@ -62,8 +70,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// The steps to run, in their order, with the build where one needs it.
-fn choose(only: &[String]) -> anyhow::Result<Vec<Step>> {
+fn choose(only: &[String], nightly: bool) -> anyhow::Result<Vec<Step>> {
     let mut steps = steps::all();
+    // Steps that are named need no flag.
+    if nightly || !only.is_empty() {
+        steps.extend(nightly::steps());
+    }
     if only.is_empty() {
         return Ok(steps);
     }

@@ -23,8 +23,8 @@ pub(crate) use self::way::Way;
 use crate::host::USER_MODE_LINUX;
 use crate::workspace;
 
-/// Keeps a kernel that hangs from hanging us; far beyond what anything takes.
-const GUARD: Duration = Duration::from_mins(40);
+/// Keeps a kernel that hangs from hanging us; far beyond what any test takes.
+const GUARD_MINUTES: u64 = 40;
 /// Memory of the kernel; it is only taken as it is used.
 const MEMORY: &str = "3G";
 /// A link to this program.
@@ -41,6 +41,9 @@ const LIBRARY: &str = "uml-xstate";
 /// What to run.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    /// A kernel that has not ended after so long is taken to hang, in minutes
+    #[arg(long, value_name = "N", default_value_t = GUARD_MINUTES)]
+    guard: u64,
     /// The command and its arguments; directory and environment are those of the caller
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
@@ -48,7 +51,7 @@ pub(crate) struct Arguments {
 
 /// Runs the command and ends with its exit code.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let code = execute(&arguments.command, &env::current_dir()?)?;
+    let code = execute(arguments, &env::current_dir()?)?;
     if code == 0 { Ok(()) } else { std::process::exit(code) }
 }
 
@@ -56,13 +59,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When there is no user-mode Linux, or when it ends without telling how the command ended.
-fn execute(command: &[String], directory: &Path) -> anyhow::Result<i32> {
+fn execute(arguments: &Arguments, directory: &Path) -> anyhow::Result<i32> {
+    let guard = Duration::from_mins(arguments.guard);
     let exchange = exchange(&env::temp_dir())?;
     // A variable that is no text has no place in JSON, and no use in tests.
     let environment: Vec<(String, String)> = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let task = json!({ "command": command, "directory": directory, "environment": environment });
+    let task =
+        json!({ "command": arguments.command, "directory": directory, "environment": environment });
     fs::write(exchange.path().join(TASK), task.to_string()).context("cannot write the task")?;
     let own = env::current_exe().context("cannot find the path of this program")?;
     let init = exchange.path().join(INIT);
@@ -88,10 +93,10 @@ fn execute(command: &[String], directory: &Path) -> anyhow::Result<i32> {
     })?;
     let start = Instant::now();
     while child.try_wait().context("cannot wait for user-mode Linux")?.is_none() {
-        if start.elapsed() > GUARD {
+        if start.elapsed() > guard {
             let _ = child.kill();
             let _ = child.wait();
-            bail!("user-mode Linux has not ended within {GUARD:?}");
+            bail!("user-mode Linux has not ended within {guard:?}");
         }
         thread::sleep(Duration::from_millis(50));
     }

@@ -54,12 +54,28 @@ pub(crate) fn programs(profile: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// Name of the directory of a profile; those that cargo always had share two.
-fn directory_of(profile: &str) -> &str {
+pub(crate) fn directory_of(profile: &str) -> &str {
     match profile {
         "dev" | "test" => "debug",
         "bench" => "release",
         other => other,
     }
+}
+
+/// The compiler that cargo uses in the workspace.
+pub(crate) fn rustc() -> Command {
+    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    command.current_dir(root());
+    command
+}
+
+/// The target that this compiler builds for by itself.
+pub(crate) fn host_triple() -> anyhow::Result<String> {
+    let output = rustc().arg("-vV").output();
+    let text = output.context("cannot start rustc")?.stdout;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("rustc names no host")
 }
 
 /// What cargo knows of the packages of this workspace.

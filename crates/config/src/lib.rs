@@ -19,6 +19,9 @@ mod duration;
 mod effective;
 mod error;
 pub mod flags;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use load::fuzzing;
 mod gates;
 mod layers;
 mod load;

@@ -12,6 +12,8 @@ use super::mode::{ModeChoice, ModeOrigin};
 use super::types::KubeProxyConfiguration;
 
 mod file;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod layered;
 mod page;
 mod warnings;

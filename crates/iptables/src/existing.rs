@@ -49,10 +49,17 @@ pub(crate) struct Reference {
 impl Existing {
     /// Reads one table.
     pub(crate) fn read(kernel: &(impl Kernel + ?Sized), table: &str) -> Result<Self, SyncError> {
+        let mut result = Ok(());
+        let existing = Self::of_listing(table, |each| result = kernel.save(table, each));
+        result.map(|()| existing)
+    }
+
+    /// Reads what a table is listed as: `list` hands over its chains and rules.
+    pub(crate) fn of_listing(table: &str, list: impl FnOnce(&mut dyn FnMut(&str))) -> Self {
         let mut existing = Self { table: table.to_owned(), ..Self::default() };
         let mut parser = Parser { table, anti_martian: sorted_words(ANTI_MARTIAN) };
-        kernel.save(table, &mut |line| parser.line(line, &mut existing))?;
-        Ok(existing)
+        list(&mut |line| parser.line(line, &mut existing));
+        existing
     }
 
     /// Whether a hook is there, anywhere in its chain.

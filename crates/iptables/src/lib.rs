@@ -28,6 +28,9 @@ mod compare;
 mod counters;
 mod existing;
 mod fixed;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kernel;
 mod keys;
 mod layout;

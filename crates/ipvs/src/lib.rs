@@ -28,6 +28,9 @@ mod drain;
 mod existing;
 #[cfg(test)]
 mod fake;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kept;
 mod kernel;
 mod layout;

@@ -34,3 +34,10 @@ pub use names::{FrontendKind, Policy, ServicePortId};
 pub(crate) use offline::explain_offline;
 pub use pages::{DebugPages, Facts, Silence};
 pub use services::{Family, Frontend, ServicePort, Services};
+
+/// Whether these can be read as a destination and a source.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn reads(to: &str, from: &str) -> bool {
+    let destination = to.parse::<destination::Destination>().is_ok();
+    destination && from.parse::<destination::Origin>().is_ok()
+}

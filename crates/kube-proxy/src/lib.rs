@@ -13,6 +13,9 @@ pub mod app;
 pub mod commands;
 pub mod debug;
 pub mod family;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod listing;
 pub mod modes;
 pub mod node;

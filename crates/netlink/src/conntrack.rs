@@ -220,3 +220,10 @@ impl Conntrack {
 fn request<'a>(operation: u8, flags: u16, object: &'a (dyn std::fmt::Display + 'a)) -> Request<'a> {
     Request { kind: netfilter::kind(subsystem::CONNTRACK, operation), flags, object }
 }
+
+/// Reads a message in every way of this module.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(message: &crate::message::Message<'_>) {
+    std::hint::black_box(codec::read_flow(message).is_ok());
+    std::hint::black_box(monitor::read(message).is_ok());
+}

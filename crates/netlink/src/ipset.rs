@@ -11,7 +11,7 @@ use crate::netfilter::{self, subsystem};
 use crate::socket::{DumpEnd, Protocol, Request, Socket};
 use crate::writer::Writer;
 
-mod codec;
+pub(crate) mod codec;
 
 pub use codec::{Entry, Header, decode_header, decode_members};
 

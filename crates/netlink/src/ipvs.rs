@@ -11,7 +11,7 @@ use crate::generic;
 use crate::message::Message;
 use crate::socket::{DumpEnd, Protocol, Request, Socket};
 
-mod codec;
+pub(crate) mod codec;
 
 pub(crate) use codec::write_change;
 pub use codec::{decode_destination, decode_server};

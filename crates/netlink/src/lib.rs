@@ -15,6 +15,9 @@ pub mod batch;
 pub mod conntrack;
 mod error;
 mod family;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod generic;
 pub mod ipset;
 pub mod ipvs;

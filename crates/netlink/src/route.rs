@@ -87,3 +87,12 @@ impl Route {
         Ok((hops, end))
     }
 }
+
+/// Reads a message in every way of this module.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(message: &Message<'_>) {
+    std::hint::black_box(Address::read(message).is_ok());
+    std::hint::black_box(Link::read(message).is_ok());
+    std::hint::black_box(monitor::read_change(message).is_ok());
+    std::hint::black_box(next_hop::read(message, &mut BTreeSet::new()).is_ok());
+}

@@ -295,3 +295,16 @@ where
         let _ = setsockopt(fd, plain, &size);
     }
 }
+
+/// Reads a message in every way of this module.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(message: &Message<'_>) {
+    let about = |reason: Option<ack::Reason>| {
+        let reason = reason.map(|reason| (reason.offset(), reason.about(&"a request").to_string()));
+        drop(std::hint::black_box(reason));
+    };
+    about(ack::read_done(message));
+    if let Ok(reason) = ack::read_error(message) {
+        about(reason);
+    }
+}

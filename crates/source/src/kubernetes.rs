@@ -29,6 +29,8 @@ mod client;
 mod config;
 mod events;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod lines;
 mod observe;
 mod outage;

@@ -16,6 +16,9 @@ use std::sync::Arc;
 
 pub mod context;
 pub mod decode;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod kubernetes;
 pub mod manifests;
 pub mod names;

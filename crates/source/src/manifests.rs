@@ -137,5 +137,13 @@ pub fn load(path: &Path, node_name: &str) -> (Vec<Event>, Vec<Problem>) {
     }
 }
 
+/// Reads the text of a file: how many objects it has, and how many problems.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn parse(text: &str) -> (usize, usize) {
+    let file = std::sync::Arc::from(Path::new("manifest.yaml"));
+    let parsed = document::parse(&file, text, "node", &Context::default());
+    (parsed.objects.len(), parsed.problems.len())
+}
+
 #[cfg(test)]
 mod tests;

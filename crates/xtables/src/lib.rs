@@ -15,6 +15,10 @@ mod programs;
 mod variant;
 mod words;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use programs::fuzzing;
+
 pub use check::Check;
 pub use node_ports::node_port_destinations;
 pub use programs::{Programs, RestoreError, Version, has_chain};

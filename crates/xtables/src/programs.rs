@@ -12,6 +12,8 @@ use crate::variant::Variant;
 use crate::words::split_words;
 
 mod child;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod listing;
 mod parse;
 mod trial;

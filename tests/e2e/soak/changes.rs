@@ -65,6 +65,16 @@ impl Changes {
         }
     }
 
+    /// Deletes every Service that is there.
+    pub(super) fn delete_all(&mut self, world: &World) -> anyhow::Result<()> {
+        for (number, present) in (1..).zip(&mut self.present) {
+            if std::mem::take(present) {
+                world.delete("Service", &format!("soak-{number}"))?;
+            }
+        }
+        Ok(())
+    }
+
     fn service(&mut self, name: &str, number: u8) -> Svc {
         let mut service = Svc::new(name, number);
         service = match self.below(4) {

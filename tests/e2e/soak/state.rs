@@ -12,16 +12,55 @@ use crate::world::{Mode, World};
 pub(super) fn read(world: &World, mode: Mode) -> anyhow::Result<Vec<String>> {
     let mut facts = Vec::new();
     for family in IpFamily::BOTH {
-        let own = if mode.is_iptables() {
-            world.rules(mode, family)?
-        } else {
+        let own = if mode == Mode::Nftables {
             let text =
                 world.on_node("nft", &["-j", "list", "table", table(family), "kube-proxy"])?;
             of_table(&serde_json::from_str(&text)?).with_context(|| family.to_string())?
+        } else {
+            let rules = world.rules(mode, family)?.into_iter();
+            rules
+                .map(|rule| if mode == Mode::Userspace { without_port(&rule) } else { rule })
+                .collect()
         };
         facts.extend(own.into_iter().map(|fact| format!("{family} {fact}")));
     }
+    if mode == Mode::Ipvs {
+        facts.extend(of_ipvs(world)?);
+    }
     facts.sort_unstable();
+    Ok(facts)
+}
+
+/// A rule of the userspace mode without the port to which it leads: another process has others.
+fn without_port(rule: &str) -> String {
+    // Rules about what was translated, or was not, name the port too.
+    let translated = rule.contains("--ctstate DNAT ").then_some("--dport ");
+    for flag in ["--to-ports ", "--to-destination "].into_iter().chain(translated) {
+        if let Some((before, after)) = rule.split_once(flag) {
+            let (to, rest) = after.split_once(' ').unwrap_or((after, ""));
+            let host = to.rsplit_once(':').map_or("", |(host, _)| host);
+            return format!("{before}{flag}{host}:PORT {rest}");
+        }
+    }
+    rule.to_owned()
+}
+
+/// Virtual servers with their destinations, sets with their entries, and the addresses of the interface.
+fn of_ipvs(world: &World) -> anyhow::Result<Vec<String>> {
+    let mut facts = Vec::new();
+    for (program, arguments) in [
+        ("ipvsadm", &["--save", "--numeric"][..]),
+        ("ipset", &["save"]),
+        ("ip", &["-oneline", "address", "show", "dev", "kube-ipvs0"]),
+    ] {
+        let text = world.on_node(program, arguments)?;
+        let lines = text.lines().map(|line| match program {
+            // The number of the interface, and how long addresses last.
+            "ip" => line.split_whitespace().skip(1).take(4).collect::<Vec<_>>().join(" "),
+            _ => line.to_owned(),
+        });
+        facts.extend(lines.map(|line| format!("{program}: {line}")));
+    }
     Ok(facts)
 }
 
@@ -34,7 +73,7 @@ fn table(family: IpFamily) -> &'static str {
 
 /// Takes everything of ours away.
 pub(super) fn wipe(world: &World, mode: Mode) -> anyhow::Result<()> {
-    if mode.is_iptables() {
+    if mode != Mode::Nftables {
         return crate::life::remove_everything(world);
     }
     for family in IpFamily::BOTH {

@@ -63,7 +63,7 @@ pub(super) fn rootless() -> anyhow::Result<()> {
 }
 
 /// A test program that the build step made.
-pub(super) fn test_program(name: &str) -> anyhow::Result<String> {
+pub(crate) fn test_program(name: &str) -> anyhow::Result<String> {
     let arguments =
         ["test", "--workspace", "--test", name, "--no-run", "--quiet", "--message-format=json"];
     let output = workspace::cargo(&arguments).stderr(Stdio::inherit()).output()?;

@@ -8,8 +8,8 @@ use crate::files::{self, File};
 use crate::packages::{list, metadata};
 
 /// Directories at the root; a quoted path that begins with one is a path of the repository.
-const DIRECTORIES: [&str; 7] =
-    ["crates/", "deploy/", "docs/", "tests/", "xtask/", ".github/", ".ci/"];
+const DIRECTORIES: [&str; 8] =
+    ["crates/", "deploy/", "docs/", "fuzz/", "tests/", "xtask/", ".github/", ".ci/"];
 
 /// Everything in Markdown, and what a forge runs or shows.
 fn documents() -> Vec<File> {
@@ -206,10 +206,24 @@ fn the_workflows_run_the_script() {
     };
     let ci = commands(&read(".github/workflows/ci.yml"));
     assert!(ci.len() == 1 && ci[0].ends_with(" .ci/run"), "{ci:?}");
-    let nightly = commands(&read(".github/workflows/nightly.yml")).join("\n");
-    for command in ["cargo xtask test", "cargo xtask soak", "cargo xtask kernels", "cargo deny"] {
+    let text = read(".github/workflows/nightly.yml");
+    let nightly = commands(&text).join("\n");
+    for command in [
+        "cargo xtask test --nightly",
+        "cargo xtask fuzz",
+        "cargo xtask soak",
+        "cargo xtask kernels",
+        "cargo deny",
+    ] {
         assert!(nightly.contains(command), "{command} is not run");
     }
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("target: ["));
+    let listed: Vec<&str> = line.expect("targets").trim_end_matches(']').split(", ").collect();
+    let corpus = std::fs::read_dir(crate::root().join("fuzz/corpus")).expect("a corpus");
+    let mut targets: Vec<_> =
+        corpus.map(|e| e.expect("an entry").file_name().into_string().expect("text")).collect();
+    targets.sort();
+    assert_eq!(listed, targets, "nightly.yml runs all fuzz targets");
 }
 
 /// Every page has its place in the book, and no link of a page leaves it, because nothing would be there.

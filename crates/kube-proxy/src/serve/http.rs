@@ -13,7 +13,8 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 mod connections;
@@ -225,7 +226,11 @@ pub async fn serve(listener: TcpListener, limits: Limits, handler: Arc<dyn Handl
 }
 
 /// Serves one connection. A client that disappears is no concern of ours.
-async fn connection(stream: TcpStream, limits: Limits, handler: Arc<dyn Handler>) {
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    limits: Limits,
+    handler: Arc<dyn Handler>,
+) {
     let service = service_fn(|request| {
         let handler = handler.clone();
         async move {
@@ -270,6 +275,23 @@ async fn respond(request: Request<Incoming>, handler: &dyn Handler) -> Answer {
         Reply::Now(answer) => answer,
         Reply::Later(answer) => answer.await,
     }
+}
+
+/// Serves what a client sends before it closes its side, and returns what it receives.
+#[cfg(feature = "fuzzing")]
+pub(crate) async fn converse(request: &[u8], handler: Arc<dyn Handler>) -> Vec<u8> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    let (mut reader, mut writer) = tokio::io::split(client);
+    let send = async {
+        // The server may close first.
+        let _ = writer.write_all(request).await;
+        let _ = writer.shutdown().await;
+    };
+    let mut received = Vec::new();
+    let receive = reader.read_to_end(&mut received);
+    let ((), (), _) = tokio::join!(connection(server, Limits::default(), handler), send, receive);
+    received
 }
 
 #[cfg(test)]

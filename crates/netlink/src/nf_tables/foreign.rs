@@ -69,7 +69,7 @@ impl NfTables {
     }
 }
 
-fn read(message: &Message<'_>, table: &str) -> Result<Option<ForeignRule>, Malformed> {
+pub(super) fn read(message: &Message<'_>, table: &str) -> Result<Option<ForeignRule>, Malformed> {
     let mut read = ForeignRule::default();
     for attribute in message.attributes(netfilter::HEADER_LEN)? {
         let attribute = attribute?;

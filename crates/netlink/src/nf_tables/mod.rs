@@ -145,23 +145,8 @@ impl NfTables {
     /// The rules of a table, in the order of each chain.
     pub fn rules(&mut self, table: &str) -> Result<Vec<Rule>, Error> {
         let object = format_args!("list rules of table {table}");
-        self.list(operation::GET_RULE, &object, (rule::TABLE, table), |message| {
-            let (mut own, mut read) =
-                (false, Rule { chain: String::new(), handle: 0, fingerprint: None });
-            for attribute in message.attributes(netfilter::HEADER_LEN)? {
-                let attribute = attribute?;
-                match attribute.kind {
-                    rule::TABLE => own = attribute.text() == table,
-                    rule::CHAIN => read.chain = attribute.text().into_owned(),
-                    rule::HANDLE => read.handle = attribute.u64_be()?,
-                    rule::USER_DATA => {
-                        read.fingerprint = user_data::read_fingerprint(attribute.value);
-                    }
-                    _ => {}
-                }
-            }
-            Ok(own.then_some(read))
-        })
+        let decode = |message: &Message<'_>| read_rule(message, table);
+        self.list(operation::GET_RULE, &object, (rule::TABLE, table), decode)
     }
 
     /// The sets and maps of a table.
@@ -266,6 +251,22 @@ fn request(operation: u8, object: &dyn std::fmt::Display) -> Request<'_> {
     Request { kind: netfilter::kind(subsystem::NF_TABLES, operation), flags: 0, object }
 }
 
+/// Reads a rule, if it is of this table.
+fn read_rule(message: &Message<'_>, table: &str) -> Result<Option<Rule>, Malformed> {
+    let (mut own, mut read) = (false, Rule { chain: String::new(), handle: 0, fingerprint: None });
+    for attribute in message.attributes(netfilter::HEADER_LEN)? {
+        let attribute = attribute?;
+        match attribute.kind {
+            rule::TABLE => own = attribute.text() == table,
+            rule::CHAIN => read.chain = attribute.text().into_owned(),
+            rule::HANDLE => read.handle = attribute.u64_be()?,
+            rule::USER_DATA => read.fingerprint = user_data::read_fingerprint(attribute.value),
+            _ => {}
+        }
+    }
+    Ok(own.then_some(read))
+}
+
 /// Hands each element in a message to `each`.
 fn read_elements(
     message: &Message<'_>,
@@ -277,6 +278,33 @@ fn read_elements(
         each(&Element::read(&item?)?);
     }
     Ok(())
+}
+
+/// Reads a message in every way of this module.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(message: &Message<'_>) {
+    use std::hint::black_box;
+    black_box(Table::read(message).is_ok());
+    black_box(Chain::read(message).is_ok());
+    black_box(Set::read(message).is_ok());
+    black_box(Flowtable::read(message).is_ok());
+    black_box(Step::read(message).is_ok());
+    black_box(Notice::read(message).is_ok());
+    black_box(foreign::read(message, "nat").is_ok());
+    black_box(read_rule(message, "nat").is_ok());
+    black_box(
+        read_elements(message, &mut |element| drop(black_box(format!("{element:?}")))).is_ok(),
+    );
+    for place in [None, Some(0), Some(message.bytes.len() / 2), Some(message.bytes.len())] {
+        black_box(describe::describe(message, place));
+    }
+}
+
+/// Reads bytes as what is kept beside rules and elements.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_user_data(bytes: &[u8]) {
+    std::hint::black_box(user_data::read_comment(bytes));
+    std::hint::black_box(user_data::read_fingerprint(bytes));
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl AsFd for AddressMonitor {
     }
 }
 
-fn read_change(message: &Message<'_>) -> Result<Option<AddressChange>, Malformed> {
+pub(super) fn read_change(message: &Message<'_>) -> Result<Option<AddressChange>, Malformed> {
     Ok(match message.kind {
         kind::NEW_ADDRESS => Address::read(message)?.map(AddressChange::Present),
         kind::DELETE_ADDRESS => Address::read(message)?.map(AddressChange::Gone),

@@ -271,3 +271,9 @@ fn was_open(error: &legacy::Error, begun: Instant) -> bool {
     }
     extras.get::<Made>().is_some_and(|made| made.0 < begun)
 }
+
+/// Whether a certificate can be read as far as it is.
+#[cfg(feature = "fuzzing")]
+pub(super) fn has_facts(certificate: &[u8]) -> bool {
+    der::facts(certificate).is_some()
+}

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kube::config::{AuthInfo, Cluster};
 use kube_proxy_core::Trust;
 
 use super::client::{Proxy, Server, Settings};
@@ -143,7 +144,19 @@ fn from_file(path: &Path, master: Option<&str>, timing: &Timing) -> Result<Setti
     let failed = |reason| ConfigError::Kubeconfig { path: path.to_owned(), reason };
     let file = file::read(path).map_err(failed)?;
     let (cluster, user) = file::select(&file, master.is_some()).map_err(failed)?;
-    let tls = user::tls(&cluster, &user).map_err(failed)?;
+    settings_of(&cluster, &user, master, timing, failed)
+}
+
+/// What a cluster and a user of a kubeconfig say; `failed` adds which file that is.
+fn settings_of(
+    cluster: &Cluster,
+    user: &AuthInfo,
+    master: Option<&str>,
+    timing: &Timing,
+    failed: impl Fn(String) -> ConfigError,
+) -> Result<Settings, ConfigError> {
+    let failed = &failed;
+    let tls = user::tls(cluster, user).map_err(failed)?;
     let server = match (master, file::text(cluster.server.as_ref())) {
         (Some(url), _) => {
             Server::parse(url, tls.is_set()).map_err(|reason| wrong_master(url, reason))?
@@ -158,15 +171,26 @@ fn from_file(path: &Path, master: Option<&str>, timing: &Timing) -> Result<Setti
     settings.tls = tls;
     settings.compression = cluster.disable_compression != Some(true);
     settings.proxy = proxy.transpose()?;
-    if let Some(credentials) = user::credentials(&cluster, &user, timing).map_err(failed)? {
+    if let Some(credentials) = user::credentials(cluster, user, timing).map_err(failed)? {
         settings.credentials = credentials;
     }
-    settings.headers = user::impersonation(&user).map_err(failed)?;
+    settings.headers = user::impersonation(user).map_err(failed)?;
     Ok(settings)
 }
 
 fn wrong_master(url: &str, reason: String) -> ConfigError {
     ConfigError::Master { url: url.to_owned(), reason }
+}
+
+/// Whether a kubeconfig can be used, without the files that it names.
+#[cfg(feature = "fuzzing")]
+pub(super) fn is_usable(bytes: Vec<u8>) -> bool {
+    let Ok(file) = file::from_bytes(bytes) else { return false };
+    let Ok((mut cluster, mut user)) = file::select(&file, false) else { return false };
+    cluster.certificate_authority = None;
+    (user.client_certificate, user.client_key, user.token_file) = (None, None, None);
+    let failed = |reason| ConfigError::Client(reason);
+    settings_of(&cluster, &user, None, &Timing::default(), failed).is_ok()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ fn line_tables_leave_the_program_and_names_stay() {
     let (to, symbols) =
         (directory.path().join("a/program"), directory.path().join("b/program.debug"));
     let program = std::env::current_exe().unwrap();
-    split(&program, &to, &symbols).unwrap();
+    split(OBJCOPY, &program, &to, &symbols).unwrap();
     assert!(sections(&program).contains(".debug_line"));
     let stripped = sections(&to);
     assert!(!stripped.contains(".debug_line"), "{stripped}");

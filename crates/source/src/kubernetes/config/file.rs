@@ -14,7 +14,7 @@ use kube::config::{
 /// Reads a file. Relative paths in it begin at its folder.
 pub(super) fn read(path: &Path) -> Result<Kubeconfig, String> {
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    let mut config = parse(&text_of(bytes)?)?;
+    let mut config = from_bytes(bytes)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     for cluster in config.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
         resolve(folder, &mut cluster.certificate_authority);
@@ -30,6 +30,11 @@ pub(super) fn read(path: &Path) -> Result<Kubeconfig, String> {
         }
     }
     Ok(config)
+}
+
+/// Reads the content of a file, and leaves paths as they are.
+pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<Kubeconfig, String> {
+    parse(&text_of(bytes)?)
 }
 
 /// Reads YAML or JSON, and cuts blanks around what is passed on as it stands.
