@@ -32,12 +32,14 @@ impl NewFrontends {
         if new.port.protocol != Protocol::Tcp {
             return;
         }
-        let had = |frontend: Frontend| {
-            old.is_some_and(|old| kind(old, frontend).is_some_and(|kind| !passes(old, kind)))
+        let before = |frontend: Frontend| {
+            old.and_then(|old| kind(old, frontend).map(|kind| Grip::of(old, kind)))
         };
         let all = new.port.frontends.iter();
-        let translated = all.filter(|(_, kind)| !passes(new, *kind));
-        these.extend(translated.map(|(frontend, _)| *frontend).filter(|new| !had(*new)));
+        let tighter = |(frontend, kind): &&(Frontend, FrontendKind)| {
+            Grip::of(new, *kind) > before(*frontend).unwrap_or(Grip::None)
+        };
+        these.extend(all.filter(tighter).map(|(frontend, _)| *frontend));
     }
 
     /// Takes what to check; `None` if nothing appeared.
@@ -54,6 +56,26 @@ impl NewFrontends {
             (Self::All, _) => {}
             (Self::These(_), Self::All) => *self = Self::All,
             (Self::These(these), Self::These(more)) => these.extend(more),
+        }
+    }
+}
+
+/// What rules do with the packets of a frontend, the least first.
+///
+/// Rules that refuse and rules that translate are not written in one step in every mode: a SYN that comes in between passes both.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Grip {
+    None,
+    Refused,
+    Translated,
+}
+
+impl Grip {
+    fn of(entry: &ServiceEntry, kind: FrontendKind) -> Self {
+        match entry.treatment(kind).unserved {
+            None => Self::Translated,
+            Some(_) if passes(entry, kind) => Self::None,
+            Some(_) => Self::Refused,
         }
     }
 }
