@@ -120,6 +120,6 @@ pub use proxy::{Outcome, Proxy, RepairLevel};
 pub use scheduler::{Intervals, Scheduler};
 pub use service::{Port, Service, ServicePort};
 pub use snapshot::{Changes, ServiceEntry, Snapshot};
-pub use topology::{EndpointChoice, Selection, Spill, Unused};
+pub use topology::{EndpointSelection, Selection, Spill, Unused};
 pub use tracker::{Tracker, TrackerOptions};
 pub use trust::Trust;

@@ -272,10 +272,10 @@ impl ServicePort {
         &self,
         kind: FrontendKind,
         has_endpoint: impl Fn(TrafficPolicy) -> bool,
-        has_any: bool,
+        has_any_endpoint: bool,
     ) -> Treatment<'_> {
         let policy = self.traffic_policy(kind);
-        let unserved = if has_any {
+        let unserved = if has_any_endpoint {
             Unserved::NoLocalEndpoints(self.without_local_endpoints(kind))
         } else {
             Unserved::NoEndpoints

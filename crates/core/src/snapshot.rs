@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::{
-    Endpoint, EndpointChoice, FrontendKind, IpFamily, ObjectName, Selection, ServicePort,
+    Endpoint, EndpointSelection, FrontendKind, IpFamily, ObjectName, Selection, ServicePort,
     ServicePortName, TrafficPolicy, Treatment,
 };
 
@@ -56,7 +56,7 @@ impl Snapshot {
         self.services.get(name).map(|entry| &**entry)
     }
 
-    /// How a policy selects from the endpoints of a service port: what made its [`EndpointChoice`].
+    /// How a policy selects from the endpoints of a service port: what made its [`EndpointSelection`].
     pub fn selection(&self, entry: &ServiceEntry, policy: TrafficPolicy) -> Selection<'_> {
         Selection::of(policy, &entry.port, &entry.endpoints, self.zone.as_deref())
     }
@@ -83,14 +83,14 @@ pub struct ServiceEntry {
     /// Every endpoint, whatever its state, sorted by address and port.
     pub endpoints: Arc<[Endpoint]>,
     /// Which of them each kind of frontend uses: the decision is made once, here, and not again by backends.
-    pub choice: EndpointChoice,
+    pub choice: EndpointSelection,
 }
 
 impl ServiceEntry {
     /// What becomes of packets for its frontends of this kind.
     pub fn treatment(&self, kind: FrontendKind) -> Treatment<'_> {
         let has_endpoint = |policy| !self.choice.of(policy).is_empty();
-        self.port.treatment(kind, has_endpoint, self.choice.has_any)
+        self.port.treatment(kind, has_endpoint, self.choice.has_any_endpoint)
     }
 }
 

@@ -14,17 +14,17 @@ use crate::{Conditions, Endpoint, ServicePort, TrafficPolicy, ZoneSpill};
 ///
 /// Lists keep the order of the full list, and are the same allocation where they are equal to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointChoice {
+pub struct EndpointSelection {
     /// For frontends under the `Cluster` policy, and for local traffic that is short-circuited to them.
     pub cluster: Arc<[Endpoint]>,
     /// For frontends under the `Local` policy.
     pub local: Arc<[Endpoint]>,
     /// Whether any endpoint anywhere can take traffic. If not, traffic is rejected;
     /// if so and the list that applies is empty, it is dropped.
-    pub has_any: bool,
+    pub has_any_endpoint: bool,
 }
 
-impl EndpointChoice {
+impl EndpointSelection {
     /// Every endpoint that some frontend uses: the two lists together, each endpoint once.
     pub fn reachable(&self) -> impl Iterator<Item = &Endpoint> {
         let only_local =
@@ -35,7 +35,7 @@ impl EndpointChoice {
     }
 }
 
-impl EndpointChoice {
+impl EndpointSelection {
     /// The endpoints that a policy allows.
     pub fn of(&self, policy: TrafficPolicy) -> &Arc<[Endpoint]> {
         match policy {
@@ -63,19 +63,22 @@ pub(crate) fn sort_key(endpoint: &Endpoint) -> (std::net::IpAddr, u16) {
 }
 
 /// Decides which endpoints each kind of frontend of `port` uses, on a node in `zone`.
-pub fn choose(port: &ServicePort, all: &Arc<[Endpoint]>, zone: Option<&str>) -> EndpointChoice {
-    let mut choice =
-        EndpointChoice { cluster: Arc::default(), local: Arc::default(), has_any: false };
+pub fn choose(port: &ServicePort, all: &Arc<[Endpoint]>, zone: Option<&str>) -> EndpointSelection {
+    let mut choice = EndpointSelection {
+        cluster: Arc::default(),
+        local: Arc::default(),
+        has_any_endpoint: false,
+    };
     let chosen = |policy| {
         let selection = Selection::of(policy, port, all, zone);
         select(all, |endpoint| selection.reason_against(endpoint).is_none())
     };
     if port.uses_cluster_endpoints() {
         choice.cluster = chosen(TrafficPolicy::Cluster);
-        choice.has_any = !choice.cluster.is_empty();
+        choice.has_any_endpoint = !choice.cluster.is_empty();
     }
     if port.uses_local_endpoints() {
-        choice.has_any |= all.iter().any(|e| e.is_ready() || e.is_serving_terminating());
+        choice.has_any_endpoint |= all.iter().any(|e| e.is_ready() || e.is_serving_terminating());
         choice.local = chosen(TrafficPolicy::Local);
     }
     choice

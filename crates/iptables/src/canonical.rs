@@ -10,12 +10,12 @@ use crate::names::ChainName;
 
 /// What a chain on the node holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct ChainRules {
     hash: u64,
     pub(crate) rules: u32,
 }
 
-impl Held {
+impl ChainRules {
     /// Takes the next rule, without its chain.
     pub(crate) fn push(&mut self, rule: &str) {
         let mut hasher = DefaultHasher::new();

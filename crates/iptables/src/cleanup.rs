@@ -3,8 +3,8 @@
 use kube_proxy_core::{Frontend, IpFamily, Removed, SyncError};
 use kube_proxy_xtables::{Programs, SHARED_FIREWALL, Variant, has_chain};
 
+use crate::actual::Actual;
 use crate::counters;
-use crate::existing::Existing;
 use crate::kernel::Kernel;
 use crate::layout::{MANGLE, Table, is_ours};
 use crate::restore::{Batch, Canary, TableText};
@@ -55,7 +55,7 @@ pub fn udp_frontends(family: IpFamily) -> Vec<Frontend> {
         .into_iter()
         .filter_map(|variant| Programs::find_or_say(family, variant).ok())
         .filter(|programs| !programs.is_unused(nat))
-        .filter_map(|programs| Existing::read(&programs, nat).ok())
+        .filter_map(|programs| Actual::read(&programs, nat).ok())
         .flat_map(|existing| existing.udp)
         .collect()
 }
@@ -130,7 +130,7 @@ pub(crate) fn cleanup(
     };
     for table in Table::ALL {
         let mut batch = Batch::default();
-        match Existing::read(kernel, table.name()) {
+        match Actual::read(kernel, table.name()) {
             Ok(existing) => {
                 let text = batch.table(table);
                 kept += remove_rules(&existing, text);
@@ -150,7 +150,7 @@ pub(crate) fn cleanup(
         failures.extend(write(&batch).err());
     }
     let mut batch = Batch::default();
-    match Existing::read(kernel, MANGLE) {
+    match Actual::read(kernel, MANGLE) {
         Ok(mangle) if !mangle.chains.is_empty() && mangle.references.is_empty() => {
             batch.mangle_canary = Some(Canary::Delete);
         }
@@ -166,7 +166,7 @@ pub(crate) fn cleanup(
 }
 
 /// Deletes hooks and chains of one table. Returns how many chains are emptied and kept because of rules of others.
-fn remove_rules(existing: &Existing, text: &mut TableText) -> usize {
+fn remove_rules(existing: &Actual, text: &mut TableText) -> usize {
     for jump in &existing.references {
         // The kubelet's chain and the ways there stay.
         if jump.is_jump_of_ours() && jump.to.as_str() != SHARED_FIREWALL {
@@ -190,7 +190,7 @@ pub(crate) fn remove_but(
 ) -> Result<Cleaned, SyncError> {
     let mut batch = Batch::default();
     for table in Table::ALL {
-        let existing = Existing::read(kernel, table.name())?;
+        let existing = Actual::read(kernel, table.name())?;
         let is_kept = |chain: &str| kept.contains(&(table.name(), chain));
         let text = batch.table(table);
         for jump in &existing.references {

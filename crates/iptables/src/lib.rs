@@ -10,7 +10,7 @@
 //! if their hash is that of what the kernel has. So no rule text is kept between syncs.
 //!
 //! * `layout.rs` is the table of hooks and chains, `names.rs` the hashes in chain names.
-//! * `existing.rs` reads what is there, for full syncs and `cleanup.rs`; `canonical.rs` knows our rules in the words of `iptables-save`.
+//! * `actual.rs` reads what is there, for full syncs and `cleanup.rs`; `canonical.rs` knows our rules in the words of `iptables-save`.
 //! * `counters.rs` has packets counted where the kernel can.
 
 use std::collections::BTreeSet;
@@ -22,11 +22,11 @@ use kube_proxy_core::{
 };
 use kube_proxy_xtables::{Check, Programs, SHARED_FIREWALL, node_port_destinations};
 
+mod actual;
 mod canonical;
 mod cleanup;
 mod compare;
 mod counters;
-mod existing;
 mod fixed;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

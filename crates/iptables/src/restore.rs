@@ -11,7 +11,7 @@ use std::sync::Arc;
 use kube_proxy_core::ServicePortName;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::canonical::Held;
+use crate::canonical::ChainRules;
 use crate::layout::{CANARY, MANGLE, Table};
 use crate::names::ChainName;
 use crate::rules::{Owners, Rules};
@@ -176,7 +176,7 @@ pub(crate) struct TableText {
     /// Every chain that is to be there.
     declared: FxHashSet<ChainName>,
     /// What the chains of ours on the node hold, where that was read.
-    pub(crate) held: FxHashMap<ChainName, Held>,
+    pub(crate) held: FxHashMap<ChainName, ChainRules>,
     /// Whether a rule is put into a chain that is not ours: none of ours was there yet, or another program removed it.
     hooks: bool,
 }
@@ -218,7 +218,7 @@ impl TableText {
         let state = ChainState { hash: hash(&part.text[body..]), rules: count };
         self.declared.insert(name);
         let held = self.held.get(&name).filter(|held| held.rules == count);
-        if there == Some(state) || held == Some(&Held::of(name, &part.text[body..])) {
+        if there == Some(state) || held == Some(&ChainRules::of(name, &part.text[body..])) {
             part.text.truncate(start);
             part.owners.truncate(owners);
             part.lines = first_line;

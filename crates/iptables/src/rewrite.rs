@@ -3,7 +3,7 @@
 use kube_proxy_core::{Refusal, Repair, Scope, SyncError};
 use kube_proxy_xtables::RestoreError;
 
-use crate::existing::Existing;
+use crate::actual::Actual;
 use crate::layout::Table;
 use crate::restore::Batch;
 
@@ -47,7 +47,7 @@ impl Rewrite {
     }
 
     /// Forgets what these chains hold, so that they are written whatever it is.
-    pub(crate) fn forget(&self, table: Table, existing: &mut Existing) {
+    pub(crate) fn forget(&self, table: Table, existing: &mut Actual) {
         existing.held.retain(|chain, _| !self.has(table, chain.as_str()));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn policy_chain(chains: &ServiceChains, policy: TrafficPolicy) -> Cha
 
 /// Whether external frontends lead anywhere: also without local endpoints, because local traffic is short-circuited.
 pub(crate) fn has_external_chain(entry: &ServiceEntry) -> bool {
-    entry.choice.has_any && entry.port.externally_reachable()
+    entry.choice.has_any_endpoint && entry.port.externally_reachable()
 }
 
 /// Whether the load-balancer VIPs are behind source ranges.

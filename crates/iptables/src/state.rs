@@ -41,7 +41,7 @@ impl<'a> Plan<'a> {
 /// The rules on the node, without their text.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    services: FxHashMap<Arc<ServicePortName>, Held>,
+    services: FxHashMap<Arc<ServicePortName>, Applied>,
     /// The service ports of each health-check port: those of one Service share it. The first by name stands in the rule.
     health_checks: BTreeMap<u16, BTreeSet<Arc<ServicePortName>>>,
     lists: [Tree<Owned>; COUNT],
@@ -53,7 +53,7 @@ pub(crate) struct State {
 
 /// What the node holds for one service port.
 #[derive(Debug, Default)]
-struct Held {
+struct Applied {
     places: Box<[(Place, Subject)]>,
     chains: Box<[(ChainName, ChainState)]>,
     local_addresses: Box<[IpAddr]>,
@@ -121,10 +121,10 @@ impl State {
     ) {
         let (name, old) = match self.services.remove_entry(name) {
             Some(held) => held,
-            None => (Arc::new(name.clone()), Held::default()),
+            None => (Arc::new(name.clone()), Applied::default()),
         };
         let entry = plan.entry(&name);
-        let new = Held {
+        let new = Applied {
             places: entry.map_or_else(Vec::new, places).into(),
             chains: self.write_chains(&name, entry, &old.chains, plan, batch),
             local_addresses: entry.map_or_else(Vec::new, local_addresses).into(),

@@ -7,7 +7,7 @@ use kube_proxy_core::Frontend;
 use kube_proxy_core::{Changes, ObjectCount, ServicePortName, Snapshot, SyncError, SyncReport};
 use kube_proxy_xtables::{RestoreError, SHARED_FIREWALL};
 
-use crate::existing::Existing;
+use crate::actual::Actual;
 use crate::fixed::{ANTI_MARTIAN, write_fixed_chains};
 use crate::kernel::Kernel;
 use crate::layout::{CANARY, HOOKS, MANGLE, Table, canary, is_dynamic};
@@ -137,7 +137,7 @@ impl IptablesBackend {
     pub(crate) fn write_hooks(
         &self,
         table: Table,
-        existing: &Existing,
+        existing: &Actual,
         again: impl Fn(&str) -> bool,
         text: &mut TableText,
     ) {
@@ -168,11 +168,11 @@ pub(crate) fn in_order_of_chains(snapshot: &Snapshot) -> Vec<&ServicePortName> {
 }
 
 /// What is on the node, by table.
-pub(crate) struct Node([(Table, Existing); 2]);
+pub(crate) struct Node([(Table, Actual); 2]);
 
 impl Node {
     pub(crate) fn read(kernel: &dyn Kernel) -> Result<Self, SyncError> {
-        let read = |table: Table| Ok((table, Existing::read(kernel, table.name())?));
+        let read = |table: Table| Ok((table, Actual::read(kernel, table.name())?));
         let [first, second] = Table::ALL;
         Ok(Self([read(first)?, read(second)?]))
     }
@@ -198,7 +198,7 @@ impl Node {
     }
 
     /// The tables, each with what it holds.
-    pub(crate) fn tables(&self) -> impl Iterator<Item = (Table, &Existing)> {
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (Table, &Actual)> {
         self.0.iter().map(|(table, existing)| (*table, existing))
     }
 
@@ -220,11 +220,7 @@ fn left_over(existing: &Node, snapshot: &Snapshot) -> Vec<Frontend> {
 
 /// Deletes the chains of services that are no longer wanted; those that a foreign rule leads to are only emptied, and so are those
 /// to be written `again`.
-pub(crate) fn delete_stale(
-    existing: &Existing,
-    again: impl Fn(&str) -> bool,
-    text: &mut TableText,
-) {
+pub(crate) fn delete_stale(existing: &Actual, again: impl Fn(&str) -> bool, text: &mut TableText) {
     let stale = |chain: &ChainName| is_dynamic(chain.as_str()) && !text.declares(*chain);
     let (kept, deleted) = existing.part_by_references(stale);
     for chain in kept {

@@ -11,7 +11,7 @@ use kube_proxy_core::{IpFamily, Removed, SyncError};
 use kube_proxy_netlink::ipvs::{Change, ServerKey};
 use kube_proxy_xtables::{Programs, Variant, split_words};
 
-use crate::existing::{Addresses, Existing};
+use crate::actual::{Actual, Addresses};
 use crate::kept::{KEPT_CHAINS, Kept};
 use crate::kernel::{Kernel, Node};
 use crate::layout::{HOOKS, Hook, OWN_CHAINS, SETS, SHARED_CHAINS, TABLES, hook_rule};
@@ -106,7 +106,7 @@ pub(crate) fn cleanup(
 struct Plan {
     family: IpFamily,
     device: Option<u32>,
-    existing: Existing,
+    existing: Actual,
     kept: Kept,
     /// Virtual servers of ours that go.
     idle: Vec<ServerKey>,
@@ -120,7 +120,7 @@ impl Plan {
         kernel: &mut dyn Kernel,
     ) -> Result<Self, SyncError> {
         let device = kernel.device()?;
-        let existing = Existing::read(kernel, family, device)?;
+        let existing = Actual::read(kernel, family, device)?;
         let frontends = existing.frontends();
         let is_ours = |key: &&ServerKey| existing.is_ours(exclude, key, &frontends);
         let ours: Vec<_> = existing.servers.keys().filter(is_ours).copied().collect();

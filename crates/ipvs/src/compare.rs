@@ -6,8 +6,8 @@ use kube_proxy_core::{Deviation, Difference, ServicePortName, Snapshot, SyncErro
 use kube_proxy_netlink::ipvs::Change;
 
 use crate::DEVICE;
+use crate::actual::Actual;
 use crate::backend::IpvsBackend;
-use crate::existing::Existing;
 use crate::layout::{self, SETS, hook_rule};
 use crate::plan::{Context, Item};
 use crate::rebuild::Rebuild;
@@ -21,7 +21,7 @@ impl IpvsBackend {
     ) -> Result<Vec<Difference>, SyncError> {
         let family = self.config.family;
         let device = self.kernel.device()?;
-        let existing = Existing::read(&mut *self.kernel, family, device)?;
+        let existing = Actual::read(&mut *self.kernel, family, device)?;
         let needed = self.read_needed(snapshot, &existing.addresses.node)?;
         let mut state = State::default();
         let context = Context {

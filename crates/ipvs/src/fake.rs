@@ -21,7 +21,7 @@ const DEVICE: u32 = 7;
 type Destinations = BTreeMap<SocketAddr, (u32, u32)>;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct FakeState {
     pub(crate) servers: BTreeMap<ServerKey, (Server, Destinations)>,
     pub(crate) device: Option<BTreeSet<IpAddr>>,
     pub(crate) node: Vec<IpAddr>,
@@ -53,10 +53,10 @@ pub(crate) struct Sent {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fake(Arc<Mutex<(Held, Sent)>>);
+pub(crate) struct Fake(Arc<Mutex<(FakeState, Sent)>>);
 
 impl Fake {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, (Held, Sent)> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, (FakeState, Sent)> {
         self.0.lock().unwrap()
     }
 
@@ -64,7 +64,7 @@ impl Fake {
         std::mem::take(&mut self.lock().1)
     }
 
-    pub(crate) fn held(&self) -> Held {
+    pub(crate) fn held(&self) -> FakeState {
         self.lock().0.clone()
     }
 }
@@ -81,7 +81,7 @@ fn refuse_object<T>(kind: &'static str, name: impl std::fmt::Display) -> Result<
     })
 }
 
-fn apply(held: &mut Held, change: &Change) -> bool {
+fn apply(held: &mut FakeState, change: &Change) -> bool {
     if matches!(change, Change::Delete(_)) {
         held.stuck_servers.remove(&change.key());
     } else if held.stuck_servers.contains(&change.key()) {

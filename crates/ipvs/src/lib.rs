@@ -7,7 +7,7 @@
 //!
 //! * `layout.rs` is the table of sets, chains and rules; the rules never depend on a service, they look packets up in the sets.
 //! * `drain.rs` lets connections of endpoints that go come to their end.
-//! * `existing.rs` compares with what is on the node, for full syncs, and reports what is ours.
+//! * `actual.rs` compares with what is on the node, for full syncs, and reports what is ours.
 //! * `cleanup.rs` removes it all, and `kept.rs` says what of it has to wait for connections (`connections.rs`) to end.
 //! * `needed.rs` says which addresses this node must not take for itself.
 //! * `look.rs` checks whether all is still there; `watch.rs` says when.
@@ -20,12 +20,12 @@ use ipnet::IpNet;
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses};
 use kube_proxy_xtables::Variant;
 
+mod actual;
 mod backend;
 mod cleanup;
 mod compare;
 mod connections;
 mod drain;
-mod existing;
 #[cfg(test)]
 mod fake;
 #[cfg(feature = "fuzzing")]

@@ -6,8 +6,8 @@ use std::time::Instant;
 use kube_proxy_core::SyncError;
 use kube_proxy_netlink::ipvs::Change;
 
+use crate::actual::Addresses;
 use crate::backend::{Applied, IpvsBackend};
-use crate::existing::Addresses;
 use crate::layout::{self, SETS};
 use crate::servers::same;
 

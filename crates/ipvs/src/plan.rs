@@ -23,7 +23,7 @@ pub(crate) enum Item {
 
 /// A virtual server and where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct Desired {
     pub(crate) server: Server,
     /// Sorted.
     pub(crate) destinations: Vec<SocketAddr>,
@@ -31,7 +31,7 @@ pub(crate) struct Wanted {
     weights: Vec<u16>,
 }
 
-impl Wanted {
+impl Desired {
     fn new(server: Server, mut endpoints: Vec<(SocketAddr, u16)>) -> Self {
         endpoints.sort_unstable();
         endpoints.dedup_by_key(|(address, _)| *address);
@@ -59,7 +59,7 @@ impl Wanted {
 /// All that one service port needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Planned {
-    pub(crate) servers: Vec<(ServerKey, Wanted)>,
+    pub(crate) servers: Vec<(ServerKey, Desired)>,
     /// Sorted, each once.
     pub(crate) items: Vec<Item>,
     /// Its external IPs and VIPs, whether they are served here or not.
@@ -189,7 +189,7 @@ impl Planner<'_> {
         let drain = choice.all.iter().filter(|endpoint| self.only_keeps(endpoint, choice));
         let drain = drain.map(|endpoint| (endpoint.socket_address(), 0));
         let endpoints = chosen.chain(drain).collect();
-        self.planned.servers.push((key, Wanted::new(self.server.clone(), endpoints)));
+        self.planned.servers.push((key, Desired::new(self.server.clone(), endpoints)));
     }
 
     /// Whether an endpoint keeps what it has and gets nothing new.

@@ -7,10 +7,10 @@ use std::time::Instant;
 use kube_proxy_core::{Protocol, SyncError};
 use kube_proxy_netlink::ipvs::{Change, PERSISTENT, Server, ServerKey};
 
+use crate::actual::Actual;
 use crate::backend::IpvsBackend;
 use crate::drain::Drains;
-use crate::existing::Existing;
-use crate::plan::Wanted;
+use crate::plan::Desired;
 use crate::rebuild::Rebuild;
 use crate::state::State;
 
@@ -18,7 +18,7 @@ impl IpvsBackend {
     /// What makes the virtual servers of the node those that are wanted.
     pub(crate) fn changes_from(
         &mut self,
-        existing: &Existing,
+        existing: &Actual,
         state: &State,
         rebuild: &Rebuild,
     ) -> Result<Vec<Change>, SyncError> {
@@ -73,8 +73,8 @@ impl IpvsBackend {
     pub(crate) fn change_server(
         &mut self,
         key: ServerKey,
-        before: Option<&Wanted>,
-        after: Option<&Wanted>,
+        before: Option<&Desired>,
+        after: Option<&Desired>,
         changes: &mut Vec<Change>,
     ) {
         let Some(after) = after else {
@@ -101,7 +101,7 @@ impl IpvsBackend {
                 changes.push(Change::AddDestination(key, to, weight));
             }
         }
-        let gone = before.into_iter().flat_map(Wanted::weighted);
+        let gone = before.into_iter().flat_map(Desired::weighted);
         for (to, weight) in gone.filter(|(to, _)| after.weight(to).is_none()) {
             self.leave(key, to, weight > 0, changes);
         }

@@ -9,7 +9,7 @@ use kube_proxy_netlink::ipvs::ServerKey;
 use rustc_hash::FxHashMap;
 
 use crate::layout::Set;
-use crate::plan::{Context, Item, Planned, Wanted, plan};
+use crate::plan::{Context, Desired, Item, Planned, plan};
 
 /// Everything that is wanted.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ pub(crate) struct State {
     /// External IPs and VIPs, with how many frontends each has.
     outer: FxHashMap<IpAddr, u32>,
     /// With the service port that each belongs to.
-    pub(crate) servers: BTreeMap<ServerKey, (ServicePortName, Wanted)>,
+    pub(crate) servers: BTreeMap<ServerKey, (ServicePortName, Desired)>,
     /// Entries of each set, and addresses under `None`.
     counts: FxHashMap<Option<Set>, usize>,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Delta {
     pub(crate) added: BTreeSet<Item>,
     pub(crate) removed: BTreeSet<Item>,
     /// Before and after, of those that differ.
-    pub(crate) servers: BTreeMap<ServerKey, (Option<Wanted>, Option<Wanted>)>,
+    pub(crate) servers: BTreeMap<ServerKey, (Option<Desired>, Option<Desired>)>,
 }
 
 impl State {

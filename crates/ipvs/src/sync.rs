@@ -9,8 +9,8 @@ use kube_proxy_core::{
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::Change;
 
+use crate::actual::Actual;
 use crate::backend::{Applied, IpvsBackend};
-use crate::existing::Existing;
 use crate::layout::{self, HOOKS, Hook, SETS, Set, TABLES};
 use crate::plan::{Context, Item};
 use crate::rebuild::Rebuild;
@@ -42,7 +42,7 @@ impl IpvsBackend {
             watch.ignore(device);
             watch.take_changed();
         }
-        let existing = Existing::read(&mut *self.kernel, self.config.family, Some(device))?;
+        let existing = Actual::read(&mut *self.kernel, self.config.family, Some(device))?;
         if existing.addresses.foreign > 0 {
             tracing::warn!(
                 interface = DEVICE,
@@ -143,7 +143,7 @@ impl IpvsBackend {
     /// Makes the sets that are missing, and others of those that are too small or to be made again.
     fn ensure_sets(
         &mut self,
-        existing: &Existing,
+        existing: &Actual,
         state: &State,
         rebuild: &Rebuild,
     ) -> Result<(), SyncError> {

@@ -16,7 +16,7 @@ use crate::family::router::Router;
 use crate::family::startup::Startup;
 use crate::family::thread::{FamilyThread, Inbox};
 use crate::modes;
-use crate::modes::{choice, leftovers};
+use crate::modes::{choice, stale_modes};
 use crate::node::setup;
 use crate::node::watch::NodeWatch;
 use crate::serve::health::{Health, Staleness};
@@ -228,7 +228,7 @@ async fn stop(threads: &[FamilyThread]) {
 
 /// Removes what any mode of any kube-proxy ever writes to a node.
 fn cleanup(config: &Effective) -> anyhow::Result<()> {
-    let failed = leftovers::remove_all(config);
+    let failed = stale_modes::remove_all(config);
     if failed.is_empty() {
         Ok(())
     } else {

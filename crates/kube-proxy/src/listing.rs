@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::family::setup::tracker_options;
-use crate::node::watch::NodeNews;
+use crate::node::watch::NodeStatus;
 use crate::sources::{self, Source};
 
 /// Longest time for the first lists.
@@ -24,7 +24,7 @@ pub(crate) struct Listing {
     events: Vec<Event>,
     listed: Vec<Kind>,
     /// The Node object of this node.
-    pub(crate) node: NodeNews,
+    pub(crate) node: NodeStatus,
 }
 
 impl Listing {

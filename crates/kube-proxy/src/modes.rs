@@ -18,10 +18,10 @@ use kube_proxy_config::{Effective, IptablesVariant, Mode};
 pub mod choice;
 mod iptables;
 mod ipvs;
-pub mod leftovers;
 mod localhost;
 mod nftables;
 pub mod packet_facts;
+pub mod stale_modes;
 mod userspace;
 
 /// What a backend needs to know of this node.

@@ -9,13 +9,13 @@ use kube_proxy_netlink::nf_tables::{NfTables, Transaction};
 use kube_proxy_netlink::writer::TooLong;
 use kube_proxy_netlink::{Errno, Error};
 
+use crate::actual::{Actual, Keep, Tasks};
 use crate::chain::{Chain, Pick};
 use crate::compare::compare;
 use crate::counts::Counts;
-use crate::difference::Difference as Changed;
+use crate::diff::Diff;
 use crate::element::SetId;
 use crate::error::{sync_error, too_long};
-use crate::existing::{Existing, Keep, Tasks};
 use crate::layout::{CHAINS, FLOWTABLE, TABLE};
 use crate::rebuild::Rebuild;
 use crate::state::State;
@@ -176,11 +176,11 @@ impl NftablesBackend {
         // Notices from before the table is read say nothing about what is read.
         self.watch.as_ref().map(Watch::take);
         let generation = self.netlink.generation()?;
-        let existing = Existing::read(&mut self.netlink, &self.config)?;
-        let has_sessions = matches!(&existing, Existing::Table(table) if table.sets.has_sessions);
+        let existing = Actual::read(&mut self.netlink, &self.config)?;
+        let has_sessions = matches!(&existing, Actual::Table(table) if table.sets.has_sessions);
         let mut removed_udp = match &existing {
-            Existing::OtherLayout => left_over::of_table(&mut self.netlink, self.config.family)?,
-            Existing::Nothing | Existing::Table(_) => Vec::new(),
+            Actual::OtherLayout => left_over::of_table(&mut self.netlink, self.config.family)?,
+            Actual::Nothing | Actual::Table(_) => Vec::new(),
         };
         let mut state = State::build(snapshot, &existing, &self.config);
         if *rebuild != Rebuild::Nothing
@@ -191,11 +191,11 @@ impl NftablesBackend {
         let old_sessions = self.sessions_to_keep(&existing, rebuild)?;
         let emptied = rebuild.emptied(&existing);
         let existing = rebuild.forget(existing);
-        let new = !matches!(&existing, Existing::Table(_));
+        let new = !matches!(&existing, Actual::Table(_));
         let repair = existing.repair(&mut state, &self.config);
-        let chains = repair.static_chains.len() + repair.difference.new_chains.len();
+        let chains = repair.static_chains.len() + repair.diff.new_chains.len();
         let sessions = takeover::carry_over(&old_sessions, &state);
-        let counters = carried_over(&mut self.netlink, &repair.difference)?;
+        let counters = carried_over(&mut self.netlink, &repair.diff)?;
         let start = Start { generation, new, rebuild, emptied };
         self.encode_full(&start, &state, &repair, &sessions, &counters).map_err(too_long)?;
         let counts = repair.counts;
@@ -204,14 +204,14 @@ impl NftablesBackend {
         if repair.all_elements {
             self.traffic.all_written();
         }
-        self.traffic.written(&repair.difference, &counters);
-        removed_udp.extend(left_over::of_difference(&repair.difference, self.config.family));
+        self.traffic.written(&repair.diff, &counters);
+        removed_udp.extend(left_over::of_difference(&repair.diff, self.config.family));
         self.removed_udp.append(&mut removed_udp);
         self.last.chains = chains;
         if has_sessions {
             self.end_sessions(&mut synced)?;
         }
-        self.delete_chains(&mut synced, repair.difference.stale_chains)?;
+        self.delete_chains(&mut synced, repair.diff.stale_chains)?;
         self.follow_links(&mut synced, true)?;
         // The memory for a whole table is not needed again.
         self.transaction = Transaction::new(self.config.netlink_family(), TABLE);
@@ -222,16 +222,16 @@ impl NftablesBackend {
     /// The sessions that a table or a set holds which is about to be written again.
     fn sessions_to_keep(
         &mut self,
-        existing: &Existing,
+        existing: &Actual,
         rebuild: &Rebuild,
     ) -> Result<Vec<OldSession>, Error> {
         match existing {
-            Existing::Nothing => return Ok(Vec::new()),
-            Existing::OtherLayout => {
+            Actual::Nothing => return Ok(Vec::new()),
+            Actual::OtherLayout => {
                 tracing::info!(table = TABLE, "replacing a table of another layout");
             }
-            Existing::Table(_) if !rebuild.ends_sessions() => return Ok(Vec::new()),
-            Existing::Table(_) => {}
+            Actual::Table(_) if !rebuild.ends_sessions() => return Ok(Vec::new()),
+            Actual::Table(_) => {}
         }
         takeover::read(&mut self.netlink, self.config.family)
     }
@@ -257,7 +257,7 @@ impl NftablesBackend {
         if repair.flowtable == Keep::Delete {
             self.transaction.delete_flowtable(FLOWTABLE)?;
         }
-        encode::changes(&mut self.transaction, &repair.difference, &self.config, counters)?;
+        encode::changes(&mut self.transaction, &repair.diff, &self.config, counters)?;
         if repair.all_elements {
             let sets = SetId::ALL.into_iter().filter(|set| repair.counts.of(*set) > 0);
             encode::all_elements(&mut self.transaction, sets, state, &self.config)?;
@@ -273,21 +273,21 @@ impl NftablesBackend {
         snapshot: &Snapshot,
         changes: &Changes,
     ) -> Result<(), Error> {
-        let (difference, sessions) = synced.state.update(snapshot, changes, &self.config);
-        if !difference.is_empty() {
-            synced.counts.change(&difference);
-            let counters = carried_over(&mut self.netlink, &difference)?;
+        let (diff, sessions) = synced.state.update(snapshot, changes, &self.config);
+        if !diff.is_empty() {
+            synced.counts.change(&diff);
+            let counters = carried_over(&mut self.netlink, &diff)?;
             self.transaction.clear(None);
-            encode::changes(&mut self.transaction, &difference, &self.config, &counters)
+            encode::changes(&mut self.transaction, &diff, &self.config, &counters)
                 .map_err(too_long)?;
             self.commit(&mut synced)?;
-            self.traffic.written(&difference, &counters);
-            self.last.chains = difference.new_chains.len();
+            self.traffic.written(&diff, &counters);
+            self.last.chains = diff.new_chains.len();
         }
         if sessions.any {
             self.end_sessions(&mut synced)?;
         }
-        let Changed { new_chains, mut stale_chains, .. } = difference;
+        let Diff { new_chains, mut stale_chains, .. } = diff;
         let left = std::mem::take(&mut self.stale_chains);
         stale_chains.extend(left.into_iter().filter(|chain| !new_chains.contains(chain)));
         self.delete_chains(&mut synced, stale_chains)?;

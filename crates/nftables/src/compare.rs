@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use kube_proxy_core::{Deviation, Difference as Report, IpFamily, Snapshot};
+use kube_proxy_core::{Deviation, Difference, IpFamily, Snapshot};
 use kube_proxy_netlink::nf_tables::NfTables;
 use kube_proxy_netlink::{Errno, Error};
 
 use crate::Config;
+use crate::actual::{Actual, Keep, Tasks};
 use crate::chain::Chain;
-use crate::difference::Difference;
+use crate::diff::Diff;
 use crate::element::{Item, SetId};
-use crate::existing::{Existing, Keep, Tasks};
 use crate::key::Key;
 use crate::layout::{FLOWTABLE, TABLE, set_name};
 use crate::state::State;
@@ -25,44 +25,47 @@ pub(crate) fn compare(
     config: &Config,
     snapshot: &Snapshot,
     kept: impl Fn(&Chain) -> bool,
-) -> Result<Vec<Report>, Error> {
+) -> Result<Vec<Difference>, Error> {
     let existing = read(netlink, config)?;
     match existing {
-        Existing::Nothing => return Ok(vec![Report::new("table", TABLE, Deviation::Missing)]),
-        Existing::OtherLayout => {
+        Actual::Nothing => return Ok(vec![Difference::new("table", TABLE, Deviation::Missing)]),
+        Actual::OtherLayout => {
             let name =
                 format!("{TABLE}: its chains, sets or flags are not those that were written");
-            return Ok(vec![Report::new("table", name, Deviation::Different)]);
+            return Ok(vec![Difference::new("table", name, Deviation::Different)]);
         }
-        Existing::Table(_) => {}
+        Actual::Table(_) => {}
     }
     let mut planned = State::build(snapshot, &existing, config);
     let there = match &existing {
-        Existing::Table(content) => content.chain_names(),
-        Existing::Nothing | Existing::OtherLayout => Vec::new(),
+        Actual::Table(content) => content.chain_names(),
+        Actual::Nothing | Actual::OtherLayout => Vec::new(),
     };
-    let Tasks { static_chains, difference, flowtable, .. } = existing.repair(&mut planned, config);
+    let Tasks { static_chains, diff, flowtable, .. } = existing.repair(&mut planned, config);
     let mut reports: Vec<_> = static_chains
         .into_iter()
-        .map(|chain| Report::new("chain", rules_of(chain.name), Deviation::Different))
+        .map(|chain| Difference::new("chain", rules_of(chain.name), Deviation::Different))
         .collect();
-    for chain in &difference.new_chains {
+    for chain in &diff.new_chains {
         let name = chain.to_string();
         reports.push(if there.contains(&name) {
-            Report::new("chain", rules_of(&name), Deviation::Different)
+            Difference::new("chain", rules_of(&name), Deviation::Different)
         } else {
-            Report::new("chain", name, Deviation::Missing)
+            Difference::new("chain", name, Deviation::Missing)
         });
     }
-    let stale = difference.stale_chains.iter().filter(|chain| !kept(chain));
-    reports
-        .extend(stale.map(|chain| Report::new("chain", chain.to_string(), Deviation::Unexpected)));
+    let stale = diff.stale_chains.iter().filter(|chain| !kept(chain));
+    reports.extend(
+        stale.map(|chain| Difference::new("chain", chain.to_string(), Deviation::Unexpected)),
+    );
     match flowtable {
         Keep::AsItIs => {}
-        Keep::Make => reports.push(Report::new("flowtable", FLOWTABLE, Deviation::Missing)),
-        Keep::Delete => reports.push(Report::new("flowtable", FLOWTABLE, Deviation::Unexpected)),
+        Keep::Make => reports.push(Difference::new("flowtable", FLOWTABLE, Deviation::Missing)),
+        Keep::Delete => {
+            reports.push(Difference::new("flowtable", FLOWTABLE, Deviation::Unexpected));
+        }
     }
-    reports.extend(elements(&difference, config.family));
+    reports.extend(elements(&diff, config.family));
     Ok(reports)
 }
 
@@ -71,44 +74,43 @@ fn rules_of(chain: &str) -> String {
 }
 
 /// The table as of one generation of the ruleset.
-fn read(netlink: &mut NfTables, config: &Config) -> Result<Existing, Error> {
+fn read(netlink: &mut NfTables, config: &Config) -> Result<Actual, Error> {
     for _ in 1..ATTEMPTS {
         let before = netlink.generation()?;
-        match Existing::read(netlink, config) {
+        match Actual::read(netlink, config) {
             Ok(existing) if netlink.generation()? == before => return Ok(existing),
             Ok(_) => {}
             Err(error) if error.is_stale() || error.errno() == Some(Errno::EINTR) => {}
             Err(error) => return Err(error),
         }
     }
-    Existing::read(netlink, config)
+    Actual::read(netlink, config)
 }
 
 /// An element that is deleted and added again is another one under the same key.
-fn elements(difference: &Difference, family: IpFamily) -> Vec<Report> {
+fn elements(diff: &Diff, family: IpFamily) -> Vec<Difference> {
     let mut found: BTreeMap<(SetId, Key), &Item> = BTreeMap::new();
-    for (set, items) in difference.deleted.iter() {
+    for (set, items) in diff.deleted.iter() {
         found.extend(items.iter().map(|item| ((set, item.key), item)));
     }
     let mut reports = Vec::new();
-    for set in &difference.flushed {
+    for set in &diff.flushed {
         let name = format!("{}: its elements are not those that were written", set_name(*set));
-        reports.push(Report::new("set", name, Deviation::Different));
+        reports.push(Difference::new("set", name, Deviation::Different));
     }
-    for (set, items) in difference.added.iter().filter(|(set, _)| !difference.flushed.contains(set))
-    {
+    for (set, items) in diff.added.iter().filter(|(set, _)| !diff.flushed.contains(set)) {
         for item in items {
             let name = text(set, item, family);
             reports.push(match found.remove(&(set, item.key)) {
                 Some(other) => {
                     let name = format!("{name}, there is {}", text(set, other, family));
-                    Report::new("element", name, Deviation::Different)
+                    Difference::new("element", name, Deviation::Different)
                 }
-                None => Report::new("element", name, Deviation::Missing),
+                None => Difference::new("element", name, Deviation::Missing),
             });
         }
     }
     let rest = found.into_iter().map(|((set, _), item)| text(set, item, family));
-    reports.extend(rest.map(|name| Report::new("element", name, Deviation::Unexpected)));
+    reports.extend(rest.map(|name| Difference::new("element", name, Deviation::Unexpected)));
     reports
 }

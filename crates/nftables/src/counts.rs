@@ -1,6 +1,6 @@
 //! Numbers of elements.
 
-use crate::difference::Difference;
+use crate::diff::Diff;
 use crate::element::SetId;
 
 /// The number of elements in each set.
@@ -19,14 +19,14 @@ impl Counts {
     }
 
     /// Follows the changes of a transaction.
-    pub(crate) fn change(&mut self, difference: &Difference) {
-        for set in &difference.flushed {
+    pub(crate) fn change(&mut self, diff: &Diff) {
+        for set in &diff.flushed {
             self.0[*set as usize] = 0;
         }
-        for (set, items) in difference.added.iter() {
+        for (set, items) in diff.added.iter() {
             self.0[set as usize] += items.len();
         }
-        for (set, items) in difference.deleted.iter() {
+        for (set, items) in diff.deleted.iter() {
             self.0[set as usize] = self.0[set as usize].saturating_sub(items.len());
         }
     }

@@ -20,12 +20,12 @@ const LARGE: u32 = 20_000;
 /// All elements, but for sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Elements {
-    sets: FxHashMap<SetId, FxHashMap<Key, Held>>,
+    sets: FxHashMap<SetId, FxHashMap<Key, Applied>>,
     /// There are sessions.
     pub(crate) has_sessions: bool,
 }
 
-type Held = (Value, Option<Arc<str>>);
+type Applied = (Value, Option<Arc<str>>);
 
 impl Elements {
     /// Reads all elements; `sets` are the table's sets as the kernel describes them.
@@ -144,7 +144,7 @@ impl Elements {
         set: SetId,
         family: IpFamily,
     ) -> Result<(), Error> {
-        let mut held: FxHashMap<Key, Held> = FxHashMap::default();
+        let mut held: FxHashMap<Key, Applied> = FxHashMap::default();
         let mut has_sessions = false;
         let end = netlink.elements(TABLE, set_name(set), |element| {
             if set.holds_sessions() {

@@ -8,7 +8,7 @@ use kube_proxy_netlink::writer::TooLong;
 
 use crate::Config;
 use crate::chain::{Chain, Pick};
-use crate::difference::Difference;
+use crate::diff::Diff;
 use crate::element::{Item, SetId, Value};
 use crate::key::Key;
 use crate::layout::{CHAINS, FLOWTABLE, StaticChain, TABLE_COMMENT, set_name, set_spec};
@@ -49,26 +49,26 @@ pub(crate) fn static_rules<'a>(
 /// All changes but the end of stale chains. Elements count on from `counters`.
 pub(crate) fn changes(
     transaction: &mut Transaction,
-    difference: &Difference,
+    diff: &Diff,
     config: &Config,
     counters: &Counters,
 ) -> Result<(), TooLong> {
     let rules = Rules::new(config);
-    for chain in &difference.new_chains {
+    for chain in &diff.new_chains {
         transaction.add_chain(&chain.to_string(), None, "")?;
     }
-    for chain in &difference.new_chains {
+    for chain in &diff.new_chains {
         set_rules(transaction, &chain.to_string(), &rules.of(*chain))?;
     }
-    for set in &difference.flushed {
+    for set in &diff.flushed {
         transaction.flush_set(set_name(*set))?;
     }
-    for (set, items) in difference.deleted.iter() {
+    for (set, items) in diff.deleted.iter() {
         transaction.delete_elements(set_name(set), items, |item, hand_on| {
             element(item, None, hand_on);
         })?;
     }
-    for (set, items) in difference.added.iter() {
+    for (set, items) in diff.added.iter() {
         transaction.add_elements(set_name(set), items, |item, hand_on| {
             element(item, counters.get(&(set, item.key)).copied(), hand_on);
         })?;

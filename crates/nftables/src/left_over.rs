@@ -5,7 +5,7 @@ use kube_proxy_netlink::Error;
 use kube_proxy_netlink::nf_tables::NfTables;
 
 use crate::config::netlink_family;
-use crate::difference::Difference;
+use crate::diff::Diff;
 use crate::element::SetId;
 use crate::error::sync_error;
 use crate::key::{KeyKind, Keyed as _};
@@ -24,9 +24,9 @@ const THEIRS: [&str; 4] =
     ["service-ips", "service-nodeports", "no-endpoint-services", "no-endpoint-nodeports"];
 
 /// The UDP frontends that a full sync deletes elements of.
-pub(crate) fn of_difference(difference: &Difference, family: IpFamily) -> Vec<Frontend> {
+pub(crate) fn of_difference(diff: &Diff, family: IpFamily) -> Vec<Frontend> {
     let keys = FRONTENDS.iter().flat_map(|(set, kind)| {
-        difference.deleted.of(*set).iter().map(move |item| (*kind, item.key.as_bytes()))
+        diff.deleted.of(*set).iter().map(move |item| (*kind, item.key.as_bytes()))
     });
     keys.filter_map(|(kind, key)| udp(kind, key, family)).collect()
 }

@@ -5,27 +5,27 @@
 //! by a random slot number. So a change costs elements, not rules, and the ruleset stays readable at any size.
 //!
 //! ```text
-//! Snapshot + Changes ──▶ State::update ──▶ Difference ──▶ Transaction ──▶ kernel
+//! Snapshot + Changes ──▶ State::update ──▶ Diff ──▶ Transaction ──▶ kernel
 //!                          │ plan: the elements of one service port
 //!                          │ core's Claims: who has a frontend that several want
 //!                          └ shares: elements and chains that several need
 //! ```
 //!
-//! A full sync first reads the table back (`existing.rs`) and sends only what differs; so a restart on a node that is up to date
+//! A full sync first reads the table back (`actual.rs`) and sends only what differs; so a restart on a node that is up to date
 //! sends nothing. Everything left of the transaction is plain data.
 
+mod actual;
 mod affinity;
 mod backend;
 mod chain;
 mod compare;
 mod config;
 mod counts;
-mod difference;
+mod diff;
 mod element;
 mod elements;
 mod encode;
 mod error;
-mod existing;
 mod fnv;
 mod key;
 mod layout;

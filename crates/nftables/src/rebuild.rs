@@ -4,8 +4,8 @@ use kube_proxy_core::{IpFamily, Repair, TrafficPolicy};
 use kube_proxy_netlink::nf_tables::Transaction;
 use kube_proxy_netlink::writer::TooLong;
 
+use crate::actual::Actual;
 use crate::element::SetId;
-use crate::existing::Existing;
 use crate::layout::{set_name, set_spec};
 
 /// An object to write again.
@@ -34,16 +34,16 @@ impl Rebuild {
     }
 
     /// The chains that have to lose their rules first: all of them, as any may refer to the set.
-    pub(crate) fn emptied(&self, existing: &Existing) -> Vec<String> {
+    pub(crate) fn emptied(&self, existing: &Actual) -> Vec<String> {
         match (self, existing) {
-            (Self::Set(_), Existing::Table(content)) => content.chain_names(),
+            (Self::Set(_), Actual::Table(content)) => content.chain_names(),
             _ => Vec::new(),
         }
     }
 
     /// What is on the node without what is written again.
-    pub(crate) fn forget(&self, existing: Existing) -> Existing {
-        let Existing::Table(mut content) = existing else { return existing };
+    pub(crate) fn forget(&self, existing: Actual) -> Actual {
+        let Actual::Table(mut content) = existing else { return existing };
         match self {
             Self::Nothing => {}
             Self::Chain(name) => content.forget_rules(Some(name)),
@@ -51,9 +51,9 @@ impl Rebuild {
                 content.forget_rules(None);
                 content.sets.forget(*id);
             }
-            Self::Table => return Existing::OtherLayout,
+            Self::Table => return Actual::OtherLayout,
         }
-        Existing::Table(content)
+        Actual::Table(content)
     }
 
     /// Whether some sessions are lost unless they are written again.

@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Config;
 use crate::chain::Chain;
-use crate::difference::Difference;
+use crate::diff::Diff;
 use crate::element::{Item, SetId};
 use crate::key::Key;
 use crate::plan::{OldSlots, Plan, interval_items};
@@ -125,22 +125,22 @@ impl State {
         snapshot: &Snapshot,
         changes: &Changes,
         config: &Config,
-    ) -> (Difference, EndedSessions) {
-        let mut difference = Difference::default();
+    ) -> (Diff, EndedSessions) {
+        let mut diff = Diff::default();
         let mut sessions = EndedSessions::default();
         let mut touched = Touched::default();
         for name in &self.affected(changes) {
-            self.replan(name, snapshot, config, &mut difference, &mut touched, &mut sessions);
+            self.replan(name, snapshot, config, &mut diff, &mut touched, &mut sessions);
         }
-        self.finish_shares(&touched, &mut difference);
+        self.finish_shares(&touched, &mut diff);
         if changes.service_cidrs {
-            self.update_service_cidrs(snapshot, &mut difference);
+            self.update_service_cidrs(snapshot, &mut diff);
         }
-        difference.need_chains_of_added(&mut self.chains);
-        for chain in &difference.stale_chains {
+        diff.need_chains_of_added(&mut self.chains);
+        for chain in &diff.stale_chains {
             self.chains.remove(chain);
         }
-        (difference, sessions)
+        (diff, sessions)
     }
 
     /// The service ports that keep sessions, by what these are known by.
@@ -174,7 +174,7 @@ impl State {
         name: &ServicePortName,
         snapshot: &Snapshot,
         config: &Config,
-        difference: &mut Difference,
+        diff: &mut Diff,
         touched: &mut Touched,
         sessions: &mut EndedSessions,
     ) {
@@ -189,7 +189,7 @@ impl State {
             }
             all
         };
-        difference.compare(elements(before.as_ref()), elements(after.as_ref()));
+        diff.compare(elements(before.as_ref()), elements(after.as_ref()));
         if let Some(plan) = &after {
             plan.shares(config, &mut |share| self.shares.add(share, touched));
         }
@@ -202,29 +202,29 @@ impl State {
         }
     }
 
-    fn finish_shares(&mut self, touched: &Touched, difference: &mut Difference) {
+    fn finish_shares(&mut self, touched: &Touched, diff: &mut Diff) {
         let (came, went) = self.shares.differences(touched);
         for share in came {
             if let Some((set, item)) = share.element() {
-                difference.added.push(set, item);
+                diff.added.push(set, item);
             }
             if let Some(chain) = share.chain() {
-                difference.need_chain(chain, &mut self.chains);
+                diff.need_chain(chain, &mut self.chains);
             }
         }
         for share in went {
             if let Some((set, item)) = share.element() {
-                difference.deleted.push(set, item);
+                diff.deleted.push(set, item);
             }
-            difference.stale_chains.extend(share.chain());
+            diff.stale_chains.extend(share.chain());
         }
     }
 
-    fn update_service_cidrs(&mut self, snapshot: &Snapshot, difference: &mut Difference) {
+    fn update_service_cidrs(&mut self, snapshot: &Snapshot, diff: &mut Diff) {
         let after = from_nets(&snapshot.service_cidrs);
         if after != self.service_cidrs {
             self.service_cidrs = after;
-            difference.replace(SetId::ServiceCidrs, interval_items(&self.service_cidrs));
+            diff.replace(SetId::ServiceCidrs, interval_items(&self.service_cidrs));
         }
     }
 }

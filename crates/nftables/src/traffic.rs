@@ -5,7 +5,7 @@ use kube_proxy_netlink::Error;
 use kube_proxy_netlink::nf_tables::{Count, NfTables};
 use rustc_hash::FxHashMap;
 
-use crate::difference::Difference;
+use crate::diff::Diff;
 use crate::element::SetId;
 use crate::key::{Key, KeyKind, Keyed as _};
 use crate::layout::{TABLE, set_name};
@@ -57,9 +57,9 @@ impl Totals {
     }
 
     /// Notes that frontends were written: those without a counter to continue from started at zero.
-    pub(crate) fn written(&mut self, difference: &Difference, counters: &Counters) {
+    pub(crate) fn written(&mut self, diff: &Diff, counters: &Counters) {
         for (_, set) in counting() {
-            for item in difference.added.of(set) {
+            for item in diff.added.of(set) {
                 let frontend = (set, item.key);
                 if !counters.contains_key(&frontend) {
                     self.shown.remove(&frontend);
@@ -106,13 +106,10 @@ impl Totals {
 
 /// What the counters show of frontends that are written again for the same service port, such as for another number of endpoints.
 /// What comes in between reading and writing is not counted.
-pub(crate) fn carried_over(
-    netlink: &mut NfTables,
-    difference: &Difference,
-) -> Result<Counters, Error> {
+pub(crate) fn carried_over(netlink: &mut NfTables, diff: &Diff) -> Result<Counters, Error> {
     let mut counters = Counters::default();
     for (_, set) in counting() {
-        let (added, deleted) = (difference.added.of(set), difference.deleted.of(set));
+        let (added, deleted) = (diff.added.of(set), diff.deleted.of(set));
         if added.is_empty() || deleted.is_empty() {
             continue;
         }

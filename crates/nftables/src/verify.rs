@@ -4,10 +4,10 @@ use kube_proxy_netlink::Error;
 use kube_proxy_netlink::nf_tables::NfTables;
 
 use crate::Config;
+use crate::actual::{is_ours, read_chains};
 use crate::chain::Chain;
 use crate::counts::Counts;
 use crate::element::SetId;
-use crate::existing::{is_ours, read_chains};
 use crate::layout::{CHAINS, TABLE, set_name, static_chain};
 use crate::rules::Rules;
 use crate::state::State;

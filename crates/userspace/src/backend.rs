@@ -14,11 +14,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use socket2::Socket;
 
 use crate::Config;
+use crate::actual::Actual;
 use crate::balance::{Balancer, Endpoints, by_weight, seed};
 use crate::compare::compare;
 use crate::copy_strategy::CopyStrategy;
 use crate::data_path::{DataPath, Listening};
-use crate::existing::Existing;
 use crate::flows::Touched;
 use crate::port::{self, Ports};
 use crate::proxy_header::{self, ProxyProtocol};
@@ -37,7 +37,7 @@ pub struct UserspaceBackend {
     programs: Programs,
     ports: Ports,
     data: DataPath,
-    services: FxHashMap<Name, Held>,
+    services: FxHashMap<Name, Applied>,
     /// The service port that has each frontend.
     owners: FxHashMap<Frontend, (Name, FrontendKind)>,
     /// Node ports that are kept from others.
@@ -64,7 +64,7 @@ enum Problem {
 }
 
 /// A service port that is served.
-struct Held {
+struct Applied {
     service: Arc<Service>,
     /// By policy.
     ports: [Option<Open>; 2],
@@ -76,7 +76,7 @@ struct Open {
     listening: Listening,
 }
 
-impl Held {
+impl Applied {
     fn numbers(&self) -> [Option<u16>; 2] {
         self.ports.each_ref().map(|open| open.as_ref().map(|open| open.port))
     }
@@ -133,10 +133,8 @@ impl UserspaceBackend {
     }
 
     fn sync_fully(&mut self, snapshot: &Snapshot) -> Result<SyncReport, SyncError> {
-        let existing = [
-            Existing::read(&self.programs, TABLES[0])?,
-            Existing::read(&self.programs, TABLES[1])?,
-        ];
+        let existing =
+            [Actual::read(&self.programs, TABLES[0])?, Actual::read(&self.programs, TABLES[1])?];
         if self.services.is_empty() {
             self.inherited.clone_from(&existing[1].ports);
         }
@@ -266,7 +264,7 @@ impl UserspaceBackend {
         for open in ports.iter().flatten() {
             open.listening.endpoints_changed();
         }
-        self.services.insert(name.clone(), Held { service, ports, frontends: new_frontends });
+        self.services.insert(name.clone(), Applied { service, ports, frontends: new_frontends });
     }
 
     fn new_service(&self, name: &Name) -> Arc<Service> {
@@ -381,7 +379,7 @@ impl UserspaceBackend {
         &'a self,
         name: &'a ServicePortName,
         entry: &'a ServiceEntry,
-        held: &Held,
+        held: &Applied,
     ) -> ServiceRules<'a> {
         ServiceRules { settings: &self.settings, name, entry, ports: held.numbers() }
     }

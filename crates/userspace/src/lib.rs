@@ -13,12 +13,12 @@
 //!
 //! The data path runs on a runtime of its own. It ends with the process, and so do its connections.
 
+mod actual;
 mod backend;
 mod balance;
 mod compare;
 mod copy_strategy;
 mod data_path;
-mod existing;
 mod flows;
 mod limits;
 mod local_node_ports;

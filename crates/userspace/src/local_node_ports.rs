@@ -26,13 +26,13 @@ const SERVED: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 pub struct LocalNodePorts {
     family: IpFamily,
     data: DataPath,
-    services: FxHashMap<ServicePortName, Held>,
+    services: FxHashMap<ServicePortName, Applied>,
     /// Node ports that another program has there, already complained about.
     refused: FxHashSet<ServicePortName>,
     observer: Observer,
 }
 
-struct Held {
+struct Applied {
     service: Arc<Service>,
     number: u16,
     listening: Listening,
@@ -117,7 +117,7 @@ impl LocalNodePorts {
             },
         };
         listening.endpoints_changed();
-        self.services.insert(name.clone(), Held { service, number, listening });
+        self.services.insert(name.clone(), Applied { service, number, listening });
     }
 
     fn open(

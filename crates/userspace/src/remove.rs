@@ -3,7 +3,7 @@
 use kube_proxy_core::{IpFamily, SyncError};
 use kube_proxy_xtables::{Programs, Variant};
 
-use crate::existing::Existing;
+use crate::actual::Actual;
 use crate::table::{Batch, TABLES};
 
 /// Removes the rules of the userspace mode in one family, ours or those of an old kube-proxy, whichever iptables wrote them.
@@ -40,7 +40,7 @@ fn remove_from(programs: &Programs) -> Result<bool, SyncError> {
 
 fn remove_from_table(programs: &Programs, table: &str) -> Result<bool, SyncError> {
     let mut batch = Batch::default();
-    batch.remove_all(&Existing::read(programs, table)?);
+    batch.remove_all(&Actual::read(programs, table)?);
     if batch.is_empty() {
         return Ok(false);
     }

@@ -228,13 +228,15 @@ impl ServiceRules<'_> {
 
     /// Whether packets for this kind of endpoints are dropped: there are some, but none for them.
     fn drops(&self, policy: TrafficPolicy) -> bool {
-        self.entry.choice.of(policy).is_empty() && self.entry.choice.has_any
+        self.entry.choice.of(policy).is_empty() && self.entry.choice.has_any_endpoint
     }
 }
 
 /// Whether a service port has no endpoint at all.
 pub(crate) fn refuses(entry: &ServiceEntry) -> bool {
-    !entry.choice.has_any && entry.choice.cluster.is_empty() && entry.choice.local.is_empty()
+    !entry.choice.has_any_endpoint
+        && entry.choice.cluster.is_empty()
+        && entry.choice.local.is_empty()
 }
 
 /// The comment of rules that lead to the listening port of a policy: a restart finds its ports by it.

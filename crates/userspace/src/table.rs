@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kube_proxy_core::{Frontend, ObjectCount, ServicePortName};
 use kube_proxy_xtables::Check;
 
-use crate::existing::Existing;
+use crate::actual::Actual;
 use crate::own::MARK;
 use crate::rules::{Chain, Rule};
 
@@ -92,7 +92,7 @@ fn index(table: &str) -> usize {
 
 impl Batch {
     /// Creates our chains, or empties them, and puts the ways to them right.
-    pub(crate) fn begin_anew(&mut self, hooks: &[Hook], existing: &[Existing; 2]) {
+    pub(crate) fn begin_anew(&mut self, hooks: &[Hook], existing: &[Actual; 2]) {
         for chain in Chain::ALL {
             self.line(chain, format_args!(":{} - [0:0]", chain.name()));
         }
@@ -116,7 +116,7 @@ impl Batch {
     }
 
     /// Removes everything from one table.
-    pub(crate) fn remove_all(&mut self, existing: &Existing) {
+    pub(crate) fn remove_all(&mut self, existing: &Actual) {
         let references = || existing.references.iter();
         for reference in references().filter(|reference| reference.is_hook()) {
             self.line(reference.to, format_args!("-D {}", reference.rule));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{EndpointChoice, Selection, choose};
+use super::{EndpointSelection, Selection, choose};
 use crate::endpoint::{NodeHint, Place};
 use crate::testing::{ip, port, service};
 use crate::{
@@ -67,7 +67,7 @@ fn chosen(port: &ServicePort, words: &str) -> String {
         "cluster [{}] local [{}]{}",
         numbers(&choice.cluster),
         numbers(&choice.local),
-        if choice.has_any { "" } else { " none anywhere" }
+        if choice.has_any_endpoint { "" } else { " none anywhere" }
     )
 }
 
@@ -264,9 +264,9 @@ proptest! {
         let words: Vec<String> =
             words.iter().enumerate().map(|(i, letters)| format!("{}{letters}", i + 1)).collect();
         let all = endpoints(&words.join(" "));
-        let EndpointChoice { cluster, local, has_any } = choose(&port, &all, Some("a"));
+        let EndpointSelection { cluster, local, has_any_endpoint } = choose(&port, &all, Some("a"));
         let expected = literal(&port, &all, "a");
-        prop_assert_eq!((cluster.to_vec(), local.to_vec(), has_any), expected);
+        prop_assert_eq!((cluster.to_vec(), local.to_vec(), has_any_endpoint), expected);
     }
 }
 

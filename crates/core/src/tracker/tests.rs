@@ -232,7 +232,10 @@ fn a_weight_is_a_change_and_endpoints_of_one_pattern_share_it() {
     assert!(tracker.apply(slice(0)));
     tracker.fold();
     let entry = &tracker.snapshot().services[&port_name("ns/a", "")];
-    assert!(entry.choice.cluster.is_empty() && !entry.choice.has_any, "as without endpoints");
+    assert!(
+        entry.choice.cluster.is_empty() && !entry.choice.has_any_endpoint,
+        "as without endpoints"
+    );
     assert_eq!(entry.endpoints.len(), 2, "but they are known: UDP flows to them are right");
 }
 

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use kube_proxy_xtables::split_words;
 
-fn held(rule: &str) -> Held {
-    let mut held = Held::default();
+fn held(rule: &str) -> ChainRules {
+    let mut held = ChainRules::default();
     held.push(rule);
     held
 }
@@ -56,11 +56,11 @@ fn rules_that_differ() {
 #[test]
 fn order_and_number_of_rules_count() {
     let chain = ChainName::fixed("KUBE-A");
-    let of = |lines| Held::of(chain, lines);
+    let of = |lines| ChainRules::of(chain, lines);
     assert_eq!(of("-A KUBE-A -j X\n-A KUBE-A -j Y\n"), of("-A KUBE-A -j \"X\"\n-A KUBE-A -j Y\n"));
     assert_ne!(of("-A KUBE-A -j X\n-A KUBE-A -j Y\n"), of("-A KUBE-A -j Y\n-A KUBE-A -j X\n"));
     assert_ne!(of("-A KUBE-A -j X\n"), of("-A KUBE-A -j X\n-A KUBE-A -j X\n"));
-    assert_eq!(of(""), Held::default());
+    assert_eq!(of(""), ChainRules::default());
 }
 
 proptest! {

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cleanup::Connections;
 use crate::connections::Connection;
-use crate::fake::{Fake, Held, Sent};
+use crate::fake::{Fake, FakeState, Sent};
 use crate::layout::SETS;
 use crate::sync::MAX_ENTRIES;
 
@@ -121,7 +121,7 @@ pub(crate) fn slice_at(number: u16, ip: IpAddr) -> Event {
 }
 
 /// What the model holds, without destinations that drain.
-fn settled(fake: &Fake) -> Held {
+fn settled(fake: &Fake) -> FakeState {
     let mut held = fake.held();
     for (_, destinations) in held.servers.values_mut() {
         destinations.retain(|_, (weight, _)| *weight > 0);
@@ -316,7 +316,7 @@ fn what_connections_need_stays_until_they_end() {
     let mut world = many(3, 2);
     world.full();
     let key = ServerKey { protocol: 6, address: SocketAddr::new(address(96, 1), 80) };
-    let weights = |held: &Held| -> Vec<u32> {
+    let weights = |held: &FakeState| -> Vec<u32> {
         held.servers[&key].1.values().map(|(weight, _)| *weight).collect()
     };
     assert_eq!(weights(&world.fake.held()), [1, 1]);
@@ -375,7 +375,7 @@ fn a_start_takes_back_what_connections_had_kept() {
 #[test]
 fn damage_is_noticed() {
     let key = ServerKey { protocol: 6, address: SocketAddr::new(address(96, 0), 80) };
-    let damages: [fn(&mut Held, &ServerKey); 6] = [
+    let damages: [fn(&mut FakeState, &ServerKey); 6] = [
         |held, key| drop(held.servers.remove(key)),
         |held, key| held.servers.get_mut(key).unwrap().1.clear(),
         |held, _| held.device = None,

@@ -11,10 +11,10 @@ use kube_proxy_core::{Intervals, IpFamily, PerFamily, Proxy};
 use super::context::Context;
 use crate::family::setup::tracker_options;
 use crate::family::thread::{FamilyThread, Inbox, Replacement, Setup};
-use crate::modes::leftovers::Leftovers;
+use crate::modes::stale_modes::StaleModeCleanup;
 use crate::modes::{self, Created, Factory, NodeFacts};
 use crate::node::node_ports::NodePortScope;
-use crate::node::watch::NodeNews;
+use crate::node::watch::NodeStatus;
 use crate::tasks;
 use crate::telemetry::events::Event;
 use crate::telemetry::metrics::Metrics;
@@ -69,7 +69,7 @@ impl Context<'_> {
     fn start_families(
         &self,
         backends: Vec<(IpFamily, Created)>,
-        news: &NodeNews,
+        news: &NodeStatus,
         mut inboxes: PerFamily<Option<Inbox>>,
         threads: &mut Vec<FamilyThread>,
     ) -> anyhow::Result<()> {
@@ -90,7 +90,11 @@ impl Context<'_> {
                 mode: modes::entry(self.config.mode),
                 node_ports: NodePortScope::of(self.config, family, news),
                 check_period: self.config.sync_period,
-                leftovers: Some(Leftovers { family, running, retry: self.config.sync_period }),
+                leftovers: Some(StaleModeCleanup {
+                    family,
+                    running,
+                    retry: self.config.sync_period,
+                }),
                 health: self.health.clone(),
                 metrics: self.metrics.clone(),
                 health_ports: self.health_ports.get(family).clone(),
@@ -114,7 +118,7 @@ impl Context<'_> {
         factory: &Factory,
         threads: &[FamilyThread],
         family: IpFamily,
-        news: &NodeNews,
+        news: &NodeStatus,
     ) {
         let thread = threads.iter().find(|thread| thread.family() == family);
         let Some(thread) = thread.filter(|_| self.config.node_ports.primary) else { return };
@@ -135,7 +139,7 @@ impl Context<'_> {
 fn create_backends(
     factory: &Factory,
     config: &Effective,
-    news: &NodeNews,
+    news: &NodeStatus,
     metrics: &Metrics,
 ) -> anyhow::Result<Vec<(IpFamily, Created)>> {
     let primary = config.primary_family(&news.addresses());

@@ -15,7 +15,7 @@ use crate::debug::DebugPages;
 use crate::family::client::FamilyClient;
 use crate::modes;
 use crate::node::local_addresses;
-use crate::node::watch::NodeNews;
+use crate::node::watch::NodeStatus;
 use crate::serve::http::{self, Handler, Limits};
 use crate::serve::pages::{HealthServer, MetricsServer, Zpages};
 use crate::serve::service_health::{Listeners, Where};
@@ -151,7 +151,7 @@ impl Context<'_> {
     }
 
     async fn listen_for_services(&self, family: IpFamily) -> anyhow::Result<()> {
-        let scope = |news: &NodeNews| {
+        let scope = |news: &NodeStatus| {
             self.config.node_port_addresses(family, news.address(self.config, family))
         };
         let node = self.node.subscribe();
@@ -179,9 +179,9 @@ impl Context<'_> {
 /// Keeps up to date where health-check node ports are: the node may move, and addresses come and go. Never ends.
 async fn follow_place(
     place: watch::Sender<Where>,
-    mut node: watch::Receiver<NodeNews>,
+    mut node: watch::Receiver<NodeStatus>,
     mut local: Option<watch::Receiver<Vec<IpAddr>>>,
-    scope: impl Fn(&NodeNews) -> NodePortAddresses,
+    scope: impl Fn(&NodeStatus) -> NodePortAddresses,
 ) {
     loop {
         let now = Where {

@@ -7,7 +7,7 @@ use kube_proxy_config::Effective;
 use kube_proxy_core::{IpFamily, Proxy, TrackerOptions};
 
 use crate::modes::ModeEntry;
-use crate::modes::leftovers::Leftovers;
+use crate::modes::stale_modes::StaleModeCleanup;
 use crate::node::node_ports::NodePortScope;
 use crate::serve::health::Health;
 use crate::serve::service_health::HealthPorts;
@@ -26,7 +26,7 @@ pub struct Setup {
     /// How often to check whether the rules are still there.
     pub check_period: Duration,
     /// What to remove once this mode serves.
-    pub leftovers: Option<Leftovers>,
+    pub leftovers: Option<StaleModeCleanup>,
     /// Where it reports.
     pub health: Arc<Health>,
     /// Where it counts.

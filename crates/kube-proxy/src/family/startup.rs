@@ -6,7 +6,7 @@ use kube_proxy_core::Kind;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::node::watch::{NodeNews, NodeWatch};
+use crate::node::watch::{NodeStatus, NodeWatch};
 use crate::serve::health::Health;
 use kube_proxy_config::{Effective, LocalTraffic, Source};
 
@@ -94,7 +94,7 @@ impl Startup {
 }
 
 /// What a start that is not done waits for.
-fn waiting_for(config: &Effective, steps: Steps, news: &NodeNews) -> String {
+fn waiting_for(config: &Effective, steps: Steps, news: &NodeStatus) -> String {
     let kinds = [
         (steps.node_listed, "the Node"),
         (steps.services_listed, "Services"),

@@ -6,14 +6,14 @@ use kube_proxy_netlink::Error;
 
 use crate::modes;
 use crate::node::local_addresses;
-use crate::node::watch::NodeNews;
+use crate::node::watch::NodeStatus;
 use kube_proxy_config::{Effective, Mode};
 
 /// What is known of the node in one family; its addresses are listed now.
 pub(crate) fn of_node(
     config: &Effective,
     family: IpFamily,
-    news: &NodeNews,
+    news: &NodeStatus,
 ) -> Result<NodeFacts, Error> {
     let mut addresses = local_addresses::own()?;
     addresses.retain(|ip| IpFamily::of(ip) == family);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use kube_proxy_config::{Effective, Mode};
 use kube_proxy_core::{IpFamily, NodePortAddresses};
 
-use super::watch::NodeNews;
+use super::watch::NodeStatus;
 
 /// Where node ports of one family may be used.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct NodePortScope {
 
 impl NodePortScope {
     /// Where node ports of a family may be used: needed to tell whose UDP flows they are.
-    pub fn of(config: &Effective, family: IpFamily, node: &NodeNews) -> Self {
+    pub fn of(config: &Effective, family: IpFamily, node: &NodeStatus) -> Self {
         let addresses = config.node_port_addresses(family, node.address(config, family));
         let loopback = config.mode == Mode::Iptables
             && family == IpFamily::V4

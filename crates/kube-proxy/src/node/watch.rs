@@ -20,14 +20,14 @@ const POD_CIDR_WAIT: Duration = Duration::from_mins(5);
 
 /// What is known of the Node object.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct NodeNews {
+pub struct NodeStatus {
     /// The object, if there is one.
     pub node: Option<Arc<Node>>,
     /// The source has said what it knows of it, for the first time.
     pub listed: bool,
 }
 
-impl NodeNews {
+impl NodeStatus {
     /// All addresses of the node.
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.node.as_ref().map(|node| node.addresses.clone()).unwrap_or_default()
@@ -49,11 +49,11 @@ impl NodeNews {
 
 /// Lets several parts of the program follow the Node object. Clones share the state.
 #[derive(Clone, Debug)]
-pub struct NodeWatch(watch::Sender<NodeNews>);
+pub struct NodeWatch(watch::Sender<NodeStatus>);
 
 impl Default for NodeWatch {
     fn default() -> Self {
-        Self(watch::Sender::new(NodeNews::default()))
+        Self(watch::Sender::new(NodeStatus::default()))
     }
 }
 
@@ -74,16 +74,16 @@ impl NodeWatch {
     }
 
     /// What is known now.
-    pub fn news(&self) -> NodeNews {
+    pub fn news(&self) -> NodeStatus {
         self.0.borrow().clone()
     }
 
     /// Waits for what the start needs to know. Manifests are complete once they are read, so nothing more is waited for.
-    pub async fn wait(&self, config: &Effective) -> anyhow::Result<NodeNews> {
+    pub async fn wait(&self, config: &Effective) -> anyhow::Result<NodeStatus> {
         let manifests = matches!(config.source, Source::Manifests(_));
         let mut receiver = self.0.subscribe();
         let by_address = config.node_ports.primary;
-        let complete = |news: &NodeNews| {
+        let complete = |news: &NodeStatus| {
             news.listed && (manifests || !by_address || !news.addresses().is_empty())
         };
         let timely = timeout(ADDRESS_WAIT, receiver.wait_for(complete)).await.is_ok();
@@ -94,7 +94,7 @@ impl NodeWatch {
             return Ok(self.news());
         }
         let wait = if manifests { Duration::ZERO } else { POD_CIDR_WAIT };
-        let complete = |news: &NodeNews| !news.pod_cidrs().is_empty();
+        let complete = |news: &NodeStatus| !news.pod_cidrs().is_empty();
         if timeout(wait, receiver.wait_for(complete)).await.is_err() {
             let (name, seconds) = (&config.node_name, wait.as_secs());
             let needs = "and detectLocalMode is NodeCIDR";
@@ -124,7 +124,7 @@ impl NodeWatch {
     }
 
     /// What is known, and word of what changes.
-    pub fn subscribe(&self) -> watch::Receiver<NodeNews> {
+    pub fn subscribe(&self) -> watch::Receiver<NodeStatus> {
         self.0.subscribe()
     }
 
@@ -132,8 +132,8 @@ impl NodeWatch {
     pub async fn follow(
         &self,
         config: &Effective,
-        at_start: &NodeNews,
-        moved: impl Fn(IpFamily, &NodeNews),
+        at_start: &NodeStatus,
+        moved: impl Fn(IpFamily, &NodeStatus),
     ) -> anyhow::Result<()> {
         let mut receiver = self.0.subscribe();
         let mut addresses = PerFamily::from_fn(|family| at_start.address(config, family));
@@ -158,7 +158,7 @@ impl NodeWatch {
 }
 
 /// What the start does without, in one sentence. `timely` is whether the Node was there before the wait was over.
-fn unknown(config: &Effective, news: &NodeNews, timely: bool) -> Option<String> {
+fn unknown(config: &Effective, news: &NodeStatus, timely: bool) -> Option<String> {
     let name = &config.node_name;
     let by_address = config.node_ports.primary && config.bind_address.is_unspecified();
     let address = by_address && news.addresses().is_empty();
@@ -182,7 +182,7 @@ fn unknown(config: &Effective, news: &NodeNews, timely: bool) -> Option<String> 
 }
 
 /// The backends were built for these facts; a supervisor starts the process again.
-fn check_unchanged(config: &Effective, old: &NodeNews, new: &NodeNews) -> anyhow::Result<()> {
+fn check_unchanged(config: &Effective, old: &NodeStatus, new: &NodeStatus) -> anyhow::Result<()> {
     let name = &config.node_name;
     if config.local_traffic == LocalTraffic::NodeCidr && old.pod_cidrs() != new.pod_cidrs() {
         bail!("spec.podCIDRs of Node {name:?} changed and detectLocalMode is NodeCIDR: restarting");

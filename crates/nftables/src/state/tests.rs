@@ -11,8 +11,8 @@ use kube_proxy_core::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::actual::Actual;
 use crate::element::Value;
-use crate::existing::Existing;
 use crate::key::Key;
 use crate::text::text;
 
@@ -24,25 +24,25 @@ struct Table {
 }
 
 impl Table {
-    fn apply(&mut self, difference: &Difference) {
-        for chain in &difference.new_chains {
+    fn apply(&mut self, diff: &Diff) {
+        for chain in &diff.new_chains {
             if let Some(next) = chain.leads_to() {
                 let there = self.chains.contains(&next);
                 assert!(there, "{chain} leads to {next}, which is not there");
             }
             assert!(self.chains.insert(*chain), "{chain} is there already");
         }
-        for set in &difference.flushed {
+        for set in &diff.flushed {
             self.elements.retain(|(of, _), _| of != set);
         }
-        for (set, items) in difference.deleted.iter() {
+        for (set, items) in diff.deleted.iter() {
             assert!(!set.is_plain_intervals(), "{set:?} is written whole");
             for item in items {
                 let old = self.elements.remove(&(set, item.key));
                 assert_eq!(old.as_ref(), Some(item), "deleted from {set:?}");
             }
         }
-        for (set, items) in difference.added.iter() {
+        for (set, items) in diff.added.iter() {
             for item in items {
                 if let Value::Goto(chain) = item.value {
                     assert!(chain == Chain::Reject || self.chains.contains(&chain), "{chain}");
@@ -51,7 +51,7 @@ impl Table {
                 assert_eq!(old, None, "added to {set:?}");
             }
         }
-        for chain in &difference.stale_chains {
+        for chain in &diff.stale_chains {
             assert!(self.chains.remove(chain), "{chain} is not there");
             let used = self.elements.values().find(|item| item.value == Value::Goto(*chain));
             assert_eq!(used, None, "{chain} is in use");
@@ -114,19 +114,19 @@ fn config() -> Config {
 /// A fresh build, as a table.
 fn built(snapshot: &Snapshot) -> (State, Table) {
     let config = config();
-    let mut state = State::build(snapshot, &Existing::Nothing, &config);
-    let repair = Existing::Nothing.repair(&mut state, &config);
+    let mut state = State::build(snapshot, &Actual::Nothing, &config);
+    let repair = Actual::Nothing.repair(&mut state, &config);
     assert!(repair.all_elements);
-    let mut difference = repair.difference;
+    let mut diff = repair.diff;
     for set in SetId::ALL {
         let items: Vec<_> = state.elements_of(set, &config).collect();
         assert_eq!(items.len(), repair.counts.of(set), "{set:?}");
         for item in items {
-            difference.added.push(set, item);
+            diff.added.push(set, item);
         }
     }
     let mut table = Table::default();
-    table.apply(&difference);
+    table.apply(&diff);
     (state, table)
 }
 
@@ -262,8 +262,8 @@ proptest! {
                 continue;
             }
             let changes = tracker.fold();
-            let (difference, _) = state.update(tracker.snapshot(), &changes, &config());
-            table.apply(&difference);
+            let (diff, _) = state.update(tracker.snapshot(), &changes, &config());
+            table.apply(&diff);
             prop_assert_eq!(&table.chains, state.chains());
             let (_, fresh) = built(tracker.snapshot());
             prop_assert_eq!(table.normal(), fresh.normal());
@@ -290,11 +290,11 @@ fn cost(endpoints: &[(u8, u8)]) -> (usize, usize) {
     let (mut state, _) = built(tracker.snapshot());
     tracker.apply(Event::EndpointSliceApplied(slice(7, endpoints)));
     let changes = tracker.fold();
-    let (difference, _) = state.update(tracker.snapshot(), &changes, &config());
-    let count = |elements: &crate::difference::PerSet| {
+    let (diff, _) = state.update(tracker.snapshot(), &changes, &config());
+    let count = |elements: &crate::diff::PerSet| {
         elements.iter().map(|(_, items)| items.len()).sum::<usize>()
     };
-    (count(&difference.deleted), count(&difference.added))
+    (count(&diff.deleted), count(&diff.added))
 }
 
 #[test]
@@ -314,8 +314,8 @@ fn slots_of_a_hash_depend_on_nothing_but_the_endpoints() {
     for endpoints in [&all[..], &all[1..3], &all[..2], &all] {
         tracker.apply(Event::EndpointSliceApplied(slice(0, endpoints)));
         let changes = tracker.fold();
-        let (difference, _) = state.update(tracker.snapshot(), &changes, &config());
-        table.apply(&difference);
+        let (diff, _) = state.update(tracker.snapshot(), &changes, &config());
+        table.apply(&diff);
     }
     let (_, fresh) = built(tracker.snapshot());
     let slots = |table: &Table| -> Vec<Item> {

@@ -1,7 +1,7 @@
 use kube_proxy_core::{Frontend, Protocol};
 
 use super::{Batch, MANY_DELETIONS, Rules, Slot, hooks};
-use crate::existing::Existing;
+use crate::actual::Actual;
 use crate::rules::Chain;
 
 fn slot(port: u16) -> Slot {
@@ -37,7 +37,7 @@ fn only_what_differs_is_written() {
 #[test]
 fn the_ways_to_the_chains() {
     let mut batch = Batch::default();
-    let existing = [Existing::default(), Existing::default()];
+    let existing = [Actual::default(), Actual::default()];
     batch.begin_anew(&hooks(&["-d 172.18.0.0/16".to_owned()]), &existing);
     expect_test::expect![[r#"
         *filter

@@ -1,12 +1,12 @@
 use super::{Steps, waiting_for};
-use crate::node::watch::NodeNews;
+use crate::node::watch::NodeStatus;
 use crate::testing::flags;
 
 fn waiting(more: &str, listed: [bool; 3]) -> String {
     let config = flags(&format!("--hostname-override=n1 {more}")).effective;
     let [node_listed, services_listed, slices_listed] = listed;
     let steps = Steps { node_listed, services_listed, slices_listed, families_started: false };
-    waiting_for(&config, steps, &NodeNews::default())
+    waiting_for(&config, steps, &NodeStatus::default())
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use kube_proxy_core::Node;
 
-use super::{NodeNews, NodeWatch, unknown};
+use super::{NodeStatus, NodeWatch, unknown};
 use crate::testing::flags;
 use kube_proxy_config::Effective;
 
@@ -15,8 +15,8 @@ fn node(addresses: &[&str]) -> Arc<Node> {
     Arc::new(Node { addresses, ..Node::default() })
 }
 
-fn news(node: Option<Arc<Node>>) -> NodeNews {
-    NodeNews { node, listed: true }
+fn news(node: Option<Arc<Node>>) -> NodeStatus {
+    NodeStatus { node, listed: true }
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn what_the_start_does_without_is_said() {
 }
 
 /// Waits for a few turns only, not for time to pass.
-fn wait(flags: &str, watch: &NodeWatch) -> Option<anyhow::Result<NodeNews>> {
+fn wait(flags: &str, watch: &NodeWatch) -> Option<anyhow::Result<NodeStatus>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let config = config(flags);

@@ -77,6 +77,8 @@ impl Frontends {
             Self::Internal => entry.port.policy.internal_traffic_policy,
             Self::External => entry.port.policy.external_traffic_policy,
         };
-        policy == TrafficPolicy::Local && entry.choice.local.is_empty() && entry.choice.has_any
+        policy == TrafficPolicy::Local
+            && entry.choice.local.is_empty()
+            && entry.choice.has_any_endpoint
     }
 }

@@ -16,7 +16,7 @@ fn ours_and_theirs() {
              -A KUBE-FIREWALL -j RETURN\nCOMMIT\n",
         )
         .unwrap();
-    let existing = Existing::read(&model, "filter").unwrap();
+    let existing = Actual::read(&model, "filter").unwrap();
     let chains: Vec<_> = existing.chains.iter().map(ChainName::as_str).collect();
     assert_eq!(chains, ["KUBE-FW-AAAA", "KUBE-SERVICES"]);
     // The words of a hook count, not their order; additional words make it another rule.
@@ -43,7 +43,7 @@ fn the_log_says_who_leads_to_a_chain_that_is_kept() {
              -A KUBE-SVC-AAAA -j KUBE-MARK-MASQ\nCOMMIT\n",
         )
         .unwrap();
-    let existing = Existing::read(&model, "nat").unwrap();
+    let existing = Actual::read(&model, "nat").unwrap();
     let lines = logged(|| drop(existing.part_by_references(|_| true)));
     let [line] = &lines[..] else { panic!("{lines:?}") };
     assert!(line.contains("WARN"), "{line}");

@@ -8,7 +8,7 @@ use kube_proxy_core::{Frontend, Protocol, SyncError};
 use kube_proxy_xtables::{SHARED_FIREWALL, split_words};
 use rustc_hash::FxHashMap;
 
-use crate::canonical::Held;
+use crate::canonical::ChainRules;
 use crate::fixed::ANTI_MARTIAN;
 use crate::kernel::Kernel;
 use crate::layout::{HOOKS, Hook, is_ours};
@@ -16,7 +16,7 @@ use crate::names::ChainName;
 
 /// What one table holds that matters to us.
 #[derive(Debug, Default)]
-pub(crate) struct Existing {
+pub(crate) struct Actual {
     /// Its name.
     table: String,
     /// Chains that are ours.
@@ -28,7 +28,7 @@ pub(crate) struct Existing {
     /// The rules in it, sorted words each, that are the one against martians; as they were printed.
     pub(crate) anti_martian: Vec<String>,
     /// What each chain of ours holds.
-    pub(crate) held: FxHashMap<ChainName, Held>,
+    pub(crate) held: FxHashMap<ChainName, ChainRules>,
     /// UDP destinations that rules of ours translate, wherever they lead.
     pub(crate) udp: BTreeSet<Frontend>,
     /// Whether a rule of ours counts packets in an object of the kernel.
@@ -46,7 +46,7 @@ pub(crate) struct Reference {
     words: Vec<String>,
 }
 
-impl Existing {
+impl Actual {
     /// Reads one table.
     pub(crate) fn read(kernel: &(impl Kernel + ?Sized), table: &str) -> Result<Self, SyncError> {
         let mut result = Ok(());
@@ -132,12 +132,12 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn line(&mut self, line: &str, existing: &mut Existing) {
+    fn line(&mut self, line: &str, existing: &mut Actual) {
         if let Some(declared) = line.strip_prefix(':') {
             let chain = declared.split(' ').next().unwrap_or_default();
             if let Some(chain) = ChainName::new(chain).filter(|_| is_ours(self.table, chain)) {
                 existing.chains.push(chain);
-                existing.held.insert(chain, Held::default());
+                existing.held.insert(chain, ChainRules::default());
             }
             existing.shared_firewall |= self.table == "filter" && chain == SHARED_FIREWALL;
         } else if let Some(rule) = line.strip_prefix("-A ") {
@@ -145,7 +145,7 @@ impl Parser<'_> {
         }
     }
 
-    fn rule(&mut self, rule: &str, existing: &mut Existing) {
+    fn rule(&mut self, rule: &str, existing: &mut Actual) {
         let (from, body) = rule.split_once(' ').unwrap_or((rule, ""));
         if is_ours(self.table, from) {
             if let Some(held) = ChainName::new(from).and_then(|from| existing.held.get_mut(&from)) {

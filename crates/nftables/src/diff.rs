@@ -8,7 +8,7 @@ use crate::element::{Item, SetId};
 /// Changes to the table, in an order that holds at every moment: chains come before what leads to them and go after it,
 /// and of an element that changes the old form goes before the new one comes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Difference {
+pub(crate) struct Diff {
     /// Chains to make, with their rules.
     pub(crate) new_chains: Vec<Chain>,
     /// Chains that nothing leads to any more, to be deleted afterwards.
@@ -21,7 +21,7 @@ pub(crate) struct Difference {
     pub(crate) added: PerSet,
 }
 
-impl Difference {
+impl Diff {
     /// Whether there is nothing to do.
     pub(crate) fn is_empty(&self) -> bool {
         self.new_chains.is_empty()

@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::Config;
 use crate::chain::{Balance, Chain, Masquerade};
 use crate::counts::Counts;
-use crate::difference::{Difference, PerSet};
+use crate::diff::{Diff, PerSet};
 use crate::element::SetId;
 use crate::elements::Elements;
 use crate::layout::{CHAINS, FLOWTABLE, StaticChain, TABLE, TABLE_COMMENT, set_spec, static_chain};
@@ -24,7 +24,7 @@ const MAX_SPARE: u32 = 128;
 
 /// What is on the node.
 #[derive(Debug)]
-pub(crate) enum Existing {
+pub(crate) enum Actual {
     /// No table of this name.
     Nothing,
     /// A table that another program wrote, or that was damaged beyond its elements and rules.
@@ -53,7 +53,7 @@ pub(crate) struct Tasks {
     /// All elements of the state are added: there is none yet. They are not in the difference.
     pub(crate) all_elements: bool,
     /// All the rest.
-    pub(crate) difference: Difference,
+    pub(crate) diff: Diff,
     /// What becomes of the flowtable.
     pub(crate) flowtable: Keep,
     /// How many elements there will be.
@@ -72,7 +72,7 @@ pub(crate) enum Keep {
     Delete,
 }
 
-impl Existing {
+impl Actual {
     /// Reads the table back. It may change meanwhile: the caller compares generations.
     pub(crate) fn read(netlink: &mut NfTables, config: &Config) -> Result<Self, Error> {
         let Some(table) = netlink.table(TABLE)? else { return Ok(Self::Nothing) };
@@ -117,13 +117,13 @@ impl Existing {
             }
         }
         let Content { mut sets, rules: existing_rules, chains: existing_chains, .. } = content;
-        let (difference, counts) = (&mut repair.difference, &mut repair.counts);
+        let (diff, counts) = (&mut repair.diff, &mut repair.counts);
         let mut needed = FxHashSet::default();
         let mut intervals = PerSet::default();
         state.elements(config, &mut |set, item| {
             counts.add(set);
             if let Some(chain) = item.chain() {
-                difference.need_chain(chain, &mut needed);
+                diff.need_chain(chain, &mut needed);
             }
             if all_elements {
                 return;
@@ -134,19 +134,19 @@ impl Existing {
             match sets.take(set, &item.key) {
                 Some(old) if old == item => {}
                 Some(old) => {
-                    difference.deleted.push(set, old);
-                    difference.added.push(set, item);
+                    diff.deleted.push(set, old);
+                    diff.added.push(set, item);
                 }
-                None => difference.added.push(set, item),
+                None => diff.added.push(set, item),
             }
         });
         for set in SetId::ALL.into_iter().filter(|set| set.is_plain_intervals()) {
             let items = intervals.take(set);
             if !sets.take_all(set, &items) {
-                difference.replace(set, items);
+                diff.replace(set, items);
             }
         }
-        state.shared_chains().for_each(|chain| difference.need_chain(chain, &mut needed));
+        state.shared_chains().for_each(|chain| diff.need_chain(chain, &mut needed));
         let mut spare: Vec<_> = if existing_chains.is_empty() {
             spare(&needed)
         } else {
@@ -154,17 +154,17 @@ impl Existing {
         };
         spare.sort_unstable();
         for chain in spare {
-            difference.need_chain(chain, &mut needed);
+            diff.need_chain(chain, &mut needed);
         }
-        sets.rest(&mut |set, item| difference.deleted.push(set, item));
+        sets.rest(&mut |set, item| diff.deleted.push(set, item));
         // What is there and right need not be made.
-        difference.new_chains.retain(|chain| {
+        diff.new_chains.retain(|chain| {
             let found = existing_rules.get(&chain.to_string());
             found.is_none_or(|found| !are(found, &rules.of(*chain)))
         });
-        difference.stale_chains =
+        diff.stale_chains =
             existing_chains.into_iter().filter(|chain| !needed.contains(chain)).collect();
-        difference.stale_chains.sort_unstable();
+        diff.stale_chains.sort_unstable();
         state.set_chains(needed);
         repair
     }
@@ -189,7 +189,7 @@ fn spare(needed: &FxHashSet<Chain>) -> Vec<Chain> {
     chains.collect()
 }
 
-impl Before for Existing {
+impl Before for Actual {
     fn slots(&self, frontend: &Frontend, endpoints: TrafficPolicy) -> Vec<SocketAddr> {
         match self {
             Self::Table(content) => content.sets.slots(frontend, endpoints),

@@ -70,7 +70,7 @@ fn is_link_local(ip: &IpAddr) -> bool {
 
 /// What is on the node.
 #[derive(Debug, Default)]
-pub(crate) struct Existing {
+pub(crate) struct Actual {
     /// Sets of ours that are there, with the most entries they can hold.
     pub(crate) sets: BTreeMap<Set, Option<u32>>,
     pub(crate) items: BTreeSet<Item>,
@@ -78,7 +78,7 @@ pub(crate) struct Existing {
     pub(crate) addresses: Addresses,
 }
 
-impl Existing {
+impl Actual {
     /// Reads all of it.
     pub(crate) fn read(
         kernel: &mut dyn Kernel,

@@ -15,22 +15,22 @@ fn keys(elements: &PerSet) -> Vec<(SetId, Vec<Key>)> {
 
 #[test]
 fn only_what_differs_is_deleted_and_added() {
-    let mut difference = Difference::default();
+    let mut diff = Diff::default();
     let other = |slot| (SetId::LocalEndpoints, item(slot, 1).1);
     let before = vec![item(3, 1), item(1, 1), item(2, 1), other(1)];
     let after = vec![item(2, 2), item(1, 1), item(4, 1)];
-    difference.compare(before, after);
+    diff.compare(before, after);
     let key = |slot| Key::new().number(slot);
     let cluster = SetId::ClusterEndpoints;
-    let mut deleted = keys(&difference.deleted);
+    let mut deleted = keys(&diff.deleted);
     deleted[0].1.sort_unstable();
     assert_eq!(deleted, [(cluster, vec![key(2), key(3)]), (SetId::LocalEndpoints, vec![key(1)])]);
-    assert_eq!(keys(&difference.added), [(cluster, vec![key(2), key(4)])]);
+    assert_eq!(keys(&diff.added), [(cluster, vec![key(2), key(4)])]);
 }
 
 #[test]
 fn equal_lists_have_no_difference() {
-    let mut difference = Difference::default();
-    difference.compare(vec![item(1, 1), item(2, 1)], vec![item(2, 1), item(1, 1)]);
-    assert!(difference.is_empty());
+    let mut diff = Diff::default();
+    diff.compare(vec![item(1, 1), item(2, 1)], vec![item(2, 1), item(1, 1)]);
+    assert!(diff.is_empty());
 }

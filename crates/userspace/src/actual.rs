@@ -8,7 +8,7 @@ use crate::rules::Chain;
 
 /// What one table holds that matters to us.
 #[derive(Debug, Default)]
-pub(crate) struct Existing {
+pub(crate) struct Actual {
     /// Our chains that are there.
     pub(crate) chains: Vec<Chain>,
     /// Rules in chains of others that lead to ours.
@@ -42,7 +42,7 @@ impl Reference {
     }
 }
 
-impl Existing {
+impl Actual {
     /// Reads one table.
     pub(crate) fn read(programs: &Programs, table: &str) -> Result<Self, SyncError> {
         let mut existing = Self::default();
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn finds_hooks_and_ports() {
-        let mut existing = Existing::default();
+        let mut existing = Actual::default();
         for line in [
             ":PREROUTING ACCEPT [0:0]",
             ":KUBE-PORTALS-CONTAINER - [0:0]",

@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(15);
 
 /// What to remove from one family once its new mode serves.
 #[derive(Clone, Debug)]
-pub struct Leftovers {
+pub struct StaleModeCleanup {
     /// The family.
     pub family: IpFamily,
     /// What is not to be touched.
@@ -29,7 +29,7 @@ pub struct Leftovers {
     pub retry: Duration,
 }
 
-impl Leftovers {
+impl StaleModeCleanup {
     /// Starts to remove, and continues until nothing is left. `removed_udp` is called with the UDP frontends that another mode had:
     /// their flows may still lead to its endpoints.
     pub fn start(self, removed_udp: impl Fn(Vec<Frontend>) + Send + 'static) {
