@@ -49,7 +49,11 @@ pub(super) fn lacking(components: &[Component], program: &[u8]) -> BTreeSet<Stri
     let in_name = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
     let rest = text.split("/registry/src/").skip(1).filter_map(|path| path.split_once('/'));
     let names = rest.map(|(_, rest)| rest.split(|c| !in_name(c)).next().unwrap_or_default());
-    let found: BTreeSet<_> = names.filter(|name| name.contains('-')).map(str::to_owned).collect();
+    // A directory of the registry is called after name and version; other text of a program may stand behind such words by chance.
+    let has_version = |name: &&str| {
+        name.split('-').skip(1).any(|part| part.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let found: BTreeSet<_> = names.filter(has_version).map(str::to_owned).collect();
     let listed = components.iter().map(|part| format!("{}-{}", part.name, part.version));
     &found - &listed.collect()
 }

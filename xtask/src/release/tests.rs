@@ -172,6 +172,10 @@ fn the_list_of_parts_has_what_is_in_the_program() {
     let names: Vec<_> = lacking.iter().filter_map(|name| name.rsplit_once('-')).collect();
     assert!(matches!(names.as_slice(), [("clap_builder", _)]), "{names:?}");
     assert!(sbom::lacking(&[], &program).len() > 20);
+    // Constants of a program follow each other without a gap.
+    let text = b"/registry/src/usr-bincannot /registry/src/x-1/memchr-2.8.3/src/lib.rs /registry/src/x-1/rc-0.1.0-rc.2/";
+    let expected = ["memchr-2.8.3", "rc-0.1.0-rc.2"].map(str::to_owned);
+    assert_eq!(sbom::lacking(&[], text), BTreeSet::from(expected));
 }
 
 #[test]
