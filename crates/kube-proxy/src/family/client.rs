@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use kube_proxy_core::{IpFamily, Tracker};
+use kube_proxy_core::{IpFamily, Session, SessionKey, Tracker};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -18,6 +18,9 @@ const TRAFFIC_PATIENCE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for a comparison of the whole node.
 const COMPARISON: Duration = Duration::from_secs(50);
+
+/// The session of a client, if it has one; or why that is not known.
+pub type FoundSession = Result<Option<Session>, String>;
 
 /// Asks one family. Clones ask the same.
 #[derive(Clone)]
@@ -81,6 +84,16 @@ impl FamilyClient {
         let (sender, receiver) = oneshot::channel();
         let _ = self.sender.send(Message::Compare(sender));
         self.answer(COMPARISON, receiver)
+    }
+
+    /// Asks where the sessions of clients lead; one answer for each key, in their order.
+    pub fn sessions(
+        &self,
+        keys: Vec<SessionKey>,
+    ) -> impl Future<Output = Result<Vec<FoundSession>, Unanswered>> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        let _ = self.sender.send(Message::Sessions(keys, sender));
+        self.answer(PATIENCE, receiver)
     }
 
     fn answer<T: Send + 'static>(

@@ -20,7 +20,10 @@ use crate::telemetry::metrics::{Changes, Frontends};
 
 mod comparison;
 mod flows;
+mod sessions;
 mod state;
+
+use sessions::SessionsWanted;
 
 /// Least time between two looks at the rules: a program that changes them all the time must not keep this thread busy.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -39,6 +42,8 @@ pub(super) struct Worker {
     traffic_wanted: Vec<oneshot::Sender<()>>,
     /// Who waits for a comparison.
     comparisons: Vec<oneshot::Sender<FamilyCheck>>,
+    /// Who waits for sessions of clients.
+    sessions_wanted: Vec<SessionsWanted>,
     /// The last repairs of what another program changed.
     repairs: VecDeque<Repair>,
     /// The last changes of Services and endpoints.
@@ -61,6 +66,7 @@ impl Worker {
             knocks: Knocks::default(),
             traffic_wanted: Vec::new(),
             comparisons: Vec::new(),
+            sessions_wanted: Vec::new(),
             repairs: VecDeque::new(),
             history: History::new(SystemTime::now()),
             synced: None,
@@ -98,6 +104,7 @@ impl Worker {
                 self.traffic_wanted.clear();
             }
             self.compare().await;
+            self.find_sessions().await;
             let now = Instant::now();
             if self.setup.proxy.due().is_some_and(|due| due <= now) {
                 self.sync().await;
@@ -120,6 +127,7 @@ impl Worker {
             }
             Message::Look(look) => look(self.setup.proxy.tracker(), self.state()),
             Message::Compare(answer) => self.comparisons.push(answer),
+            Message::Sessions(keys, answer) => self.sessions_wanted.push((keys, answer)),
             Message::ReadTraffic(wanted) => self.traffic_wanted.push(wanted),
             Message::Replace(replacement) => return self.replace(*replacement),
             Message::Stop => return false,

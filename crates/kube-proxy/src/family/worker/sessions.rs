@@ -1,0 +1,25 @@
+//! Where sessions of clients lead, for those who ask.
+
+use kube_proxy_core::SessionKey;
+use tokio::sync::oneshot;
+
+use super::Worker;
+use crate::family::client::FoundSession;
+
+/// Sessions that somebody waits for.
+pub(super) type SessionsWanted = (Vec<SessionKey>, oneshot::Sender<Vec<FoundSession>>);
+
+impl Worker {
+    /// Looks sessions up for those who wait for them.
+    pub(super) async fn find_sessions(&mut self) {
+        for (keys, answer) in std::mem::take(&mut self.sessions_wanted) {
+            let mut found = Vec::with_capacity(keys.len());
+            for key in &keys {
+                let session = self.setup.proxy.session(key).await;
+                found.push(session.map_err(|error| error.to_string()));
+            }
+            // Who has gone away meanwhile gets no answer, which is no error.
+            let _ = answer.send(found);
+        }
+    }
+}
