@@ -38,7 +38,7 @@ impl Ticks {
         let ticks = |time: Duration| time.as_nanos() / length.as_nanos().max(1);
         // On 64 bits, too, the counter starts below 2^32.
         let start = (1_u128 << 32).saturating_sub(ticks(BEFORE_BOOT));
-        #[expect(clippy::cast_possible_truncation, reason = "the kernel's counter wraps likewise")]
+        // It wraps as the kernel's does.
         let now = (start + ticks(up)) as usize;
         Ok(Self { now, length })
     }

@@ -145,7 +145,7 @@ fn without_endpoints_here() {
 fn a_session_counts_where_endpoints_are_chosen_under_affinity() {
     let facts = facts();
     let sticky = |service: &mut Service| {
-        service.policy.session_affinity = Some(std::time::Duration::from_secs(60));
+        service.policy.session_affinity = Some(Duration::from_mins(1));
         service.policy.external_traffic_policy = TrafficPolicy::Local;
         service.policy.load_balancer_source_ranges = vec!["198.51.100.0/25".parse().unwrap()];
     };
