@@ -3,14 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use kube_proxy_core::{IpFamily, Session, SessionKey, Tracker};
+use kube_proxy_core::{IpFamily, SessionKey, Tracker};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::check::FamilyCheck;
 use super::mailbox::Message;
-use super::state::FamilyState;
+use super::state::{FamilyState, FoundSession};
 
 /// How long to wait for a family to read its traffic: it may be in the middle of a sync.
 const TRAFFIC_PATIENCE: Duration = Duration::from_secs(1);
@@ -18,9 +18,6 @@ const TRAFFIC_PATIENCE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for a comparison of the whole node.
 const COMPARISON: Duration = Duration::from_secs(50);
-
-/// The session of a client, if it has one; or why that is not known.
-pub type FoundSession = Result<Option<Session>, String>;
 
 /// Asks one family. Clones ask the same.
 #[derive(Clone)]

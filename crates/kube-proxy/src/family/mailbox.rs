@@ -7,8 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::check::FamilyCheck;
-use super::client::FoundSession;
-use super::state::FamilyState;
+use super::state::{FamilyState, FoundSession};
 use crate::node::node_ports::NodePortScope;
 use crate::tasks;
 

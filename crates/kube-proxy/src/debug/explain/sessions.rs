@@ -4,7 +4,7 @@ use kube_proxy_core as core;
 
 use super::text;
 use crate::debug::explanation::{Path, Session};
-use crate::family::client::FoundSession;
+use crate::family::state::FoundSession;
 
 /// Adds to paths, given by their indices, what was found of the source's session with each.
 pub(in crate::debug) fn add_sessions(

@@ -1,18 +1,11 @@
 //! Where sessions of clients lead, for those who ask.
 
-use kube_proxy_core::SessionKey;
-use tokio::sync::oneshot;
-
 use super::Worker;
-use crate::family::client::FoundSession;
-
-/// Sessions that somebody waits for.
-pub(super) type SessionsWanted = (Vec<SessionKey>, oneshot::Sender<Vec<FoundSession>>);
 
 impl Worker {
     /// Looks sessions up for those who wait for them.
     pub(super) async fn find_sessions(&mut self) {
-        for (keys, answer) in std::mem::take(&mut self.sessions_wanted) {
+        for (keys, answer) in std::mem::take(&mut self.sessions_asked) {
             let mut found = Vec::with_capacity(keys.len());
             for key in &keys {
                 let session = self.setup.proxy.session(key).await;
