@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::IpFamily;
@@ -11,7 +12,8 @@ use crate::objects::{Svc, external_ip, vip};
 use crate::world::{From, Mode, TARGET, World, binary, cluster_address};
 use crate::{Once, PerMode};
 
-pub(crate) const TESTS: &[PerMode] = &[("explain/broken", broken), ("explain/changes", changes)];
+pub(crate) const TESTS: &[PerMode] =
+    &[("explain/broken", broken), ("explain/changes", changes), ("explain/session", session)];
 /// Where the kernel translates to endpoints itself.
 pub(crate) const TRANSLATED: &[PerMode] = &[("explain/open-connection", open_connection)];
 pub(crate) const ONCE: &[Once] =
@@ -153,6 +155,62 @@ fn changes(mode: Mode) -> anyhow::Result<()> {
     named(&world, "explain default/web", &["Last change", last, "2 of 2 endpoints ready"])?;
     named(&world, "endpoints default/web", &["Last change default/web IPv4", "from the cause"])?;
     named(&world, "services -n default", &["CHANGED", "s\n"])
+}
+
+/// The endpoint of a client under session affinity, and for how long it stays.
+fn session(mode: Mode) -> anyhow::Result<()> {
+    const TIMEOUT: u32 = 300;
+    let timeout = u64::from(TIMEOUT);
+    let world = World::new(mode)?;
+    let web = Svc::new("web", 1).affinity(TIMEOUT);
+    let near = Svc::new("near", 2).load_balancer().external_local().affinity(TIMEOUT);
+    world.serve(&web, &["local-1", "remote-1"])?;
+    world.serve(&near, &["local-1", "local-2", "remote-1"])?;
+    world.settle()?;
+    for family in IpFamily::BOTH {
+        let outside = plan::client().get(family).to_string();
+        let pod = world.pod("client").ip(family).to_string();
+        let vip = SocketAddr::new(vip(2, family), 80);
+        for (from, address, to) in [
+            (From::Pod("client"), &pod, cluster_address(1, family)),
+            (From::Outside, &outside, vip),
+        ] {
+            let line = format!("explain --from {address} {to}");
+            named(&world, &line, &["Session       none", "goes to one of 2 endpoints"])?;
+            let begin = Instant::now();
+            let endpoint = world.probe(from).tcp(to).answer()?.pod;
+            let endpoint = SocketAddr::new(world.pod(&endpoint).ip(family), TARGET);
+            let leads = format!("goes to endpoint {endpoint}, where its session leads for another");
+            let found = format!("Session       {endpoint} for another ");
+            named(&world, &line, &[&found, &leads])?;
+            let left = seconds_left(&ask(&world, &line)?.out, &found)?;
+            let passed = begin.elapsed().as_secs() + 2;
+            ensure!(left <= timeout && left + passed >= timeout, "{left} s left, {passed} passed");
+        }
+        // It is the session of that client alone, and asking did not begin one.
+        for other in [&outside, &world.pod("local-2").ip(family).to_string()] {
+            let line = format!("explain --from {other} {}", cluster_address(1, family));
+            named(&world, &line, &["Session       none", "goes to one of 2 endpoints"])?;
+        }
+        let unasked = ask(&world, &format!("explain {}", cluster_address(1, family)))?.out;
+        ensure!(!unasked.contains("Session  "), "whose session?\n{unasked}");
+    }
+    // A session with an endpoint that is gone leads nowhere.
+    world.serve(&web, &["local-2"])?;
+    world.settle()?;
+    for family in IpFamily::BOTH {
+        let pod = world.pod("client").ip(family);
+        let only = SocketAddr::new(world.pod("local-2").ip(family), TARGET);
+        let line = format!("explain --from {pod} {}", cluster_address(1, family));
+        named(&world, &line, &["Session  ", &format!("goes to endpoint {only}, with")])?;
+    }
+    Ok(())
+}
+
+fn seconds_left(out: &str, before: &str) -> anyhow::Result<u64> {
+    let (_, rest) = out.split_once(before).context("no session")?;
+    let (number, _) = rest.split_once(" s").context("no seconds")?;
+    number.parse().with_context(|| format!("{number:?} is no number"))
 }
 
 /// A connection whose endpoint was replaced continues to the old one, and the answer says so.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Algorithm, Changes, Frontend, NodePortAddresses, ServicePortName, Snapshot};
+use crate::{
+    Algorithm, Changes, Frontend, NodePortAddresses, ServicePortName, Session, SessionKey, Snapshot,
+};
 
 /// Makes one node match snapshots of one IP family.
 ///
@@ -51,6 +53,17 @@ pub trait ProxyBackend: Send {
         Err(SyncError::Unsupported(
             "this mode does not compare the node object by object".to_owned(),
         ))
+    }
+
+    /// The session of one client with one service port under session affinity; `None` if it has none, so that its next connection chooses.
+    ///
+    /// It looks up what one session needs, for a person who asks. `snapshot` is the one of the last sync.
+    async fn session(
+        &mut self,
+        _snapshot: &Snapshot,
+        _key: &SessionKey,
+    ) -> Result<Option<Session>, SyncError> {
+        Err(SyncError::Unsupported("this mode does not say which sessions there are".to_owned()))
     }
 
     /// Hands over what a backend calls when it wants [`intact`](Self::intact) to be called before its turn: when it learned that another program

@@ -13,7 +13,8 @@ use ipnet::IpNet;
 
 use crate::{
     Endpoint, Frontend, FrontendKind, LocalTrafficDetector, NoLocalEndpoints, NodePortAddresses,
-    Protocol, ServiceEntry, ServicePortName, Snapshot, Spill, TrafficPolicy, Unserved, Unused,
+    Protocol, ServiceEntry, ServicePortName, SessionKey, Snapshot, Spill, TrafficPolicy, Unserved,
+    Unused,
 };
 
 use found::{Found, Place, find};
@@ -224,6 +225,31 @@ impl Source {
             Self::Pod(ip) | Self::Outside(ip) => ip,
             Self::Node => None,
         }
+    }
+}
+
+impl Explanation<'_> {
+    /// What the session of the client is found by that sends this packet, if the endpoint depends on one.
+    ///
+    /// `None` without session affinity, where the packet gets to no endpoint, and where this process copies connections in a mode that otherwise
+    /// does not: it has sessions of its own there, which the rules do not know.
+    pub fn session_key(
+        &self,
+        node: &NodeFacts,
+        packet: &Packet,
+        client: IpAddr,
+    ) -> Option<SessionKey> {
+        let served = self.served.as_ref().filter(|served| served.affinity.is_some())?;
+        let copied_beside = served.masquerade == Masquerading::Copied && !node.mode.copies;
+        if self.verdict != Verdict::Endpoints || copied_beside {
+            return None;
+        }
+        Some(SessionKey {
+            service: served.name.clone(),
+            frontend: packet.destination,
+            policy: served.policy,
+            client,
+        })
     }
 }
 

@@ -88,6 +88,7 @@ pub mod policy;
 pub mod proxy;
 pub mod scheduler;
 pub mod service;
+pub mod session;
 pub mod snapshot;
 pub mod topology;
 pub mod tracker;
@@ -119,6 +120,7 @@ pub use policy::{
 pub use proxy::{Outcome, Proxy, RepairLevel};
 pub use scheduler::{Intervals, Scheduler};
 pub use service::{Port, Service, ServicePort};
+pub use session::{Session, SessionKey};
 pub use snapshot::{Changes, ServiceEntry, Snapshot};
 pub use topology::{EndpointSelection, Selection, Spill, Unused};
 pub use tracker::{Tracker, TrackerOptions};

@@ -6,8 +6,8 @@ use crate::conntrack::{DeadCheck, Departures, EarlyCheck, UdpCheck};
 use crate::tracker::{ChangeCounts, ObjectChange, TrackerOptions};
 use crate::{
     Algorithm, Changes, CheckWaker, Conflict, Difference, Event, Frontend, Intervals,
-    NodePortAddresses, ObjectName, ProxyBackend, Scheduler, Scope, Snapshot, SyncError, SyncReport,
-    Tracker, Traffic,
+    NodePortAddresses, ObjectName, ProxyBackend, Scheduler, Scope, Session, SessionKey, Snapshot,
+    SyncError, SyncReport, Tracker, Traffic,
 };
 
 mod repair;
@@ -235,6 +235,14 @@ impl Proxy {
             return Ok(None);
         }
         self.backend.compare(self.tracker.snapshot()).await.map(Some)
+    }
+
+    /// The session of a client, see [`ProxyBackend::session`]. Before the first full sync worked there is none that counts.
+    pub async fn session(&mut self, key: &SessionKey) -> Result<Option<Session>, SyncError> {
+        if self.last_full.is_none() {
+            return Ok(None);
+        }
+        self.backend.session(self.tracker.snapshot(), key).await
     }
 
     /// Hands the backend what it calls when [`check`](Self::check) should come before its turn.

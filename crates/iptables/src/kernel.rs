@@ -1,9 +1,13 @@
 //! What the backend needs of the kernel, and the programs that have it.
 
+use std::fs;
+use std::io::ErrorKind;
+
 use kube_proxy_core::SyncError;
 use kube_proxy_xtables::{Check, Programs, RestoreError, Variant};
 
 use crate::restore::Batch;
+use crate::sessions::{LISTS, Ticks};
 use crate::{counters, localnet};
 
 /// What the backend needs of the kernel.
@@ -28,6 +32,12 @@ pub(crate) trait Kernel: Send {
 
     /// Sees to it that the objects are there in which rules count packets.
     fn create_counters(&self) -> Result<(), SyncError>;
+
+    /// The clients that a list of `xt_recent` remembers, as its file shows them; `None` if there is no such list.
+    fn clients(&self, list: &str) -> Result<Option<String>, SyncError>;
+
+    /// The kernel's counter of ticks.
+    fn ticks(&self) -> Result<Ticks, SyncError>;
 }
 
 impl Kernel for Programs {
@@ -66,5 +76,21 @@ impl Kernel for Programs {
 
     fn create_counters(&self) -> Result<(), SyncError> {
         counters::create()
+    }
+
+    fn clients(&self, list: &str) -> Result<Option<String>, SyncError> {
+        let path = format!("{LISTS}/{list}");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(SyncError::Io {
+                what: format!("reading {path}, the clients of an endpoint"),
+                source,
+            }),
+        }
+    }
+
+    fn ticks(&self) -> Result<Ticks, SyncError> {
+        Ticks::read()
     }
 }

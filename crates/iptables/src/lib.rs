@@ -11,6 +11,7 @@
 //!
 //! * `layout.rs` is the table of hooks and chains, `names.rs` the hashes in chain names.
 //! * `actual.rs` reads what is there, for full syncs and `cleanup.rs`; `canonical.rs` knows our rules in the words of `iptables-save`.
+//! * `sessions.rs` reads which endpoint a client has.
 //! * `counters.rs` has packets counted where the kernel can.
 
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use kube_proxy_core::{
     Difference, IpFamily, LocalTrafficDetector, NodePortAddresses, ProxyBackend, Scope,
-    ServicePortName, Snapshot, SyncError, SyncReport,
+    ServicePortName, Session, SessionKey, Snapshot, SyncError, SyncReport,
 };
 use kube_proxy_xtables::{Check, Programs, SHARED_FIREWALL, node_port_destinations};
 
@@ -41,6 +42,7 @@ mod restore;
 mod rewrite;
 mod rules;
 mod service;
+mod sessions;
 mod state;
 mod sync;
 mod tree;
@@ -274,6 +276,14 @@ impl ProxyBackend for IptablesBackend {
 
     async fn compare(&mut self, snapshot: &Snapshot) -> Result<Vec<Difference>, SyncError> {
         self.differences(snapshot)
+    }
+
+    async fn session(
+        &mut self,
+        snapshot: &Snapshot,
+        key: &SessionKey,
+    ) -> Result<Option<Session>, SyncError> {
+        self.session_of(snapshot, key)
     }
 
     async fn intact(&mut self) -> Result<bool, SyncError> {

@@ -1,6 +1,6 @@
 //! Golden rules, the in-memory kernel they are read from, and properties of syncs.
 
-mod build;
+pub(crate) mod build;
 mod compare;
 mod counting;
 mod golden;

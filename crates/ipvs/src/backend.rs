@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Algorithm, CheckWaker, Difference, ProxyBackend, Scope, ServicePortName, Snapshot, SyncError,
-    SyncReport, Traffic, TrafficBytes,
+    Algorithm, CheckWaker, Difference, ProxyBackend, Scope, ServicePortName, Session, SessionKey,
+    Snapshot, SyncError, SyncReport, Traffic, TrafficBytes,
 };
 use kube_proxy_netlink::ipvs::ServerKey;
 use kube_proxy_xtables::Variant;
@@ -178,6 +178,16 @@ impl ProxyBackend for IpvsBackend {
 
     async fn compare(&mut self, snapshot: &Snapshot) -> Result<Vec<Difference>, SyncError> {
         self.differences(snapshot)
+    }
+
+    /// The kernel remembers sessions by virtual server, that is by frontend.
+    async fn session(
+        &mut self,
+        _snapshot: &Snapshot,
+        key: &SessionKey,
+    ) -> Result<Option<Session>, SyncError> {
+        let protocol = key.service.protocol.number();
+        self.kernel.session(ServerKey { protocol, address: key.frontend }, key.client)
     }
 
     fn set_waker(&mut self, waker: CheckWaker) {

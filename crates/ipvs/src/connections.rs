@@ -1,8 +1,9 @@
 //! Connections that IPVS has, which only a file reports: `/proc/net/ip_vs_conn` (`net/netfilter/ipvs/ip_vs_conn.c`).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use kube_proxy_core::Protocol;
+use kube_proxy_core::{Protocol, Session};
 use kube_proxy_netlink::ipvs::ServerKey;
 
 /// The file, of the network namespace of the thread.
@@ -17,6 +18,27 @@ pub(crate) struct Connection {
     pub(crate) ended: bool,
 }
 
+/// The memory of session affinity: where the next connection of a client goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Template {
+    /// The virtual server.
+    pub(crate) server: ServerKey,
+    /// The client.
+    pub(crate) client: IpAddr,
+    /// What the kernel remembers.
+    pub(crate) session: Session,
+}
+
+/// What a line holds of either.
+struct Line<'a> {
+    client: (IpAddr, u16),
+    server: ServerKey,
+    endpoint: SocketAddr,
+    state: &'a str,
+    /// In seconds.
+    expires: &'a str,
+}
+
 /// Reads one line; `None` for the heading, for the memory of session affinity, and for what is none of ours.
 ///
 /// ```text
@@ -24,6 +46,20 @@ pub(crate) struct Connection {
 /// TCP 0AF40105 D431 0A600001 0050 0AF40102 1F90 ESTABLISHED     899
 /// ```
 pub(crate) fn parse(line: &str) -> Option<Connection> {
+    let line = read(line).filter(|line| line.client.1 != 0)?;
+    let ended = matches!(line.state, "TIME_WAIT" | "CLOSE" | "CLOSED");
+    Some(Connection { server: line.server, ended })
+}
+
+/// Reads one line as memory of session affinity, which has no port of the client.
+pub(crate) fn parse_template(line: &str) -> Option<Template> {
+    let Line { client, server, endpoint, expires, .. } = read(line)?;
+    let remaining = Duration::from_secs(expires.parse().ok()?);
+    let session = Session { endpoint, remaining };
+    (client.1 == 0).then_some(Template { server, client: client.0, session })
+}
+
+fn read(line: &str) -> Option<Line<'_>> {
     let mut words = line.split_ascii_whitespace();
     let protocol = match words.next()? {
         "TCP" => Protocol::Tcp,
@@ -31,12 +67,11 @@ pub(crate) fn parse(line: &str) -> Option<Connection> {
         "SCTP" => Protocol::Sctp,
         _ => return None,
     };
-    let (_client, client_port) = (words.next()?, port(words.next()?)?);
-    let address = SocketAddr::new(ip(words.next()?)?, port(words.next()?)?);
-    let state = words.nth(2)?;
-    let server = ServerKey { protocol: protocol.number(), address };
-    let ended = matches!(state, "TIME_WAIT" | "CLOSE" | "CLOSED");
-    (client_port != 0).then_some(Connection { server, ended })
+    let mut address = || Some((ip(words.next()?)?, port(words.next()?)?));
+    let (client, server, endpoint) = (address()?, address()?, address()?);
+    let server = ServerKey { protocol: protocol.number(), address: server.into() };
+    let (state, expires) = (words.next()?, words.next().unwrap_or_default());
+    Some(Line { client, server, endpoint: endpoint.into(), state, expires })
 }
 
 fn port(word: &str) -> Option<u16> {

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use kube_proxy_core::{IpFamily, Refusal, SyncError};
+use kube_proxy_core::{IpFamily, Refusal, Session, SyncError};
 use kube_proxy_netlink::ipset::{Entry, Header, SetType};
 use kube_proxy_netlink::ipvs::{Change, Counters, Destination, Found, Server, ServerKey};
 use kube_proxy_netlink::route::{Address, AddressFlags, Scope};
 use kube_proxy_xtables::Check;
 
 use crate::Config;
-use crate::connections::Connection;
+use crate::connections::{Connection, Template};
 use crate::kernel::Kernel;
 
 /// The index of the interface.
@@ -28,6 +28,7 @@ pub(crate) struct FakeState {
     pub(crate) next_hops: BTreeSet<IpAddr>,
     pub(crate) sets: BTreeMap<String, (SetType, u32, BTreeSet<Entry>)>,
     pub(crate) connections: Vec<Connection>,
+    pub(crate) templates: Vec<Template>,
     pub(crate) rules: String,
     /// Rules of the iptables mode for services.
     pub(crate) iptables_mode: bool,
@@ -140,6 +141,11 @@ impl Kernel for Fake {
 
     fn connections(&mut self) -> Result<Vec<Connection>, SyncError> {
         Ok(self.lock().0.connections.clone())
+    }
+
+    fn session(&mut self, key: ServerKey, client: IpAddr) -> Result<Option<Session>, SyncError> {
+        let is_asked = |of: &&Template| of.server == key && of.client == client;
+        Ok(self.lock().0.templates.iter().find(is_asked).map(|template| template.session))
     }
 
     fn change(&mut self, changes: &[Change]) -> Result<(), SyncError> {

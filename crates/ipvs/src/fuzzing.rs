@@ -4,5 +4,6 @@
 pub fn connections(text: &str) {
     for line in text.lines() {
         std::hint::black_box(crate::connections::parse(line));
+        std::hint::black_box(crate::connections::parse_template(line));
     }
 }

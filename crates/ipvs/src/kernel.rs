@@ -6,14 +6,14 @@ use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
 use std::path::Path;
 
-use kube_proxy_core::{IpFamily, SyncError};
+use kube_proxy_core::{IpFamily, Session, SyncError};
 use kube_proxy_netlink::ipset::{Entry, Header, Ipset, SetType};
 use kube_proxy_netlink::ipvs::{Change, Destination, Found, Ipvs, ServerKey};
 use kube_proxy_netlink::route::{Address, Route};
 use kube_proxy_netlink::{Errno, Error, Family, Refusal};
 use kube_proxy_xtables::{Check, Programs, Variant};
 
-use crate::connections::{self, Connection};
+use crate::connections::{self, Connection, Template};
 use crate::{Config, DEVICE, sysctls};
 
 /// What the backend needs of the kernel, of one family.
@@ -23,6 +23,8 @@ pub(crate) trait Kernel: Send {
     fn destinations(&mut self, key: ServerKey) -> Result<Vec<Destination>, SyncError>;
     /// Connections and flows of both families, whosever virtual servers they came to.
     fn connections(&mut self) -> Result<Vec<Connection>, SyncError>;
+    /// What session affinity remembers of a client at a virtual server.
+    fn session(&mut self, key: ServerKey, client: IpAddr) -> Result<Option<Session>, SyncError>;
     /// Carries out all changes that it can; an error names one of the others.
     fn change(&mut self, changes: &[Change]) -> Result<(), SyncError>;
     /// Whether there is a scheduler with this name; tried with a virtual server that nothing sends to.
@@ -172,6 +174,14 @@ fn refused(refusals: &[Refusal]) -> Result<(), SyncError> {
     Err(of_refusal(format!("{first}{more}"), Some(first)))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unread(error: std::io::Error) -> SyncError {
+    SyncError::Refused(format!(
+        "cannot read {}, the connections of IPVS: {error}",
+        connections::FILE
+    ))
+}
+
 impl Kernel for Node {
     fn servers(&mut self) -> Result<Vec<Found>, SyncError> {
         let Some(ipvs) = &mut self.ipvs else { return Ok(Vec::new()) };
@@ -186,15 +196,20 @@ impl Kernel for Node {
     }
 
     fn connections(&mut self) -> Result<Vec<Connection>, SyncError> {
-        let unread = |error: std::io::Error| {
-            SyncError::Refused(format!(
-                "cannot read {}, the connections of IPVS: {error}",
-                connections::FILE
-            ))
-        };
         let lines = BufReader::new(File::open(connections::FILE).map_err(unread)?).lines();
         let parsed = lines.map(|line| line.map(|line| connections::parse(&line)));
         parsed.filter_map(Result::transpose).collect::<Result<_, _>>().map_err(unread)
+    }
+
+    fn session(&mut self, key: ServerKey, client: IpAddr) -> Result<Option<Session>, SyncError> {
+        for line in BufReader::new(File::open(connections::FILE).map_err(unread)?).lines() {
+            let template = connections::parse_template(&line.map_err(unread)?);
+            let is_asked = |of: &Template| of.server == key && of.client == client;
+            if let Some(template) = template.filter(is_asked) {
+                return Ok(Some(template.session));
+            }
+        }
+        Ok(None)
     }
 
     fn change(&mut self, changes: &[Change]) -> Result<(), SyncError> {

@@ -27,7 +27,8 @@ pub use changes::Changes;
 pub use check::Check;
 pub use endpoints::{Endpoint, Selection, UnusedReason};
 pub use explanation::{
-    Connections, EndpointUse, Explanation, Masquerade, Nearest, Path, Reason, SourceKind, Verdict,
+    Connections, EndpointUse, Explanation, Masquerade, Nearest, Path, Reason, Session, SourceKind,
+    Verdict,
 };
 pub use findings::{Finding, Report, Severity};
 pub use names::{FrontendKind, Policy, ServicePortId};

@@ -1,8 +1,9 @@
 //! Sessions: clients that stay with their endpoint. Rules remember them; here they end when the endpoint goes.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use kube_proxy_core::{IpFamily, TrafficPolicy};
+use kube_proxy_core::{IpFamily, Session, SessionKey, TrafficPolicy};
 use kube_proxy_netlink::Error;
 use kube_proxy_netlink::nf_tables::{Data, Element, NfTables};
 use rustc_hash::FxHashMap;
@@ -34,6 +35,30 @@ pub(crate) fn ended(
     ended.sort_unstable();
     ended.dedup();
     Ok(ended)
+}
+
+/// The session of one client, which the kernel finds by its key.
+pub(crate) fn session(
+    netlink: &mut NfTables,
+    family: IpFamily,
+    state: &State,
+    key: &SessionKey,
+) -> Result<Option<Session>, Error> {
+    let affinity = state.plan(&key.service).and_then(Plan::affinity);
+    let Some(affinity) = affinity else { return Ok(None) };
+    let element = Key::new().ip(key.client).then(affinity.sessions.key());
+    let set = set_name(SetId::sessions(key.policy));
+    let mut session = None;
+    let read = netlink.elements_with_keys(TABLE, set, [element.as_bytes()], |element| {
+        if let Some((_, _, endpoint)) = read_session(element, family) {
+            let remaining = Duration::from_millis(element.expiration.unwrap_or_default());
+            session = Some(Session { endpoint, remaining });
+        }
+    });
+    match read {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(session),
+    }
 }
 
 fn may_go_on(

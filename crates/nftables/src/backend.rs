@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use kube_proxy_core::{
     Algorithm, Changes, CheckWaker, Difference, Frontend, NodePortAddresses, ObjectCount,
-    ProxyBackend, Scope, Snapshot, SyncError, SyncReport, Traffic,
+    ProxyBackend, Scope, Session, SessionKey, Snapshot, SyncError, SyncReport, Traffic,
 };
 use kube_proxy_netlink::nf_tables::{NfTables, Transaction};
 use kube_proxy_netlink::writer::TooLong;
@@ -19,7 +19,7 @@ use crate::error::{sync_error, too_long};
 use crate::layout::{CHAINS, FLOWTABLE, TABLE};
 use crate::rebuild::Rebuild;
 use crate::state::State;
-use crate::takeover::{OldSession, Session};
+use crate::takeover::OldSession;
 use crate::traffic::{Counters, Totals, carried_over};
 use crate::verify::Expected;
 use crate::watch::{Notification, Watch, WatchGroup};
@@ -241,7 +241,7 @@ impl NftablesBackend {
         start: &Start<'_>,
         state: &State,
         repair: &Tasks,
-        sessions: &[Session],
+        sessions: &[takeover::Session],
         counters: &Counters,
     ) -> Result<(), TooLong> {
         self.transaction.clear(Some(start.generation));
@@ -446,6 +446,19 @@ impl ProxyBackend for NftablesBackend {
             known || stale.contains(chain)
         };
         compare(&mut self.netlink, &self.config, snapshot, kept).map_err(|error| sync_error(&error))
+    }
+
+    async fn session(
+        &mut self,
+        _snapshot: &Snapshot,
+        key: &SessionKey,
+    ) -> Result<Option<Session>, SyncError> {
+        let Some(synced) = &self.synced else {
+            let unknown = "the last sync failed, so it is not known what is in the table";
+            return Err(SyncError::NotFound(unknown.to_owned()));
+        };
+        affinity::session(&mut self.netlink, self.config.family, &synced.state, key)
+            .map_err(|error| sync_error(&error))
     }
 
     /// Listens to changes of the ruleset, in the network namespace of this thread, and wakes when another program touches the table.

@@ -104,6 +104,11 @@ impl State {
         self.plans.iter()
     }
 
+    /// What the node has for a service port.
+    pub(crate) fn plan(&self, name: &ServicePortName) -> Option<&Plan> {
+        self.plans.get(name)
+    }
+
     /// Whether there is such a service port.
     pub(crate) fn has(&self, name: &ServicePortName) -> bool {
         self.plans.contains_key(name)

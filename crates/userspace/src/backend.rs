@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kube_proxy_core::{
     Algorithm, Changes, Deviation, Difference, Endpoint, Frontend, FrontendKind, NodePortAddresses,
-    Protocol, ProxyBackend, Scope, ServiceEntry, ServicePortName, Snapshot, SyncError, SyncReport,
-    Traffic, TrafficPolicy,
+    Protocol, ProxyBackend, Scope, ServiceEntry, ServicePortName, Session, SessionKey, Snapshot,
+    SyncError, SyncReport, Traffic, TrafficPolicy,
 };
 use kube_proxy_xtables::{Programs, node_port_destinations};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -458,6 +458,15 @@ impl ProxyBackend for UserspaceBackend {
             return Ok(vec![Difference::new("rules", what, Deviation::Missing)]);
         };
         compare(&self.programs, rules, &self.hooks)
+    }
+
+    async fn session(
+        &mut self,
+        _snapshot: &Snapshot,
+        key: &SessionKey,
+    ) -> Result<Option<Session>, SyncError> {
+        let held = self.services.get(&key.service);
+        Ok(held.and_then(|held| held.service.session(key.policy, key.client)))
     }
 
     async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {

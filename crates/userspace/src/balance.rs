@@ -175,6 +175,21 @@ impl Balancer {
         self.targets.get(&session.endpoint).cloned()
     }
 
+    /// Where a client's session leads under this policy, if it has one; nothing is chosen, and its time does not start again.
+    pub(crate) fn remembered(
+        &self,
+        policy: TrafficPolicy,
+        client: IpAddr,
+        now: Instant,
+    ) -> Option<kube_proxy_core::Session> {
+        let session = self.sessions.get(&client)?;
+        let ends = session.last + self.affinity?;
+        let remaining = ends.saturating_duration_since(now);
+        let endpoint = session.endpoint;
+        let counts = !remaining.is_zero() && self.lists[policy as usize].given.contains(&endpoint);
+        counts.then_some(kube_proxy_core::Session { endpoint, remaining })
+    }
+
     fn choose(
         &mut self,
         policy: TrafficPolicy,

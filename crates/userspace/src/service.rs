@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube_proxy_core::conntrack::PATIENCE;
-use kube_proxy_core::{Endpoint, ServicePortName, TrafficPolicy};
+use kube_proxy_core::{Endpoint, ServicePortName, Session, TrafficPolicy};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -140,6 +140,11 @@ impl Service {
         failed: Option<SocketAddr>,
     ) -> Option<Arc<Target>> {
         self.state().balancer.pick(policy, client, failed, Instant::now())
+    }
+
+    /// The session of a client.
+    pub(crate) fn session(&self, policy: TrafficPolicy, client: IpAddr) -> Option<Session> {
+        self.state().balancer.remembered(policy, client, Instant::now())
     }
 
     /// An endpoint could not be reached.

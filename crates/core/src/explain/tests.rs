@@ -142,6 +142,40 @@ fn without_endpoints_here() {
 }
 
 #[test]
+fn a_session_counts_where_endpoints_are_chosen_under_affinity() {
+    let facts = facts();
+    let sticky = |service: &mut Service| {
+        service.policy.session_affinity = Some(Duration::from_mins(1));
+        service.policy.external_traffic_policy = TrafficPolicy::Local;
+        service.policy.load_balancer_source_ranges = vec!["198.51.100.0/25".parse().unwrap()];
+    };
+    let (all, plain) = (everything(sticky), everything(|_| {}));
+    let key = |facts: &NodeFacts, tracker: &Tracker, from: &str, to: &str| {
+        let packet = packet(facts, tracker, from, to);
+        let explanation = explain(tracker.snapshot(), facts, &packet);
+        let key = explanation.session_key(facts, &packet, ip(from))?;
+        assert_eq!(key.service.service, name("ns/web"));
+        assert_eq!((key.frontend, key.client), (packet.destination, ip(from)));
+        Some(key.policy)
+    };
+    for (from, to, policy) in [
+        ("10.1.0.9", "10.96.0.1:80", Some(TrafficPolicy::Cluster)),
+        ("10.1.0.9", "203.0.113.1:80", Some(TrafficPolicy::Cluster)),
+        (CLIENT, "203.0.113.1:80", Some(TrafficPolicy::Local)),
+        (CLIENT, "192.168.0.1:30000", Some(TrafficPolicy::Local)),
+        ("192.0.2.1", "203.0.113.2:80", None),
+        (CLIENT, "203.0.113.9:80", None),
+    ] {
+        assert_eq!(key(&facts, &all, from, to), policy, "{from} -> {to}");
+        assert_eq!(key(&facts, &plain, from, to), None, "no affinity: {from} -> {to}");
+    }
+    let mode = ModeBehavior { loopback: LoopbackNodePorts::Copied, ..ModeBehavior::default() };
+    let copied = NodeFacts { mode, ..facts };
+    assert_eq!(said(&copied, &all, "127.0.0.1", "127.0.0.1:30000"), "10.1.0.5! Copied");
+    assert_eq!(key(&copied, &all, "127.0.0.1", "127.0.0.1:30000"), None, "copied beside the rules");
+}
+
+#[test]
 fn source_ranges_are_for_vips() {
     let facts = facts();
     let all = everything(|s| {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kube_proxy_core::SyncError;
 use kube_proxy_xtables::{Check, RestoreError, split_words};
 
 use crate::kernel::Kernel;
 use crate::restore::Batch;
+use crate::sessions::Ticks;
 
 type Chains = BTreeMap<String, Vec<String>>;
 
@@ -36,7 +38,12 @@ struct Inner {
     in_use: Vec<String>,
     /// Chains for which any line is refused, and how many times still.
     refused: BTreeMap<String, usize>,
+    /// Lists of clients, as their files show them.
+    clients: BTreeMap<String, String>,
 }
+
+/// What the counter of ticks shows.
+pub(crate) const TICKS: usize = 10_000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Counters {
@@ -127,6 +134,12 @@ impl Model {
     /// Refuses the next inputs that have a line about this chain.
     pub(crate) fn refuse(&self, chain: &str, times: usize) {
         self.0.lock().unwrap().refused.insert(chain.to_owned(), times);
+    }
+
+    /// A list has this client and no other, who was last seen at this tick.
+    pub(crate) fn remember(&self, list: &str, client: &str, tick: usize) {
+        let text = format!("src={client} ttl: 64 last_seen: {tick} oldest_pkt: 1 {tick}\n");
+        self.0.lock().unwrap().clients.insert(list.to_owned(), text);
     }
 
     /// This kernel has objects to count in, and iptables has the match for them or not.
@@ -296,5 +309,13 @@ impl Kernel for Model {
         }
         inner.counters = Counters::There;
         Ok(())
+    }
+
+    fn clients(&self, list: &str) -> Result<Option<String>, SyncError> {
+        Ok(self.0.lock().unwrap().clients.get(list).cloned())
+    }
+
+    fn ticks(&self) -> Result<Ticks, SyncError> {
+        Ok(Ticks { now: TICKS, length: Duration::from_millis(10) })
     }
 }

@@ -27,12 +27,20 @@ fn lines_of_the_kernel_are_read() {
 
 #[test]
 fn session_affinity_is_no_connection() {
-    check("TCP 0AF40105 0000 0A600001 0050 0AF40102 1F90 NONE            100", None);
+    let template = "TCP 0AF40105 0000 0A600001 0050 0AF40102 1F90 NONE            100";
+    check(template, None);
+    let Template { server, client, session } = parse_template(template).unwrap();
+    assert_eq!((server.protocol, server.address.to_string().as_str()), (6, "10.96.0.1:80"));
+    assert_eq!(client.to_string(), "10.244.1.5");
+    assert_eq!(session.endpoint.to_string(), "10.244.1.2:8080");
+    assert_eq!(session.remaining, Duration::from_secs(100));
+    let connection = "TCP 0AF40105 D431 0A600001 0050 0AF40102 1F90 ESTABLISHED     899";
+    assert_eq!(parse_template(connection), None);
 }
 
 proptest! {
     #[test]
     fn any_line_is_read(line in "(TCP|UDP|XYZ)? ?([0-9A-Fa-f:. ]|\\PC){0,80}") {
-        let _ = parse(&line);
+        let _ = (parse(&line), parse_template(&line));
     }
 }

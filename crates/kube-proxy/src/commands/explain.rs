@@ -10,7 +10,7 @@ use super::output::{Output, Style};
 use super::print;
 use super::server::Server;
 use super::table::{Table, WIDTH};
-use crate::debug::{Explanation, Family, Path, UnusedReason, explain_offline};
+use crate::debug::{Explanation, Family, Path, Session, UnusedReason, explain_offline};
 
 /// Says what becomes of a new connection, and why
 #[derive(Debug, clap::Args)]
@@ -108,6 +108,9 @@ fn path(path: &Path, families: &[Family], style: Style) -> String {
         if let Some(seconds) = port.session_affinity_seconds {
             line("Affinity", &format!("a client keeps its endpoint for {seconds} s"));
         }
+        if let Some(session) = &path.session {
+            line("Session", &self::session(session));
+        }
         if let Some(last) = changes::last(port, families, jiff::Timestamp::now()) {
             line("Last change", &last);
         }
@@ -141,6 +144,18 @@ fn path(path: &Path, families: &[Family], style: Style) -> String {
         let _ = writeln!(text, "{} {advice}.", style.strong("Next:"));
     }
     text
+}
+
+fn session(session: &Session) -> String {
+    match session {
+        Session::Found { endpoint, seconds_left, followed } => {
+            let remark =
+                if *followed { "" } else { ", which takes no new ones: another is chosen" };
+            format!("{endpoint} for another {seconds_left} s{remark}")
+        }
+        Session::None => "none: an endpoint is chosen, and kept from then on".to_owned(),
+        Session::Unknown { why } => format!("not known: {why}"),
+    }
 }
 
 fn endpoints(path: &Path) -> Table {

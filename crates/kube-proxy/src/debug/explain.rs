@@ -2,11 +2,12 @@
 
 mod connections;
 mod differences;
+mod sessions;
 mod text;
 
 use kube_proxy_core as core;
-use kube_proxy_core::Tracker;
 use kube_proxy_core::explain::{self as rules, NodeFacts, Packet, Source};
+use kube_proxy_core::{SessionKey, Tracker};
 
 use super::destination::{Destination, Origin};
 use super::explanation::{EndpointUse, Masquerade, Nearest, Path, Reason, SourceKind, Verdict};
@@ -16,11 +17,14 @@ use crate::family::state::{FamilyServices, FamilyState, ServiceFilter};
 
 pub(super) use connections::add_connections;
 pub(super) use differences::add_differences;
+pub(super) use sessions::add_sessions;
 
 /// What one family says to a question.
 pub(super) struct FamilyExplanation {
     pub(super) state: FamilyState,
     pub(super) paths: Vec<Path>,
+    /// What the source's session is found by, for those paths whose endpoint depends on one: with the index of the path.
+    pub(super) sessions: Vec<(usize, SessionKey)>,
     pub(super) similar: Vec<ServicePortId>,
 }
 
@@ -32,15 +36,27 @@ pub(super) fn of_family(
     from: Option<Origin>,
     to: &Destination,
 ) -> FamilyExplanation {
-    let packets = to.packets(from, tracker, facts);
-    let paths: Vec<Path> =
-        packets.iter().map(|packet| path(tracker, &state, facts, packet)).collect();
+    let client = match from {
+        Some(Origin::Address(ip)) => Some(ip),
+        _ => None,
+    };
+    let (mut paths, mut sessions) = (Vec::new(), Vec::new());
+    for packet in to.packets(from, tracker, facts) {
+        let found = rules::explain(tracker.snapshot(), facts, &packet);
+        let key = client.and_then(|client| found.session_key(facts, &packet, client));
+        sessions.extend(key.map(|key| (paths.len(), key)));
+        paths.push(path(tracker, &state, &packet, &found));
+    }
     let similar = if paths.is_empty() { to.similar(tracker) } else { Vec::new() };
-    FamilyExplanation { state, paths, similar: similar.iter().map(Into::into).collect() }
+    FamilyExplanation { state, paths, sessions, similar: similar.iter().map(Into::into).collect() }
 }
 
-fn path(tracker: &Tracker, state: &FamilyState, facts: &NodeFacts, packet: &Packet) -> Path {
-    let found = rules::explain(tracker.snapshot(), facts, packet);
+fn path(
+    tracker: &Tracker,
+    state: &FamilyState,
+    packet: &Packet,
+    found: &rules::Explanation<'_>,
+) -> Path {
     let mut path = Path {
         family: state.family.to_string(),
         source: match packet.source {
@@ -62,6 +78,7 @@ fn path(tracker: &Tracker, state: &FamilyState, facts: &NodeFacts, packet: &Pack
         source_allowed: None,
         masquerade: None,
         endpoints: Vec::new(),
+        session: None,
         nearest: found.nearest.iter().map(nearest).collect(),
         connections: None,
         differences: None,

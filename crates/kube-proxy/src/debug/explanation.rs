@@ -76,6 +76,9 @@ pub struct Path {
     /// Every endpoint of the service port.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointUse>,
+    /// The session of the source under session affinity; absent without affinity, without an address of the source, and where no proxy was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
     /// What is near the destination, where no service port has it; the nearest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nearest: Vec<Nearest>,
@@ -171,6 +174,29 @@ pub struct EndpointUse {
     pub unused: Option<UnusedReason>,
     /// It would see the address of this node.
     pub masqueraded: bool,
+}
+
+/// The session of a source with a service port under session affinity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[non_exhaustive]
+pub enum Session {
+    /// The node remembers one.
+    Found {
+        /// Where it leads.
+        endpoint: SocketAddr,
+        /// In how many seconds it ends, if the source does not connect again.
+        seconds_left: u64,
+        /// The connection follows it; not if the endpoint is one that the packet may not go to.
+        followed: bool,
+    },
+    /// The source has none: its next connection chooses an endpoint, and begins one.
+    None,
+    /// It could not be looked up.
+    Unknown {
+        /// Why.
+        why: String,
+    },
 }
 
 /// A service port near the destination.

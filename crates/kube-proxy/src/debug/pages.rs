@@ -143,10 +143,22 @@ impl DebugPages {
                 let look = move |tracker: &Tracker, state| {
                     explain::of_family(tracker, state, &facts, from, &to)
                 };
-                match family.look(look).await {
-                    Ok(family) => add(&mut answer, family),
+                let mut explained = match family.look(look).await {
+                    Ok(explained) => explained,
                     Err(error) => return unanswered(error),
+                };
+                if !explained.sessions.is_empty() {
+                    let (paths, keys): (Vec<_>, Vec<_>) =
+                        std::mem::take(&mut explained.sessions).into_iter().unzip();
+                    match family.sessions(keys).await {
+                        Ok(found) => {
+                            let found = paths.into_iter().zip(found);
+                            explain::add_sessions(&mut explained.paths, found);
+                        }
+                        Err(error) => return unanswered(error),
+                    }
                 }
+                add(&mut answer, explained);
                 if verify {
                     match family.compare().await {
                         Ok(check) => explain::add_differences(&mut answer.paths, &check),

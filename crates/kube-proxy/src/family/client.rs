@@ -3,14 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use kube_proxy_core::{IpFamily, Tracker};
+use kube_proxy_core::{IpFamily, SessionKey, Tracker};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::check::FamilyCheck;
 use super::mailbox::Message;
-use super::state::FamilyState;
+use super::state::{FamilyState, FoundSession};
 
 /// How long to wait for a family to read its traffic: it may be in the middle of a sync.
 const TRAFFIC_PATIENCE: Duration = Duration::from_secs(1);
@@ -81,6 +81,16 @@ impl FamilyClient {
         let (sender, receiver) = oneshot::channel();
         let _ = self.sender.send(Message::Compare(sender));
         self.answer(COMPARISON, receiver)
+    }
+
+    /// Asks where the sessions of clients lead; one answer for each key, in their order.
+    pub fn sessions(
+        &self,
+        keys: Vec<SessionKey>,
+    ) -> impl Future<Output = Result<Vec<FoundSession>, Unanswered>> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        let _ = self.sender.send(Message::Sessions(keys, sender));
+        self.answer(PATIENCE, receiver)
     }
 
     fn answer<T: Send + 'static>(

@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use kube_proxy_core::{CheckWaker, Event, Frontend, ProxyBackend, SyncError, Tracker};
+use kube_proxy_core::{CheckWaker, Event, Frontend, ProxyBackend, SessionKey, SyncError, Tracker};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::check::FamilyCheck;
-use super::state::FamilyState;
+use super::state::{FamilyState, FoundSession};
 use crate::node::node_ports::NodePortScope;
 use crate::tasks;
 
@@ -23,6 +23,8 @@ pub(super) enum Message {
     Look(Box<Look>),
     /// A request for what on the node differs from what was written.
     Compare(oneshot::Sender<FamilyCheck>),
+    /// A request for sessions of clients.
+    Sessions(Vec<SessionKey>, oneshot::Sender<Vec<FoundSession>>),
     /// A request for the traffic; dropping the sender reports that it was read.
     ReadTraffic(oneshot::Sender<()>),
     /// The node has changed: from now on another backend.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::history::{Change, Changes};
 use kube_proxy_core::{
-    Conflict, IpFamily, ObjectName, ServiceEntry, ServicePort, ServicePortName, Tracker,
+    Conflict, IpFamily, ObjectName, ServiceEntry, ServicePort, ServicePortName, Session, Tracker,
 };
 
 /// Which service ports are meant. By default all.
@@ -18,6 +18,9 @@ pub struct ServiceFilter {
     /// Those of Services with this name.
     pub name: Option<String>,
 }
+
+/// The session of a client, if it has one; or why that is not known.
+pub type FoundSession = Result<Option<Session>, String>;
 
 /// How far a family is.
 #[derive(Clone, Debug)]

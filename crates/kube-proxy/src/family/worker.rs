@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kube_proxy_core::proxy::Outcome;
 use kube_proxy_core::tracker::ChangeCounts;
-use kube_proxy_core::{Conflict, Event, SyncReport};
+use kube_proxy_core::{Conflict, Event, SessionKey, SyncReport};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -16,10 +16,12 @@ use super::report::{NoLocalEndpoints, kind, log_repair, log_sync};
 use super::setup::Setup;
 use crate::family::check::{FamilyCheck, Repair};
 use crate::family::history::History;
+use crate::family::state::FoundSession;
 use crate::telemetry::metrics::{Changes, Frontends};
 
 mod comparison;
 mod flows;
+mod sessions;
 mod state;
 
 /// Least time between two looks at the rules: a program that changes them all the time must not keep this thread busy.
@@ -39,6 +41,8 @@ pub(super) struct Worker {
     traffic_wanted: Vec<oneshot::Sender<()>>,
     /// Who waits for a comparison.
     comparisons: Vec<oneshot::Sender<FamilyCheck>>,
+    /// Who waits for sessions of clients.
+    sessions_asked: Vec<(Vec<SessionKey>, oneshot::Sender<Vec<FoundSession>>)>,
     /// The last repairs of what another program changed.
     repairs: VecDeque<Repair>,
     /// The last changes of Services and endpoints.
@@ -61,6 +65,7 @@ impl Worker {
             knocks: Knocks::default(),
             traffic_wanted: Vec::new(),
             comparisons: Vec::new(),
+            sessions_asked: Vec::new(),
             repairs: VecDeque::new(),
             history: History::new(SystemTime::now()),
             synced: None,
@@ -98,6 +103,7 @@ impl Worker {
                 self.traffic_wanted.clear();
             }
             self.compare().await;
+            self.find_sessions().await;
             let now = Instant::now();
             if self.setup.proxy.due().is_some_and(|due| due <= now) {
                 self.sync().await;
@@ -120,6 +126,7 @@ impl Worker {
             }
             Message::Look(look) => look(self.setup.proxy.tracker(), self.state()),
             Message::Compare(answer) => self.comparisons.push(answer),
+            Message::Sessions(keys, answer) => self.sessions_asked.push((keys, answer)),
             Message::ReadTraffic(wanted) => self.traffic_wanted.push(wanted),
             Message::Replace(replacement) => return self.replace(*replacement),
             Message::Stop => return false,

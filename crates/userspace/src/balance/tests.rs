@@ -229,6 +229,25 @@ fn a_failed_dial_ends_the_session() {
 }
 
 #[test]
+fn a_session_can_be_looked_at() {
+    let now = Instant::now();
+    let mut balancer = balancer(&[1, 2], Some(10 * SECOND), now);
+    let first = pick(&mut balancer, 1, now).unwrap();
+    let seen = |balancer: &Balancer, from, policy, after| {
+        let session = balancer.remembered(policy, client(from), now + after);
+        session.map(|session| (session.endpoint, session.remaining))
+    };
+    let cluster = TrafficPolicy::Cluster;
+    for _ in 0..2 {
+        // To look is not to come again.
+        assert_eq!(seen(&balancer, 1, cluster, 4 * SECOND), Some((first, 6 * SECOND)));
+    }
+    assert_eq!(seen(&balancer, 1, cluster, 10 * SECOND), None, "it is over");
+    assert_eq!(seen(&balancer, 2, cluster, SECOND), None, "another client");
+    assert_eq!(seen(&balancer, 1, TrafficPolicy::Local, SECOND), None, "no endpoint of the policy");
+}
+
+#[test]
 fn switched_off_affinity_forgets() {
     let now = Instant::now();
     let mut balancer = balancer(&[1, 2], Some(10 * SECOND), now);

@@ -3,7 +3,7 @@
 use kube_proxy_core::Spill;
 use kube_proxy_core::explain::{Masquerading, Relation};
 
-use crate::debug::explanation::{EndpointUse, Path, Reason, SourceKind, Verdict};
+use crate::debug::explanation::{EndpointUse, Path, Reason, Session, SourceKind, Verdict};
 use crate::debug::{ServicePortId, UnusedReason};
 
 /// All of a path in one sentence.
@@ -25,17 +25,29 @@ fn fate(path: &Path) -> String {
     let used: Vec<_> = path.endpoints.iter().filter(|endpoint| endpoint.unused.is_none()).collect();
     match (path.verdict, path.reason) {
         (Verdict::Endpoints, _) => {
-            let kept = if used.iter().all(|endpoint| endpoint.masqueraded) {
-                "with the address of this node as its source"
-            } else {
-                "with its own source address"
-            };
+            if let Some(Session::Found { endpoint, seconds_left, followed: true }) = path.session {
+                let of_session: Vec<_> =
+                    used.into_iter().filter(|use_of| use_of.address == endpoint).collect();
+                let kept = kept(&of_session);
+                return format!(
+                    "goes to endpoint {endpoint}, where its session leads for another {seconds_left} s, {kept}"
+                );
+            }
+            let kept = kept(&used);
             match used[..] {
                 [only] => format!("goes to endpoint {}, {kept}", only.address),
                 _ => format!("goes to one of {} endpoints, {kept}", used.len()),
             }
         }
         (verdict, reason) => format!("is {}: {}", done(verdict, path.to_node), because(reason)),
+    }
+}
+
+fn kept(used: &[&EndpointUse]) -> &'static str {
+    if used.iter().all(|endpoint| endpoint.masqueraded) {
+        "with the address of this node as its source"
+    } else {
+        "with its own source address"
     }
 }
 

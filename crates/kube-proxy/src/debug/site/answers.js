@@ -66,6 +66,7 @@ function path(path) {
     ["Policy", path.policy && path.policy + (path.shortCircuit ? ": Local does not count for this node and its pods" : "")],
     ["Source ranges", path.sourceAllowed !== undefined && port && `${path.sourceAllowed ? "the source is in" : "the source is in none of"} ${(port.sourceRanges ?? []).join(", ")}`],
     ["Affinity", port?.sessionAffinitySeconds && `a client keeps its endpoint for ${port.sessionAffinitySeconds} s`],
+    ["Session", path.session && sessionText(path.session)],
     ["Last change", port?.lastChange && `${port.lastChange.kind} ${port.lastChange.object} ${port.lastChange.what} ${age(port.lastChange.received)} ago`],
     ["Client address", path.masquerade && `${path.masquerade.masqueraded ? "masqueraded" : "kept"}: ${path.masquerade.reason}`],
     ["On the node", path.differences && (path.differences.length ? path.differences.map(difference) : "its rules are there as they should be")],
@@ -81,6 +82,12 @@ function path(path) {
       ])
     : [];
   return [panel(kind, element("p", {}, element("b", {}, verdict)), element("p", {}, path.summary), advice), list(pairs), ...endpoints];
+}
+
+function sessionText(session) {
+  if (session.state === "none") return "none: an endpoint is chosen, and kept from then on";
+  if (session.state !== "found") return `not known: ${session.why}`;
+  return `${session.endpoint} for another ${session.secondsLeft} s${session.followed ? "" : ", which takes no new ones: another is chosen"}`;
 }
 
 function difference({ deviation, kind, name }) {
