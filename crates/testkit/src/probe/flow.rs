@@ -1,6 +1,6 @@
 //! Connections and UDP flows that last.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -133,6 +133,8 @@ impl UdpFlow {
         while Instant::now() < deadline {
             let length = match self.socket.recv(&mut buffer) {
                 Ok(length) => length,
+                // A signal for the test program, such as the end of a child process.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Outcome::from_connect_error(&error),
             };
             let line = String::from_utf8_lossy(&buffer[..length]);
