@@ -5,21 +5,19 @@ use std::fs;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::IpFamily;
+use kube_proxy_testkit::eventually::eventually;
 use kube_proxy_testkit::{say, tools};
 use serde_json::json;
 
 use crate::Once;
 use crate::objects::{Svc, node};
-use crate::world::{From, Mode, NODE, World, cluster_address};
+use crate::world::{From, GUARD, Mode, NODE, World, cluster_address};
 
 pub(crate) const ONCE: &[Once] = &[
     ("page/shows-the-node", shows_the_node),
     ("page/names-stay-text", names_stay_text),
     ("page/ten-thousand-services", ten_thousand_services),
 ];
-
-/// How often a view is looked at.
-const ATTEMPTS: u32 = 5;
 
 /// Milliseconds of the page's own clock, which stands still while it waits for answers.
 const BUDGET: &str = "--virtual-time-budget=60000";
@@ -47,15 +45,8 @@ fn browse(world: &World, view: &str) -> anyhow::Result<Option<String>> {
 
 /// Waits until the view has each of these texts, and none of the others: a browser on a busy machine may print the document before all
 /// answers are in it.
-fn shows(world: &World, view: &str, texts: &[&str], not: &[&str]) -> anyhow::Result<()> {
-    let mut shown = shows_now(world, view, texts, not);
-    for _ in 1..ATTEMPTS {
-        if shown.is_ok() {
-            break;
-        }
-        shown = shows_now(world, view, texts, not);
-    }
-    shown
+fn shows(world: &World, view: &str, texts: &[&str], not: &[&str]) {
+    eventually(GUARD, || shows_now(world, view, texts, not));
 }
 
 fn shows_now(world: &World, view: &str, texts: &[&str], not: &[&str]) -> anyhow::Result<()> {
@@ -80,42 +71,43 @@ fn shows_the_node() -> anyhow::Result<()> {
     let remote = format!("{}:8080", world.pod("remote-1").ip(IpFamily::V4));
     let frontend = format!("{to}/tcp");
     let both = ["default/web:p", "default/empty:p", &*frontend, "node-a, nftables mode"];
-    shows(&world, "", &both, &["No answer"])?;
+    shows(&world, "", &both, &["No answer"]);
     let found = ["default/web:p", "2 of 6 service ports"];
-    shows(&world, "services=&q=WEB", &found, &["default/empty:p"])?;
+    shows(&world, "services=&q=WEB", &found, &["default/empty:p"]);
     let by_address = format!("services=&q={to}");
-    shows(&world, &by_address, &["default/web:p", "1 of 6 service ports"], &["default/empty"])?;
-    shows(&world, "services=&q=nothing-like-it", &["0 of 6 service ports"], &["<table"])?;
+    shows(&world, &by_address, &["default/web:p", "1 of 6 service ports"], &["default/empty"]);
+    shows(&world, "services=&q=nothing-like-it", &["0 of 6 service ports"], &["<table"]);
     let counted = "<dt>Connections</dt><dd>1</dd>";
     let of_web = [&*local, &*remote, "ready", "node port", counted, "Recent changes", "added"];
-    shows(&world, "service=default/web", &of_web, &["No endpoints"])?;
+    shows(&world, "service=default/web", &of_web, &["No endpoints"]);
     shows(
         &world,
         "service=default/empty",
         &["No endpoints", "0 of 0 ready"],
         &["<th scope=\"col\">Endpoint"],
-    )?;
-    shows(&world, "service=default/never", &["serves no Service of this name"], &["<h2"])?;
+    );
+    shows(&world, "service=default/never", &["serves no Service of this name"], &["<h2"]);
     let explained = ["Goes to an endpoint", "default/web:p", &*local, "goes to one of 2 endpoints"];
-    shows(&world, &format!("explain={to}"), &explained, &["[object"])?;
+    shows(&world, &format!("explain={to}"), &explained, &["[object"]);
     let verified = [
         "Last change",
         "EndpointSlice web-",
         "On the node",
         "its rules are there as they should be",
     ];
-    shows(&world, "explain=default/web&verify=true", &verified, &["[object"])?;
+    shows(&world, "explain=default/web&verify=true", &verified, &["[object"]);
     let refused = ["Refused", "default/empty:p", "Next"];
-    shows(&world, "explain=default/empty&from=node", &refused, &["[object"])?;
-    shows(&world, "explain=default/wbe", &["Perhaps one of these", "default/web:p"], &[])?;
-    shows(&world, "explain=10.96.0.10", &["has no port"], &["Goes to"])?;
+    shows(&world, "explain=default/empty&from=node", &refused, &["[object"]);
+    shows(&world, "explain=default/wbe", &["Perhaps one of these", "default/web:p"], &[]);
+    shows(&world, "explain=10.96.0.10", &["has no port"], &["Goes to"]);
     let checked = ["everything is on the node as it should be"];
-    shows(&world, "check=", &checked, &["No answer"])?;
+    shows(&world, "check=", &checked, &["No answer"]);
     world.cluster.node(0).netns().sysctl(&[("ipv4/ip_forward", "0")])?;
     let problem = ["Problem", "net.ipv4.ip_forward is 0", "To do: sysctl -w"];
-    shows(&world, "check=", &problem, &["No answer"])?;
+    shows(&world, "check=", &problem, &["No answer"]);
     let changed = ["EndpointSlice web-", "2 of 2 ready", "Service empty added", " ms"];
-    shows(&world, "changes=", &changed, &["No answer"])
+    shows(&world, "changes=", &changed, &["No answer"]);
+    Ok(())
 }
 
 /// What no API server lets in, manifests may carry: it appears as text, and nothing of it runs.
@@ -150,7 +142,7 @@ fn names_stay_text() -> anyhow::Result<()> {
         (&format!("explain=default/plain&from={markup}"), "is no source"),
         (&format!("services=&q={markup}"), "service ports"),
     ] {
-        shows(&world, view, &[text], &elements)?;
+        shows(&world, view, &[text], &elements);
     }
     Ok(())
 }
@@ -186,5 +178,6 @@ fn ten_thousand_services() -> anyhow::Result<()> {
     let rows = document.matches("<tr").count();
     ensure!(rows == 101, "{rows} rows");
     let found = ["default/web-9876:http", "1 of 10,000 service ports"];
-    shows(&world, "services=&q=web-9876", &found, &["web-9875"])
+    shows(&world, "services=&q=web-9876", &found, &["web-9875"]);
+    Ok(())
 }

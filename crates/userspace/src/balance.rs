@@ -140,11 +140,11 @@ impl Balancer {
         failed: Option<SocketAddr>,
         now: Instant,
     ) -> Option<Arc<Target>> {
-        let Some(timeout) = self.affinity else {
+        if self.affinity.is_none() {
             return self.choose(policy, client, failed, now);
-        };
+        }
         if failed.is_none()
-            && let Some(target) = self.session(policy, client, timeout, now)
+            && let Some(target) = self.session(policy, client, now)
         {
             return Some(target);
         }
@@ -162,17 +162,11 @@ impl Balancer {
         &mut self,
         policy: TrafficPolicy,
         client: IpAddr,
-        timeout: Duration,
         now: Instant,
     ) -> Option<Arc<Target>> {
-        let session = self.sessions.get_mut(&client)?;
-        if now.saturating_duration_since(session.last) >= timeout {
-            return None;
-        }
-        let list = &self.lists[policy as usize];
-        list.given.iter().find(|address| **address == session.endpoint)?;
-        session.last = now;
-        self.targets.get(&session.endpoint).cloned()
+        let endpoint = self.remembered(policy, client, now)?.endpoint;
+        self.sessions.get_mut(&client)?.last = now;
+        self.targets.get(&endpoint).cloned()
     }
 
     /// Where a client's session leads under this policy, if it has one; nothing is chosen, and its time does not start again.

@@ -11,9 +11,14 @@ mod protobuf;
 const KINDS: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr];
 
 fn read(body: &str) -> (Result<PageHead, String>, String) {
+    read_as(Format::Json, body.as_bytes())
+}
+
+/// Reads a page of Services: its head, and a line for each object with its problems below it.
+fn read_as(format: Format, body: &[u8]) -> (Result<PageHead, String>, String) {
     let context = Context::default();
     let mut text = String::new();
-    let head = page(Format::Json, Kind::Service, body.as_bytes(), &context, &mut |object| {
+    let head = page(format, Kind::Service, body, &context, &mut |object| {
         let what = match object.event {
             Event::ServiceApplied(_) => "applied",
             Event::ServiceDeleted(_) => "deleted",

@@ -10,21 +10,7 @@ fn read(kind: &str, items: &[Value]) -> (Result<PageHead, String>, String) {
 }
 
 fn read_bytes(body: &[u8]) -> (Result<PageHead, String>, String) {
-    let mut text = String::new();
-    let context = Context::default();
-    let head = page(Format::Protobuf, Kind::Service, body, &context, &mut |object| {
-        let what = match object.event {
-            Event::ServiceApplied(_) => "applied",
-            Event::ServiceDeleted(_) => "deleted",
-            Event::Kept(Kind::Service, _) => "kept",
-            _ => "another kind",
-        };
-        writeln!(text, "{} {what}", object.name).unwrap();
-        for problem in object.problems {
-            writeln!(text, "  {problem}").unwrap();
-        }
-    });
-    (head.map_err(|e| e.to_string()), text)
+    read_as(Format::Protobuf, body)
 }
 
 #[test]
