@@ -24,6 +24,12 @@ use crate::{
 /// Methods may block the thread (the kernel interfaces do); call them on a thread where that is fine.
 #[async_trait]
 pub trait ProxyBackend: Send {
+    /// Reads what the node holds while the source still lists, so that less is left to do for the first sync. It is called once, before that.
+    ///
+    /// The node may change until then, so `sync` finds out whether what was read still holds, and reads again if not.
+    /// A failure is no loss: the first sync meets it again, and reports it.
+    async fn read_ahead(&mut self) {}
+
     /// Makes the node match `snapshot`.
     async fn sync(
         &mut self,

@@ -178,6 +178,11 @@ impl Proxy {
         done
     }
 
+    /// Lets the backend read what the node holds, see [`ProxyBackend::read_ahead`]: to be called once, at the start.
+    pub async fn read_ahead(&mut self) {
+        self.backend.read_ahead().await;
+    }
+
     /// Makes the node match the snapshot; `None` if the changes cancelled each other out and there was nothing to do.
     /// `clock` gives the time when the sync ended.
     pub async fn sync(&mut self, clock: impl Fn() -> Instant) -> Option<Outcome> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+use super::encoding::{Encoding, Format};
 use super::error::ApiError;
 use super::listen::ServerThread;
 use super::options::Options;
@@ -117,6 +118,17 @@ impl ApiServer {
         let Some(kind) = TypeId::by_name(kind) else { return Vec::new() };
         let (view, _) = self.shared.store().view(kind);
         view.iter().map(|object| object.to_value()).collect()
+    }
+
+    /// Encodes all objects of a kind in protobuf now, so that the first client that asks for it does not wait longer than others.
+    pub fn encode_all(&self, kind: &str) {
+        let Some(kind) = TypeId::by_name(kind) else { return };
+        let encoding =
+            Encoding { format: Format::Protobuf, drop: self.shared.faults().negotiation.drops };
+        let (view, _) = self.shared.store().view(kind);
+        for object in &*view {
+            object.encoded(encoding);
+        }
     }
 
     /// The current resourceVersion of the server.

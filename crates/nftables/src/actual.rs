@@ -97,6 +97,13 @@ impl Actual {
         Ok(Self::Table(content))
     }
 
+    /// It was read a while ago, so there may be sessions now.
+    pub(crate) fn may_have_sessions(&mut self) {
+        if let Self::Table(content) = self {
+            content.sets.has_sessions = true;
+        }
+    }
+
     /// What turns this into what `state` asks for; also reports to `state` which chains there will be.
     pub(crate) fn repair(self, state: &mut State, config: &Config) -> Tasks {
         let rules = Rules::new(config);

@@ -46,6 +46,8 @@ pub struct NftablesBackend {
     gate: Gate,
     /// What is on the node; `None` while that is not known.
     synced: Option<Synced>,
+    /// The table as it was read for the first sync, and the generation of the ruleset before.
+    ahead: Option<(u32, Actual)>,
     /// Chains that nothing leads to, and that the kernel still held on to.
     stale_chains: Vec<Chain>,
     /// Notices changes by others; without it the generation alone shows that there was one.
@@ -55,6 +57,7 @@ pub struct NftablesBackend {
     last: LastSync,
     traffic: Totals,
     looks: usize,
+    reads: usize,
     /// UDP frontends that full syncs found and removed since the last successful one.
     removed_udp: Vec<Frontend>,
     /// The kernel has hashes of addresses.
@@ -128,6 +131,7 @@ impl NftablesBackend {
             transaction,
             gate: Gate::default(),
             synced: None,
+            ahead: None,
             stale_chains: Vec::new(),
             watch: None,
             watch_group: WatchGroup::default(),
@@ -135,6 +139,7 @@ impl NftablesBackend {
             last: LastSync::default(),
             traffic: Totals::default(),
             looks: 0,
+            reads: 0,
             removed_udp: Vec::new(),
             has_hash,
         })
@@ -157,6 +162,28 @@ impl NftablesBackend {
         self.looks
     }
 
+    /// How often all elements of the table were read.
+    pub fn reads(&self) -> usize {
+        self.reads
+    }
+
+    /// The table, and the generation of the ruleset from which it is the same.
+    fn read(&mut self) -> Result<(u32, Actual), Error> {
+        // Notices from before the table is read say nothing about what is read.
+        self.watch.as_ref().map(Watch::take);
+        let generation = self.netlink.generation()?;
+        match self.ahead.take() {
+            Some((before, mut existing)) if before == generation => {
+                // Packets add sessions without a new generation.
+                existing.may_have_sessions();
+                return Ok((generation, existing));
+            }
+            _ => {}
+        }
+        self.reads += 1;
+        Ok((generation, Actual::read(&mut self.netlink, &self.config)?))
+    }
+
     /// Reads the table back and sends what differs, again if another program came in between.
     fn full(&mut self, snapshot: &Snapshot, rebuild: &Rebuild) -> Result<(), Error> {
         self.synced = None;
@@ -173,10 +200,7 @@ impl NftablesBackend {
     }
 
     fn try_full(&mut self, snapshot: &Snapshot, rebuild: &Rebuild) -> Result<(), Error> {
-        // Notices from before the table is read say nothing about what is read.
-        self.watch.as_ref().map(Watch::take);
-        let generation = self.netlink.generation()?;
-        let existing = Actual::read(&mut self.netlink, &self.config)?;
+        let (generation, existing) = self.read()?;
         let has_sessions = matches!(&existing, Actual::Table(table) if table.sets.has_sessions);
         let mut removed_udp = match &existing {
             Actual::OtherLayout => left_over::of_table(&mut self.netlink, self.config.family)?,
@@ -413,6 +437,17 @@ impl NftablesBackend {
 impl ProxyBackend for NftablesBackend {
     fn algorithms(&self) -> Vec<Algorithm> {
         self.has_hash.then_some(Algorithm::SourceHash).into_iter().collect()
+    }
+
+    /// Holds as long as the generation of the ruleset stays, which any program's change raises.
+    async fn read_ahead(&mut self) {
+        self.ahead = match self.read() {
+            Ok(read) => Some(read),
+            Err(error) => {
+                tracing::debug!(%error, "the table cannot be read before the first sync");
+                None
+            }
+        };
     }
 
     async fn sync(

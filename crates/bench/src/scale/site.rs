@@ -84,7 +84,11 @@ impl Site {
         let objects = self.scale.objects();
         self.api.apply_many(objects).map_err(|error| anyhow!("API server: {error:?}"))?;
         self.apply(probed_service(self.probed_address()))?;
-        self.apply(probed_slice(self.probed_endpoint(0)))
+        self.apply(probed_slice(self.probed_endpoint(0)))?;
+        // It stores JSON; only the first client would wait for the protobuf of everything.
+        self.api.encode_all("Service");
+        self.api.encode_all("EndpointSlice");
+        Ok(())
     }
 
     fn apply(&self, object: Value) -> anyhow::Result<()> {

@@ -76,6 +76,8 @@ impl Worker {
     }
 
     pub(super) async fn run(mut self, mut receiver: UnboundedReceiver<Message>) {
+        // The first lists are on their way; their events wait.
+        self.setup.proxy.read_ahead().await;
         loop {
             let proxy = &self.setup.proxy;
             let dues = [proxy.due(), proxy.dead_check_due(), self.knocks.due()];

@@ -27,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("affinity::ends_and_is_refreshed", ends_and_is_refreshed),
         trial("affinity::survives_restart", survives_restart),
         trial("affinity::ends_with_its_endpoint", ends_with_its_endpoint),
+        trial("affinity::ends_if_it_began_after_the_table_was_read", began_after_the_reading),
         trial("affinity::ends_with_the_policy", ends_with_the_policy),
         trial("affinity::ends_with_the_service", ends_with_the_service),
     ]
@@ -276,6 +277,21 @@ fn ends_with_its_endpoint() -> anyhow::Result<()> {
         let gone = world.pod(&old).ip(family).to_string();
         ensure!(!sessions.contains(&format!(": {gone} . ")), "{sessions}");
     }
+    Ok(())
+}
+
+fn began_after_the_reading() -> anyhow::Result<()> {
+    let mut world = world(10_800)?;
+    let address = ONE.cluster_ip(IpFamily::V4);
+    world.restart()?;
+    world.read_ahead();
+    let old = only(world.cluster.client().probe(), address)?;
+    let others: Vec<_> = PODS.into_iter().filter(|pod| *pod != old).collect();
+    world.endpoints(ONE, &others);
+    world.sync()?;
+    let sessions = world.nft("list map ip kube-proxy client-affinity")?;
+    let gone = world.pod(&old).ip(IpFamily::V4).to_string();
+    ensure!(!sessions.contains(&format!(": {gone} . ")), "{sessions}");
     Ok(())
 }
 

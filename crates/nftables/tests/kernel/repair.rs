@@ -13,6 +13,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("sync::twice_sends_nothing", twice_sends_nothing),
         trial("sync::restart_sends_nothing", restart_sends_nothing),
         trial("sync::restart_sends_the_difference", restart_sends_the_difference),
+        trial("sync::what_was_read_ahead_is_not_read_again", read_ahead),
+        trial("sync::what_was_read_ahead_and_changed_is_read_again", read_ahead_and_changed),
         trial("sync::one_endpoint_sends_few_elements", one_endpoint_sends_few_elements),
         trial("sync::partial_equals_full", partial_equals_full),
         trial("sync::random_changes", random_changes),
@@ -92,6 +94,34 @@ fn restart_sends_the_difference() -> anyhow::Result<()> {
         ensure!(elements == 2 * (4 + 4 + 4) && transactions == 1, "{last:?}");
     }
     ensure_nothing_sent(world.full_sync()?)
+}
+
+fn read_ahead() -> anyhow::Result<()> {
+    let mut world = world()?;
+    world.restart()?;
+    world.read_ahead();
+    ensure_nothing_sent(world.sync()?)?;
+    for family in IpFamily::BOTH {
+        ensure!(world.reads(family) == 1, "{family}: {} times", world.reads(family));
+        ensure!(world.intact(family)?);
+    }
+    // It serves the first sync only.
+    ensure_nothing_sent(world.full_sync()?)?;
+    ensure!(world.reads(IpFamily::V4) == 2);
+    Ok(())
+}
+
+fn read_ahead_and_changed() -> anyhow::Result<()> {
+    let mut world = world()?;
+    let before = world.ruleset()?;
+    world.restart()?;
+    world.read_ahead();
+    world.nft("flush map ip kube-proxy frontend-ips")?;
+    let last = world.sync()?;
+    ensure!(last.get(IpFamily::V4).elements > 0, "{last:?}");
+    ensure!(world.reads(IpFamily::V4) == 2);
+    ensure!(before == world.ruleset()?);
+    Ok(())
 }
 
 fn one_endpoint_sends_few_elements() -> anyhow::Result<()> {

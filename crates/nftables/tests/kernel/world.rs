@@ -309,6 +309,18 @@ impl World {
     }
 
     /// How often it looked at the table.
+    /// Lets the backends read the node, as at a start.
+    pub(crate) fn read_ahead(&mut self) {
+        for family in IpFamily::BOTH {
+            futures::executor::block_on(self.side_mut(family).backend.read_ahead());
+        }
+    }
+
+    /// How often the table was read.
+    pub(crate) fn reads(&self, family: IpFamily) -> usize {
+        self.sides.get(family).as_ref().map_or(0, |side| side.backend.reads())
+    }
+
     pub(crate) fn looks(&self, family: IpFamily) -> usize {
         self.sides.get(family).as_ref().map_or(0, |side| side.backend.looks())
     }
