@@ -3,7 +3,7 @@
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -58,6 +58,24 @@ impl Waiter {
         let (stop, writer) = std::io::pipe().map_err(failed("pipe"))?;
         let writer = Arc::new(Mutex::new(Some(writer)));
         Ok((Self { socket, stop, object }, StopHandle { writer }))
+    }
+
+    /// Waits until `read` finds something that counts, the timeout ends (`None` is never), or a handle stops it: then `false`.
+    pub(crate) fn wait_until(
+        &self,
+        timeout: Option<Duration>,
+        mut read: impl FnMut() -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            let remaining = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            if self.wait(remaining)? == Ready::Stopped {
+                return Ok(false);
+            }
+            if read()? || remaining.is_some_and(|remaining| remaining.is_zero()) {
+                return Ok(true);
+            }
+        }
     }
 
     /// Blocks until there is something to read, a handle stops it, or the timeout ends, `None` being never.

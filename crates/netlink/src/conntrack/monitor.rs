@@ -1,6 +1,6 @@
 //! Flows as they begin, change and end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{codec, flow::Flow, operation};
 use crate::attr::Malformed;
@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::message::{Message, flags};
 use crate::netfilter::subsystem;
 use crate::socket::{Protocol, Socket};
-use crate::wait::{Ready, StopHandle, Waiter};
+use crate::wait::{StopHandle, Waiter};
 
 /// `NFNLGRP_CONNTRACK_NEW`, `_UPDATE` and `_DESTROY`.
 const GROUPS: [u32; 3] = [1, 2, 3];
@@ -56,37 +56,29 @@ impl Monitor {
         timeout: Option<Duration>,
         mut each: impl FnMut(FlowEvent),
     ) -> Result<bool, Error> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        loop {
-            let remaining = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-            if self.waiter.wait(remaining)? == Ready::Stopped {
-                return Ok(false);
-            }
-            if self.events(&mut each)? || remaining.is_some_and(|remaining| remaining.is_zero()) {
-                return Ok(true);
-            }
-        }
+        let Self { socket, waiter } = self;
+        waiter.wait_until(timeout, || events(socket, &mut each))
     }
+}
 
-    /// Hands over the events that are there; whether there were any.
-    fn events(&mut self, each: &mut impl FnMut(FlowEvent)) -> Result<bool, Error> {
-        let mut any = false;
-        let result = self.socket.notifications(&OBJECT, |message| {
-            if let Some(event) = read(message)? {
-                any = true;
-                each(event);
-            }
-            Ok(())
-        });
-        match result {
-            Ok(()) => Ok(any),
-            // The buffer overflowed; or a message made no sense, which comes to the same.
-            Err(Error::Lost { .. } | Error::Malformed { .. }) => {
-                each(FlowEvent::Missed);
-                Ok(true)
-            }
-            Err(error) => Err(error),
+/// Hands over the events that are there; whether there were any.
+fn events(socket: &mut Socket, each: &mut impl FnMut(FlowEvent)) -> Result<bool, Error> {
+    let mut any = false;
+    let result = socket.notifications(&OBJECT, |message| {
+        if let Some(event) = read(message)? {
+            any = true;
+            each(event);
         }
+        Ok(())
+    });
+    match result {
+        Ok(()) => Ok(any),
+        // The buffer overflowed; or a message made no sense, which comes to the same.
+        Err(Error::Lost { .. } | Error::Malformed { .. }) => {
+            each(FlowEvent::Missed);
+            Ok(true)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The way of traced packets through the rulesets.
 
 use std::borrow::Cow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::constants::{operation, trace};
 use super::verdict::{Verdict, read_verdict};
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::netfilter::{self, subsystem};
 use crate::socket::{Protocol, Socket};
-use crate::wait::{Ready, StopHandle, Waiter};
+use crate::wait::{StopHandle, Waiter};
 
 /// `NFNLGRP_NFTRACE`.
 const GROUP: u32 = 9;
@@ -80,24 +80,18 @@ impl Tracer {
         timeout: Option<Duration>,
         mut each: impl FnMut(&Step<'_>),
     ) -> Result<bool, Error> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        loop {
-            let remaining = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-            if self.waiter.wait(remaining)? == Ready::Stopped {
-                return Ok(false);
-            }
+        let Self { socket, waiter } = self;
+        waiter.wait_until(timeout, || {
             let mut any = false;
-            self.socket.notifications(&OBJECT, |message| {
+            socket.notifications(&OBJECT, |message| {
                 if let Some(step) = Step::read(message)? {
                     any = true;
                     each(&step);
                 }
                 Ok(())
             })?;
-            if any || remaining.is_some_and(|remaining| remaining.is_zero()) {
-                return Ok(true);
-            }
-        }
+            Ok(any)
+        })
     }
 }
 
