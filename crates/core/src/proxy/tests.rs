@@ -223,6 +223,55 @@ fn the_snapshot_holds_what_was_synced() {
     assert_eq!(entry.choice.cluster.len(), 2);
 }
 
+/// Nine steps are nine syncs of that service port, at their times; and then nothing is waited for.
+#[test]
+fn steps_of_a_slow_start_are_syncs_of_that_service_port() {
+    let mut bench = Bench::started();
+    let mut slow = service("ns/a", "10.96.0.1");
+    slow.policy.slow_start = Some("90s".parse().unwrap());
+    bench.apply(applied(slow));
+    bench.apply(applied(service("ns/b", "10.96.0.2")));
+    bench.apply(endpoints(&["10.0.0.1"]));
+    bench.sync();
+    let full = bench.proxy.due();
+    bench.apply(endpoints(&["10.0.0.1", "10.0.0.2"]));
+    assert_eq!(bench.sync(), ["partial ns/a"]);
+    let begin = bench.now;
+    for step in 1..10 {
+        let due = bench.proxy.due().expect("a step");
+        assert_eq!((due - begin).as_secs(), 10 * step);
+        assert_eq!(bench.proxy.waiting_since(), None, "a step that is not due is no backlog");
+        assert_eq!(bench.sync(), ["partial ns/a"]);
+    }
+    assert_eq!(bench.proxy.due(), full);
+}
+
+/// A step that cannot be written waits for its turn, and does not keep the thread busy.
+#[test]
+fn steps_wait_while_syncs_fail() {
+    let mut bench = Bench::started();
+    let mut slow = service("ns/a", "10.96.0.1");
+    slow.policy.slow_start = Some("9s".parse().unwrap());
+    bench.apply(applied(slow));
+    bench.apply(endpoints(&["10.0.0.1"]));
+    bench.sync();
+    bench.apply(endpoints(&["10.0.0.1", "10.0.0.2"]));
+    bench.sync();
+    bench.fail(true);
+    let mut tries = 0;
+    let begin = bench.now;
+    while bench.now - begin < Duration::from_mins(2) {
+        bench.sync();
+        tries += 1;
+        assert!(bench.proxy.due().unwrap() >= bench.now + Duration::from_secs(1));
+    }
+    assert!(tries < 12, "{tries} syncs in two minutes");
+    bench.fail(false);
+    assert_eq!(bench.sync(), ["full 1"]);
+    let entry = &bench.proxy.snapshot().services[&port_name("ns/a", "")];
+    assert!(entry.endpoints.iter().all(|endpoint| endpoint.step().is_none()), "it is over");
+}
+
 #[test]
 fn a_cluster_that_changes_all_the_time_is_written_anew_all_the_same() {
     let mut bench = Bench::started();

@@ -326,6 +326,40 @@ fn slots_of_a_hash_depend_on_nothing_but_the_endpoints() {
     assert_eq!(slots(&table), slots(&fresh));
 }
 
+/// A slot more, and the frontend leads to the chain for as many; the rest of a thousand Services is not touched.
+#[test]
+fn a_step_of_a_slow_start_costs_a_slot() {
+    let mut tracker = tracker();
+    let mut now = std::time::Instant::now();
+    tracker.tell_time(now);
+    for number in 0..20_u8 {
+        let mut service = service(0, 0);
+        service.name = ObjectName::new("ns", format!("svc-{number}"));
+        service.cluster_ips.v4 = Some([10, 96, 1, number].into());
+        service.policy.slow_start = Some("9s".parse().unwrap());
+        tracker.apply(Event::ServiceApplied(Arc::new(service)));
+        tracker.apply(Event::EndpointSliceApplied(slice(number, &[(1, 0), (2, 0)])));
+    }
+    tracker.fold();
+    let (mut state, _) = built(tracker.snapshot());
+    tracker.apply(Event::EndpointSliceApplied(slice(7, &[(1, 0), (2, 0), (3, 0)])));
+    let mut costs = Vec::new();
+    loop {
+        let changes = tracker.fold();
+        let (diff, _) = state.update(tracker.snapshot(), &changes, &config());
+        let count = |elements: &crate::diff::PerSet| {
+            elements.iter().map(|(_, items)| items.len()).sum::<usize>()
+        };
+        costs.push((count(&diff.deleted), count(&diff.added)));
+        let Some(due) = tracker.step_due() else { break };
+        now = now.max(due);
+        tracker.tell_time(now);
+    }
+    // Ten slots for each and one for the new one; a slot in each step; in the end one for each.
+    let steps = vec![(1, 2); 8];
+    assert_eq!(costs, [vec![(1, 20)], steps, vec![(27 + 1, 1 + 1)]].concat());
+}
+
 #[test]
 fn a_weight_costs_its_slots() {
     // Two slots more, and the frontend leads to the chain for five.

@@ -84,6 +84,49 @@ fn a_weight_is_one_change() {
     assert_eq!(world.fake.take_sent().changes, 0);
 }
 
+/// In tenths, so that a step is one message, and one that comes as well.
+#[test]
+fn a_step_of_a_slow_start_is_one_change() {
+    let check = |scheduler: Option<&str>, expected: &str, weights: [u32; 3]| {
+        let mut world = World::new();
+        let mut asks = service(1, Protocol::Tcp);
+        asks.policy.slow_start = Some("9s".parse().unwrap());
+        asks.policy.annotations =
+            scheduler.map(|name| (SCHEDULER.into(), name.into())).into_iter().collect();
+        world.service(asks);
+        world.tracker.carry_annotations(world.backend.annotations());
+        let mut now = Instant::now();
+        world.tracker.tell_time(now);
+        world.weighted(1, Protocol::Tcp, &ALL[..2], &[1, 2]);
+        world.full();
+        world.fake.take_sent();
+        world.weighted(1, Protocol::Tcp, &ALL, &[1, 2, 3]);
+        let mut sent = Vec::new();
+        let mut last = Vec::new();
+        loop {
+            world.partial();
+            assert!(block_on(world.backend.intact()).unwrap(), "what is wanted is no damage");
+            sent.push(world.fake.take_sent().changes);
+            last.push(held(&world, Protocol::Tcp).1[2]);
+            let Some(due) = world.tracker.step_due() else { break };
+            now = now.max(due);
+            world.tracker.tell_time(now);
+        }
+        let found = held(&world, Protocol::Tcp);
+        assert_eq!(found, (expected.to_owned(), weights.to_vec()));
+        world.full();
+        assert_eq!(world.fake.take_sent().changes, 0);
+        (sent, last)
+    };
+    let (sent, last) = check(None, "wrr", [10, 20, 30]);
+    assert_eq!(sent, [1; 10]);
+    assert_eq!(last, (1..=10).map(|step| step * 3).collect::<Vec<_>>());
+    // Its table is too small.
+    let (sent, last) = check(Some("sh"), "sh", [1, 2, 3]);
+    assert_eq!(sent, [[1].as_slice(), &[0; 9]].concat());
+    assert_eq!(last, [3; 10]);
+}
+
 /// UDP too, of which a destination leaves at once where its endpoint goes.
 #[test]
 fn what_drains_stays_for_as_long_as_its_endpoint_is_there() {
