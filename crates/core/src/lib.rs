@@ -80,6 +80,7 @@ pub mod explain;
 pub mod family;
 pub mod frontend;
 pub mod local_traffic;
+pub mod maglev;
 pub mod name;
 pub mod node;
 pub mod node_port;

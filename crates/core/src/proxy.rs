@@ -206,6 +206,10 @@ impl Proxy {
         }
         let end = clock();
         self.scheduler.finished(end, result.is_ok());
+        // A mode may find out only in a sync that the kernel does not have what a Service asks for.
+        if self.tracker.offer_algorithms(self.backend.algorithms()) {
+            self.scheduler.request(end);
+        }
         if full && result.is_ok() {
             self.last_full = Some(end);
         }

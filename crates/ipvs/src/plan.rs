@@ -3,11 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_core::{
-    Endpoint, Frontend, FrontendKind, NoLocalEndpoints, Protocol, ServiceEntry, ServicePort,
-    Snapshot, Steering, TrafficPolicy, Treatment, Unserved,
+    Algorithm, Endpoint, Frontend, FrontendKind, NoLocalEndpoints, Protocol, ServiceEntry,
+    ServicePort, Snapshot, Steering, TrafficPolicy, Treatment, Unserved,
 };
 use kube_proxy_netlink::ipset::Entry;
-use kube_proxy_netlink::ipvs::{HASH_PORT, PERSISTENT, Server, ServerKey};
+use kube_proxy_netlink::ipvs::{HASH_FALLBACK, HASH_PORT, PERSISTENT, Server, ServerKey};
 
 use crate::Config;
 use crate::layout::Set;
@@ -140,6 +140,10 @@ fn server(context: &Context<'_>, entry: &ServiceEntry) -> Server {
     }
     if server.scheduler == "mh" {
         server.flags |= HASH_PORT;
+        // One that drains keeps its places in the kernel's table.
+        if entry.port.policy.algorithm == Some(Algorithm::Maglev) {
+            server.flags |= HASH_FALLBACK;
+        }
     }
     server
 }

@@ -25,11 +25,16 @@ pub(crate) fn candidates<'a>(entry: &'a ServiceEntry, default: &'a str) -> Vec<&
 /// The scheduler whose table has as many places for a destination as its weight, and few in all.
 pub(crate) const SOURCE_HASH: &str = "sh";
 
+/// Algorithms that are schedulers.
+pub(crate) const ALGORITHMS: [Algorithm; 3] =
+    [Algorithm::SourceHash, Algorithm::Maglev, Algorithm::LeastConnections];
+
 /// The scheduler for an algorithm; `None` is the default.
-fn of_algorithm(algorithm: Algorithm) -> Option<&'static str> {
+pub(crate) fn of_algorithm(algorithm: Algorithm) -> Option<&'static str> {
     match algorithm {
         Algorithm::Random => None,
         Algorithm::SourceHash => Some(SOURCE_HASH),
+        Algorithm::Maglev => Some("mh"),
         Algorithm::LeastConnections => Some("lc"),
     }
 }

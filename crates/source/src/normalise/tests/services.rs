@@ -573,8 +573,14 @@ fn how_an_endpoint_is_chosen() {
     check(
         &json!("maglev"),
         &expect![[r#"
+        Some(Maglev)
+    "#]],
+    );
+    check(
+        &json!("Maglev"),
+        &expect![[r#"
         None
-        Service ns/web: metadata.annotations[kube-proxy.io/lb-algorithm]: "maglev": not random, source-hash or least-connections; ignored
+        Service ns/web: metadata.annotations[kube-proxy.io/lb-algorithm]: "Maglev": not random, source-hash, maglev or least-connections; ignored
     "#]],
     );
 }
