@@ -15,6 +15,7 @@ use kube_proxy_testkit::probe::Connection;
 use crate::PerMode;
 use crate::explain::named;
 use crate::objects::Svc;
+use crate::servers::{event, events};
 use crate::world::{From, GUARD, Mode, TARGET, World, cluster_address};
 
 /// Those of a mode.
@@ -209,10 +210,10 @@ fn maglev_drain(mode: Mode) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a mode does not have is said in the log and counted, and the random choice serves.
+/// What a mode does not have is said in the log, counted, and named by one event of the Service, and the random choice serves.
 fn lacking(mode: Mode) -> anyhow::Result<()> {
     let algorithm = if mode == Mode::Nftables { "least-connections" } else { "maglev" };
-    let world = World::new(mode)?;
+    let mut world = World::new(mode)?;
     world.serve(&asking(1, algorithm), &PODS)?;
     world.serve(&asking(2, "random"), &PODS)?;
     world.settle()?;
@@ -229,6 +230,20 @@ fn lacking(mode: Mode) -> anyhow::Result<()> {
             format!("kubeproxy_services_without_their_lb_algorithm{{ip_family=\"{family}\"}} 1");
         ensure!(page.contains(&line), "{line} is not among the metrics");
     }
+    let reason = "LBAlgorithmNotAvailable";
+    let found = eventually(GUARD, || event(&world, reason));
+    ensure!(found["regarding"]["name"] == "web-1" && found["type"] == "Warning", "{found}");
+    let note = found["note"].as_str().unwrap_or_default();
+    ensure!(note.contains(algorithm) && note.contains("at random"), "{found}");
+    // Of both families and of a second process too.
+    ensure!(events(&world, reason)?.len() == 1);
+    world.stop()?;
+    world.start()?;
+    world.proxy().wait_for_line(GUARD, |line| line.contains("does not have the algorithm"))?;
+    world.settle()?;
+    ensure!(events(&world, reason)?.len() == 1);
+    let refused = |line: &String| line.contains("events do not reach");
+    ensure!(!world.proxy().lines().iter().any(refused), "one that is there already is no failure");
     Ok(())
 }
 
