@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, ensure};
-use kube_proxy_core::IpFamily;
-use kube_proxy_core::algorithm::source_slot;
+use kube_proxy_core::algorithm::{connection_slot, source_slot};
+use kube_proxy_core::endpoint::{NodeHint, Place};
+use kube_proxy_core::{Conditions, Endpoint, IpFamily, maglev};
 use kube_proxy_testkit::cluster::plan;
 use kube_proxy_testkit::eventually::eventually;
 use kube_proxy_testkit::kube_proxy::METRICS;
@@ -14,13 +15,16 @@ use kube_proxy_testkit::probe::Connection;
 use crate::PerMode;
 use crate::explain::named;
 use crate::objects::Svc;
-use crate::world::{From, GUARD, Mode, World, cluster_address};
+use crate::servers::{event, events};
+use crate::world::{From, GUARD, Mode, TARGET, World, cluster_address};
 
 /// Those of a mode.
 pub(crate) fn tests(mode: Mode) -> Vec<PerMode> {
     let mut tests: Vec<PerMode> = vec![("algorithms/of-the-node", of_node)];
     if !mode.is_iptables() {
         tests.push(("algorithms/source-hash", source_hash));
+        tests.push(("algorithms/maglev", maglev_table));
+        tests.push(("algorithms/maglev-drain", maglev_drain));
     }
     if mode.is_iptables() || mode == Mode::Nftables {
         tests.push(("algorithms/not-in-this-mode", lacking));
@@ -105,10 +109,111 @@ fn check(world: &World, choices: &[(IpFamily, IpAddr, String)]) -> anyhow::Resul
     Ok(())
 }
 
-/// What a mode does not have is said in the log and counted, and the random choice serves.
-fn lacking(mode: Mode) -> anyhow::Result<()> {
-    let algorithm = if mode == Mode::Nftables { "least-connections" } else { "source-hash" };
+/// Source ports that were not used yet, so that no connection of before answers for another one.
+struct Ports(u16);
+
+impl Ports {
+    fn next(&mut self) -> u16 {
+        self.0 += 1;
+        self.0
+    }
+}
+
+/// Who answers to this client port.
+fn pod_of(world: &World, port: u16, to: SocketAddr) -> anyhow::Result<String> {
+    let client = *plan::client().get(IpFamily::of(&to.ip()));
+    let probe = world.probe(From::Outside).source(client).source_port(port);
+    Ok(probe.udp(to).answer().with_context(|| format!("{to} from port {port}"))?.pod)
+}
+
+/// The pod that every node has in the slot of a client port.
+fn pod_in_table(world: &World, pods: &[&'static str], family: IpFamily, port: u16) -> &'static str {
+    let mut pods: Vec<_> = pods.iter().map(|pod| (world.pod(pod).ip(family), *pod)).collect();
+    pods.sort_unstable();
+    let endpoint = |(ip, _): &(IpAddr, &str)| Endpoint {
+        ip: *ip,
+        port: TARGET.try_into().expect("not zero"),
+        conditions: Conditions::default(),
+        place: Place::default(),
+        node_hint: NodeHint::default(),
+        steering: None,
+    };
+    let table = maglev::table(&pods.iter().map(endpoint).collect::<Vec<_>>());
+    let size = u32::try_from(table.len()).expect("a few thousand");
+    let client = SocketAddr::new(*plan::client().get(family), port);
+    pods[table[connection_slot(client, size) as usize] as usize].1
+}
+
+/// The pod depends on the client's port, and not on the frontend; where the table is ours, it is the one that every node has, with two
+/// pods and with three, before a restart and after it.
+fn maglev_table(mode: Mode) -> anyhow::Result<()> {
+    let mut world = World::new(mode)?;
+    let service = asking(1, "maglev").udp();
+    let mut ports = Ports(20_000);
+    for (pods, restart) in [(&PODS[..], false), (&PODS[..2], false), (&PODS[..], true)] {
+        if restart {
+            world.stop()?;
+            world.start()?;
+        }
+        world.serve(&service, pods)?;
+        world.settle()?;
+        for family in IpFamily::BOTH {
+            let (cluster_ip, node_port) = (cluster_address(1, family), world.node_port(1, family));
+            let mut used = BTreeSet::new();
+            for _ in 0..24 {
+                let port = ports.next();
+                let pod = pod_of(&world, port, cluster_ip)?;
+                if mode == Mode::Ipvs {
+                    let other = pod_of(&world, port, node_port)?;
+                    ensure!(pod == other, "port {port}: {pod}, and {other} at the node port");
+                } else {
+                    let expected = pod_in_table(&world, pods, family, port);
+                    ensure!(pod == expected, "{cluster_ip}, port {port}: {pod}, not {expected}");
+                    let port = ports.next();
+                    let expected = pod_in_table(&world, pods, family, port);
+                    let pod = pod_of(&world, port, node_port)?;
+                    ensure!(pod == expected, "{node_port}, port {port}: {pod}, not {expected}");
+                }
+                used.insert(pod);
+            }
+            // All of them to one of two pods once in eight million times, and the ports are always the same.
+            ensure!(used.len() > 1, "{family}: all ports lead to {used:?}");
+        }
+    }
+    named(&world, "explain default/web-1", &["maglev"])
+}
+
+/// What drains gets nothing new: every client port of it leads to another pod.
+fn maglev_drain(mode: Mode) -> anyhow::Result<()> {
     let world = World::new(mode)?;
+    let service = asking(1, "maglev").udp();
+    world.serve(&service, &PODS)?;
+    world.settle()?;
+    let drained = |family| {
+        let mut slice = service.slice(family, "", TARGET, &world.endpoints(&PODS));
+        let weight = format!("{}=0", world.pod("local-1").ip(family));
+        slice["metadata"]["annotations"] =
+            serde_json::json!({ "kube-proxy.io/endpoint-weights": weight });
+        slice
+    };
+    world.apply(IpFamily::BOTH.map(drained))?;
+    world.settle()?;
+    let mut ports = Ports(20_000);
+    for family in IpFamily::BOTH {
+        for to in [cluster_address(1, family), world.node_port(1, family)] {
+            for _ in 0..24 {
+                let pod = pod_of(&world, ports.next(), to)?;
+                ensure!(pod != "local-1", "{to}: {pod} drains");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a mode does not have is said in the log, counted, and named by one event of the Service, and the random choice serves.
+fn lacking(mode: Mode) -> anyhow::Result<()> {
+    let algorithm = if mode == Mode::Nftables { "least-connections" } else { "maglev" };
+    let mut world = World::new(mode)?;
     world.serve(&asking(1, algorithm), &PODS)?;
     world.serve(&asking(2, "random"), &PODS)?;
     world.settle()?;
@@ -125,6 +230,20 @@ fn lacking(mode: Mode) -> anyhow::Result<()> {
             format!("kubeproxy_services_without_their_lb_algorithm{{ip_family=\"{family}\"}} 1");
         ensure!(page.contains(&line), "{line} is not among the metrics");
     }
+    let reason = "LBAlgorithmNotAvailable";
+    let found = eventually(GUARD, || event(&world, reason));
+    ensure!(found["regarding"]["name"] == "web-1" && found["type"] == "Warning", "{found}");
+    let note = found["note"].as_str().unwrap_or_default();
+    ensure!(note.contains(algorithm) && note.contains("at random"), "{found}");
+    // Of both families and of a second process too.
+    ensure!(events(&world, reason)?.len() == 1);
+    world.stop()?;
+    world.start()?;
+    world.proxy().wait_for_line(GUARD, |line| line.contains("does not have the algorithm"))?;
+    world.settle()?;
+    ensure!(events(&world, reason)?.len() == 1);
+    let refused = |line: &String| line.contains("events do not reach");
+    ensure!(!world.proxy().lines().iter().any(refused), "one that is there already is no failure");
     Ok(())
 }
 

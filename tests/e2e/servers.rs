@@ -19,7 +19,7 @@ use crate::world::{From, GUARD, Mode, NODE, TARGET, World, cluster_address};
 
 mod events;
 
-pub(crate) use events::event;
+pub(crate) use events::{event, events};
 mod health_ports;
 mod start;
 

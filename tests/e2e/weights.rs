@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::IpFamily;
+use kube_proxy_testkit::eventually::eventually;
+use kube_proxy_testkit::kube_proxy::METRICS;
 use kube_proxy_testkit::probe::{Connection, UdpFlow};
 use serde_json::{Value, json};
 
@@ -12,13 +14,14 @@ use crate::conntrack::{are_at, flows};
 use crate::explain::named;
 use crate::objects::Svc;
 use crate::traffic::{SILENCE, becomes};
-use crate::world::{From, Mode, TARGET, World, cluster_address};
+use crate::world::{From, GUARD, Mode, TARGET, World, cluster_address};
 
 pub(crate) const TESTS: &[PerMode] = &[
     ("weights/shares", shares),
     ("weights/drain-keeps-connections", drain),
     ("weights/drain-keeps-flows", drain_flows),
     ("weights/drain-ends-affinity", drain_affinity),
+    ("weights/slow-start", slow_start),
 ];
 
 const CLIENT: From = From::Pod("client");
@@ -197,4 +200,57 @@ fn drain_affinity(mode: Mode) -> anyhow::Result<()> {
         becomes(world.probe(from), to, "local-2");
     }
     live(&mut kept, "local-1")
+}
+
+/// A new pod has a small share at first, and all of it after a while; a restart is no new beginning.
+fn slow_start(mode: Mode) -> anyhow::Result<()> {
+    let mut world = World::new(mode)?;
+    let asking = |time: &str| {
+        let annotations = json!({ "kube-proxy.io/slow-start": time });
+        Svc::new("web", 1).node_port().with("/metadata/annotations", annotations)
+    };
+    let slow = asking("1h");
+    serve(&world, &slow, &[("local-1", None)])?;
+    world.settle()?;
+    let pods = [("local-1", None), ("remote-1", None)];
+    serve(&world, &slow, &pods)?;
+    world.settle()?;
+    // The second step of an hour comes after minutes.
+    let begins = |world: &World| -> anyhow::Result<()> {
+        for (from, to) in frontends(world) {
+            let spread = world.probe(from).spread(to, PROBES);
+            spread
+                .check_weighted(&[("local-1", 10), ("remote-1", 1)])
+                .with_context(|| to.to_string())?;
+        }
+        Ok(())
+    };
+    begins(&world)?;
+    let text = "slow start: step 1 of 10, weight 0.1";
+    named(&world, "explain default/web", &["whole share after 3600s", text])?;
+    named(
+        &world,
+        "endpoints default/web -o wide",
+        &["ready, weight 0.1", "slow start: step 1 of 10"],
+    )?;
+    // Another time ends it once that is over.
+    serve(&world, &asking("1s"), &pods)?;
+    eventually(GUARD, || {
+        let proxy = world.probe(From::Node).http_get(METRICS, "/debug/services?name=web")?;
+        ensure!(!proxy.body.contains("\"step\""), "{}", proxy.body);
+        Ok(())
+    });
+    let even = |world: &World| -> anyhow::Result<()> {
+        for (from, to) in frontends(world) {
+            world.probe(from).spread(to, 100).check_even(&["local-1", "remote-1"])?;
+        }
+        Ok(())
+    };
+    even(&world)?;
+    serve(&world, &slow, &pods)?;
+    world.settle()?;
+    even(&world)?;
+    world.stop()?;
+    world.start()?;
+    even(&world)
 }

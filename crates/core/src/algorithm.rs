@@ -1,7 +1,7 @@
 //! How one of the endpoints is chosen for a new connection.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 /// How one of the endpoints is chosen for a new connection, of a client without a session.
@@ -12,19 +12,23 @@ pub enum Algorithm {
     Random,
     /// By a hash of the client's address.
     SourceHash,
+    /// By a hash of the client's address and port, in a table of which few places change hands with the endpoints: see [`maglev`](crate::maglev).
+    Maglev,
     /// The one with the fewest connections.
     LeastConnections,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Random, Self::SourceHash, Self::LeastConnections];
+    pub const ALL: [Self; 4] =
+        [Self::Random, Self::SourceHash, Self::Maglev, Self::LeastConnections];
 
     /// The word for it, as the flag and the annotation have it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Random => "random",
             Self::SourceHash => "source-hash",
+            Self::Maglev => "maglev",
             Self::LeastConnections => "least-connections",
         }
     }
@@ -35,7 +39,7 @@ impl FromStr for Algorithm {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let named = Self::ALL.into_iter().find(|algorithm| algorithm.name() == text);
-        named.ok_or("not random, source-hash or least-connections")
+        named.ok_or("not random, source-hash, maglev or least-connections")
     }
 }
 
@@ -45,7 +49,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// What the hash of client addresses begins with: the same on every node, so that all nodes choose the same endpoint.
+/// What the hash of clients begins with: the same on every node, so that all nodes choose the same endpoint.
 pub const HASH_SEED: u32 = 0x6b70_7278;
 
 /// Which of so many slots (see [`weight`](crate::weight)) a client gets under [`Algorithm::SourceHash`]: as the kernel's `jhash` says.
@@ -54,6 +58,30 @@ pub fn source_slot(client: IpAddr, slots: u32) -> u32 {
         IpAddr::V4(ip) => jhash(&ip.octets(), HASH_SEED),
         IpAddr::V6(ip) => jhash(&ip.octets(), HASH_SEED),
     };
+    scaled(hash, slots)
+}
+
+/// Which of so many slots a connection from this address and port gets under [`Algorithm::Maglev`]: as the kernel's `jhash` says of a
+/// concatenation of both, in which the port takes four bytes.
+pub fn connection_slot(client: SocketAddr, slots: u32) -> u32 {
+    let [high, low] = client.port().to_be_bytes();
+    let hash = match client.ip() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            jhash(&[a, b, c, d, high, low, 0, 0], HASH_SEED)
+        }
+        IpAddr::V6(ip) => {
+            let mut key = [0; 20];
+            key[..16].copy_from_slice(&ip.octets());
+            key[16..18].copy_from_slice(&[high, low]);
+            jhash(&key, HASH_SEED)
+        }
+    };
+    scaled(hash, slots)
+}
+
+/// A hash as a number below `slots`, as the kernel's `reciprocal_scale` has it.
+fn scaled(hash: u32, slots: u32) -> u32 {
     let scaled = (u64::from(hash) * u64::from(slots)) >> 32;
     u32::try_from(scaled).unwrap_or_default()
 }

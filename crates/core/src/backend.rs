@@ -43,7 +43,7 @@ pub trait ProxyBackend: Send {
         Vec::new()
     }
 
-    /// The algorithms that this backend has besides the random choice. Its snapshots ask for no others.
+    /// The algorithms that this backend has besides the random choice. Its snapshots ask for no others. It is asked again after each sync.
     fn algorithms(&self) -> Vec<Algorithm> {
         Vec::new()
     }

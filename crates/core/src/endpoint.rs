@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::slow_start::{STEPS, Step};
 use crate::{IpFamily, ObjectName, Protocol};
 
 /// One EndpointSlice, reduced to what a proxy needs.
@@ -120,6 +121,8 @@ pub struct Steering {
     pub weight: u16,
     /// Zones that ask for it. Empty is no hint.
     pub zone_hints: Vec<Arc<str>>,
+    /// How far its share has grown, while it starts slowly.
+    pub step: Option<Step>,
 }
 
 impl Steering {
@@ -170,6 +173,17 @@ impl Endpoint {
     /// How many new connections it gets, compared with others of its service port; 0 is none.
     pub fn weight(&self) -> u16 {
         self.steering.as_ref().map_or(Steering::USUAL_WEIGHT, |steering| steering.weight)
+    }
+
+    /// How far its share has grown; `None` unless it starts slowly.
+    pub fn step(&self) -> Option<Step> {
+        self.steering.as_ref().and_then(|steering| steering.step)
+    }
+
+    /// How many new connections it gets, compared with others of its service port, in tenths of a weight.
+    pub fn share(&self) -> u32 {
+        let tenths = self.step().map_or(STEPS, Step::number);
+        u32::from(self.weight()) * u32::from(tenths)
     }
 
     /// Whether its weight keeps new connections away, while those that it has continue.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{Algorithm, IpFamily};
+use crate::{Algorithm, IpFamily, SlowStart};
 
 /// Which endpoints a frontend may use: all of the cluster or only those on this node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,6 +138,8 @@ pub struct ServicePolicy {
     pub reset_dead_connections: bool,
     /// How an endpoint is chosen, where an annotation says so; in a snapshot where it is not at random, and the mode has it.
     pub algorithm: Option<Algorithm>,
+    /// Over which time the share of a new endpoint grows, where an annotation says so.
+    pub slow_start: Option<SlowStart>,
     /// `spec.loadBalancerSourceRanges`. Empty lets everybody in. In a snapshot those of the family, sorted, host bits cleared.
     pub load_balancer_source_ranges: Vec<IpNet>,
     /// The timeout of `ClientIP` session affinity; `None` means no affinity.

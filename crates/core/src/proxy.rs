@@ -91,11 +91,14 @@ impl Proxy {
 
     /// When [`sync`](Self::sync) has to be called next, if nothing else happens.
     pub fn due(&self) -> Option<Instant> {
-        let due = self.scheduler.due();
-        match (due, self.full_due()) {
-            (Some(due), Some(full)) => Some(due.min(full)),
-            (due, full) => due.or(full),
-        }
+        let due = [self.scheduler.due(), self.full_due(), self.step_due()];
+        due.into_iter().flatten().min()
+    }
+
+    /// When the share of an endpoint that starts slowly grows next, as far as syncs may follow each other.
+    fn step_due(&self) -> Option<Instant> {
+        let due = self.tracker.step_due()?;
+        Some(self.scheduler.soonest().map_or(due, |soonest| due.max(soonest)))
     }
 
     /// When the next full sync is due although nothing asks for one. Not in a large cluster, where it would cost more than it is worth.
@@ -186,6 +189,7 @@ impl Proxy {
     /// Makes the node match the snapshot; `None` if the changes cancelled each other out and there was nothing to do.
     /// `clock` gives the time when the sync ended.
     pub async fn sync(&mut self, clock: impl Fn() -> Instant) -> Option<Outcome> {
+        self.tracker.tell_time(clock());
         let changes = self.tracker.fold();
         self.unsynced.merge(changes);
         let full = self.need_full || self.full_due().is_some_and(|due| due <= clock());
@@ -207,6 +211,10 @@ impl Proxy {
         }
         let end = clock();
         self.scheduler.finished(end, result.is_ok());
+        // A mode may find out only in a sync that the kernel does not have what a Service asks for.
+        if self.tracker.offer_algorithms(self.backend.algorithms()) {
+            self.scheduler.request(end);
+        }
         if full && result.is_ok() {
             self.last_full = Some(end);
         }

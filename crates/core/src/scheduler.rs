@@ -52,14 +52,19 @@ impl Scheduler {
 
     /// When the next sync is due; `None` while there is nothing to wait for.
     pub fn due(&self) -> Option<Instant> {
-        let Some(last_end) = self.last_end else {
+        let Some(soonest) = self.soonest() else {
             return self.requested;
         };
         if self.failures > 0 {
-            return Some(last_end + self.retry_wait().max(self.intervals.min));
+            return Some(soonest);
         }
-        let soonest = last_end + self.intervals.min;
         self.requested.map(|requested| requested.max(soonest))
+    }
+
+    /// Before this no sync may begin, whatever asks for it; `None` before the first.
+    pub fn soonest(&self) -> Option<Instant> {
+        let wait = if self.failures > 0 { self.retry_wait() } else { Duration::ZERO };
+        Some(self.last_end? + wait.max(self.intervals.min))
     }
 
     /// Reports the end of a sync. After a failure the request stays, and stays as old as it is.

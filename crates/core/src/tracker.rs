@@ -23,12 +23,14 @@ use crate::{
 mod algorithms;
 mod object_changes;
 mod slices;
+mod starting;
 
 pub use object_changes::{EndpointCount, ObjectChange, What};
 
 use algorithms::Algorithms;
 use object_changes::ObjectChanges;
 use slices::Slices;
+use starting::Starting;
 
 /// Most trigger times that are kept between two syncs.
 const MAX_TRIGGER_TIMES: usize = 10_000;
@@ -91,6 +93,7 @@ pub struct Tracker {
     /// Annotations that the snapshot carries.
     annotations: Vec<&'static str>,
     algorithms: Algorithms,
+    starting: Starting,
 }
 
 /// An object and the list that last contained it.
@@ -137,6 +140,7 @@ impl Tracker {
             object_changes: ObjectChanges::default(),
             annotations: Vec::new(),
             algorithms: Algorithms::default(),
+            starting: Starting::default(),
             options,
         }
     }
@@ -425,6 +429,7 @@ impl Tracker {
     ) {
         self.asked.remove(&name);
         let Some(asked) = asked else {
+            self.starting.forget(&name);
             if let Some(old) = self.snapshot.services.remove(&name) {
                 self.snapshot.endpoint_count -= old.endpoints.len();
                 self.udp_frontends.touch_port(&old.port);
@@ -441,7 +446,10 @@ impl Tracker {
         }
         let endpoints = self.slices.endpoints(&name);
         let choice = choose(&port, &endpoints, self.zone.as_deref());
-        if self.replace(&name, ServiceEntry { port, endpoints, choice }) {
+        let mut entry = ServiceEntry { port, endpoints, choice };
+        let before = self.snapshot.services.get(&name).map(|before| &**before);
+        self.starting.show(&name, before, &mut entry);
+        if self.replace(&name, entry) {
             changed.insert(name);
         }
     }

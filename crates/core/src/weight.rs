@@ -1,9 +1,11 @@
 //! From weights to slots: how often an endpoint stands in a list of which every place is as likely as any other.
 //!
 //! Weights mean nothing by themselves; what counts is what they are to each other. So 100 and 300 are three slots for one.
+//! While one of them starts slowly, the others have ten slots for one, so that each of its steps is a slot for each unit of its weight.
 //! Where that would take more slots than [`most`] allows, shares are rounded to whole slots, and the smallest is one slot.
 
 use crate::Endpoint;
+use crate::slow_start::STEPS;
 
 /// Lists of any length may have this many slots.
 const MOST: usize = 1024;
@@ -20,18 +22,22 @@ pub fn slots(endpoints: &[Endpoint]) -> Option<Vec<u32>> {
     if endpoints.iter().all(|endpoint| endpoint.steering.is_none()) {
         return None;
     }
-    let weights: Vec<u64> = endpoints.iter().map(|e| u64::from(e.weight().max(1))).collect();
-    let divisor = weights.iter().copied().fold(0, greatest_common_divisor);
-    if weights.iter().all(|weight| *weight == divisor) {
+    let weight = |endpoint: &Endpoint| u64::from(endpoint.weight().max(1));
+    let divisor = endpoints.iter().map(weight).fold(0, greatest_common_divisor);
+    let starting = endpoints.iter().any(|endpoint| endpoint.step().is_some());
+    let steps = |endpoint: &Endpoint| match endpoint.step() {
+        Some(step) => step.number().into(),
+        None if starting => STEPS.into(),
+        None => 1,
+    };
+    let weights: Vec<u64> =
+        endpoints.iter().map(|e| weight(e) / divisor.max(1) * steps(e)).collect();
+    if weights.iter().all(|weight| *weight == weights[0]) {
         return None;
     }
     let most = u64::try_from(most(endpoints.len())).unwrap_or(u64::MAX);
-    let sum = weights.iter().sum::<u64>() / divisor;
-    let slots = if sum <= most {
-        weights.iter().map(|weight| weight / divisor).collect()
-    } else {
-        apportion(&weights, most)
-    };
+    let slots =
+        if weights.iter().sum::<u64>() <= most { weights } else { apportion(&weights, most) };
     Some(slots.into_iter().map(|slots| u32::try_from(slots).unwrap_or(u32::MAX)).collect())
 }
 

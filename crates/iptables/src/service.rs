@@ -161,9 +161,9 @@ impl<'a> ServiceRules<'a> {
     /// An endpoint of weight w counts for as many as w others.
     fn write_balancing(&self, endpoints: &[Endpoint], rules: &mut Rules<'_>) {
         let affinity = self.entry.port.policy.session_affinity.is_some();
-        let mut left: u64 = endpoints.iter().map(|endpoint| u64::from(endpoint.weight())).sum();
+        let mut left: u64 = endpoints.iter().map(|endpoint| u64::from(endpoint.share())).sum();
         for endpoint in endpoints {
-            let weight = u64::from(endpoint.weight());
+            let weight = u64::from(endpoint.share());
             let mut rule = self.endpoint_rule(rules, endpoint);
             if left > weight {
                 #[expect(

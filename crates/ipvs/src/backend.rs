@@ -17,7 +17,7 @@ use crate::drain::Drains;
 use crate::kernel::{Kernel, Node};
 use crate::needed::Needed;
 use crate::rebuild::Rebuild;
-use crate::scheduler::{self, SCHEDULER};
+use crate::scheduler::{self, ALGORITHMS, SCHEDULER, of_algorithm};
 use crate::state::State;
 use crate::watch::{AddressWatch, Alarm};
 
@@ -38,6 +38,8 @@ pub struct IpvsBackend {
     /// The external IPs and VIPs that the log says are refused.
     pub(crate) refused: BTreeMap<ServicePortName, BTreeSet<IpAddr>>,
     known_schedulers: Vec<String>,
+    /// Algorithms that turned out to be schedulers that this kernel does not have.
+    lacking: BTreeSet<Algorithm>,
     alarm: Option<Alarm>,
     pub(crate) watch: Option<AddressWatch>,
     last_look: Instant,
@@ -88,6 +90,7 @@ impl IpvsBackend {
             unknown_schedulers: Vec::new(),
             refused: BTreeMap::new(),
             known_schedulers: Vec::new(),
+            lacking: BTreeSet::new(),
             alarm: None,
             watch: None,
             last_look: Instant::now(),
@@ -123,6 +126,8 @@ impl IpvsBackend {
                     "this kernel does not have the IPVS scheduler that an annotation or the weights of endpoints ask for"
                 );
                 self.unknown_schedulers.push(scheduler.to_string());
+                let is = |algorithm: &Algorithm| of_algorithm(*algorithm) == Some(scheduler);
+                self.lacking.extend(ALGORITHMS.into_iter().filter(is));
             }
         }
         Ok(())
@@ -142,7 +147,8 @@ impl ProxyBackend for IpvsBackend {
     }
 
     fn algorithms(&self) -> Vec<Algorithm> {
-        vec![Algorithm::SourceHash, Algorithm::LeastConnections]
+        let has = |algorithm: &Algorithm| !self.lacking.contains(algorithm);
+        ALGORITHMS.into_iter().filter(has).collect()
     }
 
     async fn sync(

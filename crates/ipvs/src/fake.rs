@@ -36,6 +36,8 @@ pub(crate) struct FakeState {
     pub(crate) stuck_servers: BTreeSet<ServerKey>,
     /// Virtual servers whose next changes are refused, and how many.
     pub(crate) refused_servers: BTreeMap<ServerKey, usize>,
+    /// Schedulers that this kernel does not have.
+    pub(crate) missing_schedulers: BTreeSet<&'static str>,
     /// Sets that take no entries.
     pub(crate) stuck_sets: BTreeSet<String>,
 }
@@ -163,7 +165,8 @@ impl Kernel for Fake {
     }
 
     fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError> {
-        Ok(["rr", "wrr", "sh", "mh", "lc"].contains(&name))
+        let is_missing = self.lock().0.missing_schedulers.contains(name);
+        Ok(["rr", "wrr", "sh", "mh", "lc"].contains(&name) && !is_missing)
     }
 
     fn device(&mut self) -> Result<Option<u32>, SyncError> {

@@ -3,16 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_core::{
-    Endpoint, Frontend, FrontendKind, NoLocalEndpoints, Protocol, ServiceEntry, ServicePort,
-    Snapshot, Steering, TrafficPolicy, Treatment, Unserved,
+    Algorithm, Endpoint, Frontend, FrontendKind, NoLocalEndpoints, Protocol, ServiceEntry,
+    ServicePort, Snapshot, Steering, TrafficPolicy, Treatment, Unserved,
 };
 use kube_proxy_netlink::ipset::Entry;
-use kube_proxy_netlink::ipvs::{HASH_PORT, PERSISTENT, Server, ServerKey};
+use kube_proxy_netlink::ipvs::{HASH_FALLBACK, HASH_PORT, PERSISTENT, Server, ServerKey};
 
 use crate::Config;
 use crate::layout::Set;
 use crate::needed::{Needed, outer};
-use crate::scheduler;
+use crate::scheduler::{self, SOURCE_HASH, starts_slowly};
 
 /// Something that several service ports may need; it is on the node as long as one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,14 +28,17 @@ pub(crate) struct Desired {
     /// Sorted.
     pub(crate) destinations: Vec<SocketAddr>,
     /// The weight of each; empty where all have the usual one.
-    weights: Vec<u16>,
+    weights: Vec<u32>,
 }
 
+/// The weight of destinations that have none of their own.
+const USUAL: u32 = Steering::USUAL_WEIGHT as u32;
+
 impl Desired {
-    fn new(server: Server, mut endpoints: Vec<(SocketAddr, u16)>) -> Self {
+    fn new(server: Server, mut endpoints: Vec<(SocketAddr, u32)>) -> Self {
         endpoints.sort_unstable();
         endpoints.dedup_by_key(|(address, _)| *address);
-        let usual = endpoints.iter().all(|(_, weight)| *weight == Steering::USUAL_WEIGHT);
+        let usual = endpoints.iter().all(|(_, weight)| *weight == USUAL);
         let weights =
             if usual { Vec::new() } else { endpoints.iter().map(|(_, weight)| *weight).collect() };
         let destinations = endpoints.into_iter().map(|(address, _)| address).collect();
@@ -44,15 +47,15 @@ impl Desired {
 
     /// Each destination with its weight, in order.
     pub(crate) fn weighted(&self) -> impl Iterator<Item = (SocketAddr, u32)> {
-        let weight = |index| self.weights.get(index).copied().unwrap_or(Steering::USUAL_WEIGHT);
+        let weight = |index| self.weights.get(index).copied().unwrap_or(USUAL);
         let destinations = self.destinations.iter().enumerate();
-        destinations.map(move |(index, address)| (*address, u32::from(weight(index))))
+        destinations.map(move |(index, address)| (*address, weight(index)))
     }
 
     /// The weight of a destination, if it is one.
     pub(crate) fn weight(&self, to: &SocketAddr) -> Option<u32> {
         let index = self.destinations.binary_search(to).ok()?;
-        Some(u32::from(self.weights.get(index).copied().unwrap_or(Steering::USUAL_WEIGHT)))
+        Some(self.weights.get(index).copied().unwrap_or(USUAL))
     }
 }
 
@@ -91,14 +94,17 @@ struct Planner<'a> {
     context: &'a Context<'a>,
     port: &'a ServicePort,
     server: Server,
+    /// Destinations have tenths of the weights of endpoints, for steps of those that start slowly. Others keep theirs then.
+    tenths: bool,
     planned: Planned,
 }
 
 /// Plans one service port.
 pub(crate) fn plan(context: &Context<'_>, entry: &ServiceEntry) -> Planned {
     let port = &entry.port;
-    let mut planner =
-        Planner { context, port, server: server(context, entry), planned: Planned::default() };
+    let server = server(context, entry);
+    let tenths = starts_slowly(port) && server.scheduler != SOURCE_HASH;
+    let mut planner = Planner { context, port, server, tenths, planned: Planned::default() };
     let protocol = port.protocol;
     // Where endpoints of other nodes stand in for local ones, the answers must come back through this node.
     let falls_back = context.config.local_fallback && entry.choice.local.is_empty();
@@ -134,6 +140,10 @@ fn server(context: &Context<'_>, entry: &ServiceEntry) -> Server {
     }
     if server.scheduler == "mh" {
         server.flags |= HASH_PORT;
+        // One that drains keeps its places in the kernel's table.
+        if entry.port.policy.algorithm == Some(Algorithm::Maglev) {
+            server.flags |= HASH_FALLBACK;
+        }
     }
     server
 }
@@ -185,11 +195,15 @@ impl Planner<'_> {
         }
         let ready = |endpoint: &&Endpoint| endpoint.is_ready() || endpoint.is_serving_terminating();
         let chosen =
-            choice.endpoints.iter().filter(ready).map(|e| (e.socket_address(), e.weight()));
+            choice.endpoints.iter().filter(ready).map(|e| (e.socket_address(), self.weight(e)));
         let drain = choice.all.iter().filter(|endpoint| self.only_keeps(endpoint, choice));
         let drain = drain.map(|endpoint| (endpoint.socket_address(), 0));
         let endpoints = chosen.chain(drain).collect();
         self.planned.servers.push((key, Desired::new(self.server.clone(), endpoints)));
+    }
+
+    fn weight(&self, endpoint: &Endpoint) -> u32 {
+        if self.tenths { endpoint.share() } else { endpoint.weight().into() }
     }
 
     /// Whether an endpoint keeps what it has and gets nothing new.

@@ -1,6 +1,6 @@
 //! Which scheduler the virtual servers of a service port have.
 
-use kube_proxy_core::{Algorithm, ServiceEntry};
+use kube_proxy_core::{Algorithm, ServiceEntry, ServicePort};
 
 /// The annotation of a Service that names the scheduler of its virtual servers.
 pub const SCHEDULER: &str = "kube-proxy.io/ipvs-scheduler";
@@ -22,11 +22,19 @@ pub(crate) fn candidates<'a>(entry: &'a ServiceEntry, default: &'a str) -> Vec<&
     all
 }
 
+/// The scheduler whose table has as many places for a destination as its weight, and few in all.
+pub(crate) const SOURCE_HASH: &str = "sh";
+
+/// Algorithms that are schedulers.
+pub(crate) const ALGORITHMS: [Algorithm; 3] =
+    [Algorithm::SourceHash, Algorithm::Maglev, Algorithm::LeastConnections];
+
 /// The scheduler for an algorithm; `None` is the default.
-fn of_algorithm(algorithm: Algorithm) -> Option<&'static str> {
+pub(crate) fn of_algorithm(algorithm: Algorithm) -> Option<&'static str> {
     match algorithm {
         Algorithm::Random => None,
-        Algorithm::SourceHash => Some("sh"),
+        Algorithm::SourceHash => Some(SOURCE_HASH),
+        Algorithm::Maglev => Some("mh"),
         Algorithm::LeastConnections => Some("lc"),
     }
 }
@@ -37,8 +45,14 @@ pub(crate) fn chosen<'a>(entry: &'a ServiceEntry, default: &'a str, unknown: &[S
     candidates(entry, default).into_iter().find(is_known).unwrap_or(default)
 }
 
-/// Whether endpoints that take new connections have different weights.
+/// Whether endpoints that take new connections have different weights, or new ones will.
 fn are_weighted(entry: &ServiceEntry) -> bool {
     let mut weights = entry.choice.reachable().map(kube_proxy_core::Endpoint::weight);
-    weights.next().is_some_and(|first| weights.any(|other| other != first))
+    starts_slowly(&entry.port)
+        || weights.next().is_some_and(|first| weights.any(|other| other != first))
+}
+
+/// Whether new endpoints of a service port start slowly.
+pub(crate) fn starts_slowly(port: &ServicePort) -> bool {
+    port.policy.slow_start.is_some_and(|slow| slow.duration().is_some())
 }

@@ -25,7 +25,7 @@ pub use crate::family::check::{Deviation, Difference, FamilyCheck, Repair};
 pub use change::{Change, ChangeKind};
 pub use changes::Changes;
 pub use check::Check;
-pub use endpoints::{Endpoint, Selection, UnusedReason};
+pub use endpoints::{Endpoint, Selection, SlowStart, UnusedReason, weight_text};
 pub use explanation::{
     Connections, EndpointUse, Explanation, Masquerade, Nearest, Path, Reason, Session, SourceKind,
     Verdict,

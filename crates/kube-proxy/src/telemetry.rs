@@ -1,5 +1,6 @@
 //! What the process says of itself.
 
+pub mod advice;
 pub mod events;
 pub mod logging;
 pub mod metrics;

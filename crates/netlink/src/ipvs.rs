@@ -57,6 +57,9 @@ impl fmt::Display for ServerKey {
 pub const PERSISTENT: u32 = 0x1;
 /// Flag of a virtual server with scheduler `mh` or `sh`: the client's port counts too (`IP_VS_SVC_F_SCHED_MH_PORT`).
 pub const HASH_PORT: u32 = 0x10;
+/// Flag of a virtual server with scheduler `mh` or `sh`: what has weight 0 is passed over, where connections would be refused otherwise
+/// (`IP_VS_SVC_F_SCHED_MH_FALLBACK`).
+pub const HASH_FALLBACK: u32 = 0x8;
 /// Flags that are the administrator's; the others are the kernel's own.
 const OWN_FLAGS: u32 = 0x1d;
 

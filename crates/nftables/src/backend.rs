@@ -60,7 +60,7 @@ pub struct NftablesBackend {
     reads: usize,
     /// UDP frontends that full syncs found and removed since the last successful one.
     removed_udp: Vec<Frontend>,
-    /// The kernel has hashes of addresses.
+    /// The kernel has hashes of addresses and ports.
     has_hash: bool,
 }
 
@@ -122,7 +122,7 @@ impl NftablesBackend {
             return Err(missing(error));
         }
         // The module for it may be missing where all others are there.
-        let has_hash = probe(&mut netlink, &config, Pick::Source).is_ok();
+        let has_hash = probe(&mut netlink, &config, Pick::SourcePort).is_ok();
         let fast_path = FastPath::new(&config).map_err(missing)?;
         let transaction = Transaction::new(config.netlink_family(), TABLE);
         Ok(Self {
@@ -436,7 +436,8 @@ impl NftablesBackend {
 #[async_trait]
 impl ProxyBackend for NftablesBackend {
     fn algorithms(&self) -> Vec<Algorithm> {
-        self.has_hash.then_some(Algorithm::SourceHash).into_iter().collect()
+        let hashes = [Algorithm::SourceHash, Algorithm::Maglev];
+        if self.has_hash { hashes.to_vec() } else { Vec::new() }
     }
 
     /// Holds as long as the generation of the ruleset stays, which any program's change raises.

@@ -6,6 +6,7 @@
 //! cluster-3                            one of 3 cluster endpoints
 //! nodeport-local-2                     one of 2 local endpoints of a node port
 //! cluster-3-by-source                  the same as cluster-3, by the source address instead of at random
+//! cluster-1021-by-source-port          by the source address and port
 //! masq-cluster-3                       the same as cluster-3, with the masquerade mark
 //! masq-outside-cluster-3               the mark only for traffic that is not from a pod of this node
 //! masq-node-cluster-3                  the mark only for traffic from this node itself
@@ -68,6 +69,22 @@ pub(crate) enum Pick {
     Random,
     /// By a hash of the source address.
     Source,
+    /// By a hash of the source address and port.
+    SourcePort,
+}
+
+impl Pick {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Random, Self::Source, Self::SourcePort];
+
+    /// What stands behind the number of endpoints in the names of chains.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Random => "",
+            Self::Source => "-by-source",
+            Self::SourcePort => "-by-source-port",
+        }
+    }
 }
 
 /// What the sessions of one service port are known by, whichever of its frontends a client used: one of the frontends.
@@ -91,9 +108,6 @@ pub(crate) struct Remember {
     /// Some frontends use the endpoints on this node only.
     pub(crate) local: bool,
 }
-
-/// Behind the number of endpoints, of which one is picked by the source address.
-const BY_SOURCE: &str = "-by-source";
 
 /// The name of the chain that rejects.
 pub const REJECT: &str = "reject-chain";
@@ -189,10 +203,9 @@ impl Balance {
                     Some((count, sessions)) => (count, Some(Sessions::parse(sessions)?)),
                     None => (rest, None),
                 };
-                let (count, pick) = match count.strip_suffix(BY_SOURCE) {
-                    Some(count) => (count, Pick::Source),
-                    None => (count, Pick::Random),
-                };
+                let digits = count.find('-').unwrap_or(count.len());
+                let (count, suffix) = count.split_at(digits);
+                let pick = Pick::ALL.into_iter().find(|pick| pick.suffix() == suffix)?;
                 let count = count.parse().ok().filter(|count| *count > 0)?;
                 return Some(Self { key, endpoints, count, pick, affinity });
             }
@@ -203,10 +216,8 @@ impl Balance {
 
 impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", Self::stem(self.key, self.endpoints), self.count)?;
-        if self.pick == Pick::Source {
-            f.write_str(BY_SOURCE)?;
-        }
+        let (stem, suffix) = (Self::stem(self.key, self.endpoints), self.pick.suffix());
+        write!(f, "{stem}-{}{suffix}", self.count)?;
         match self.affinity {
             Some(sessions) => write!(f, "-affinity-{sessions}"),
             None => Ok(()),

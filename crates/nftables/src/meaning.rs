@@ -29,9 +29,13 @@ fn of_entry(masquerade: Masquerade, balance: &Balance) -> String {
     let by = match balance.pick {
         Pick::Random => "",
         Pick::Source => " by the source address",
+        Pick::SourcePort => " by the source address and port",
     };
     let pick = match count {
         1 => format!("{what}: its only endpoint"),
+        _ if balance.pick == Pick::SourcePort => {
+            format!("{what}: picks the endpoint of one of {count} slots{by}{sticky}")
+        }
         _ => format!("{what}: picks one of {count} endpoints{by}{sticky}"),
     };
     match masquerade {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use kube_proxy_core::{
-    Algorithm, Frontend, FrontendKind, NoLocalEndpoints, ServiceEntry, ServicePort,
+    Algorithm, Endpoint, Frontend, FrontendKind, NoLocalEndpoints, ServiceEntry, ServicePort,
     ServicePortName, TrafficPolicy, Treatment, Unserved,
 };
 use kube_proxy_netlink::nf_tables::user_data;
@@ -60,12 +60,15 @@ impl Plan {
     /// Plans a service port.
     pub(crate) fn new(entry: &Arc<ServiceEntry>, node_ip: Option<IpAddr>, old: &OldSlots) -> Self {
         let ranges = entry.port.source_ranges().unwrap_or_default();
-        // A client gets the same endpoint from every node, so slots depend on nothing but the endpoints.
-        let none = OldSlots::default();
-        let old = if by_source(&entry.port) { &none } else { old };
+        let slots = |old: &[SocketAddr], endpoints: &[Endpoint]| match pick(&entry.port) {
+            Pick::Random => Slots::assign(old, endpoints),
+            // A client gets the same endpoint from every node, so slots depend on nothing but the endpoints.
+            Pick::Source => Slots::assign(&[], endpoints),
+            Pick::SourcePort => Slots::of_table(endpoints),
+        };
         Self {
-            cluster: Slots::assign(&old.cluster, &entry.choice.cluster),
-            local: Slots::assign(&old.local, &entry.choice.local),
+            cluster: slots(&old.cluster, &entry.choice.cluster),
+            local: slots(&old.local, &entry.choice.local),
             node_is_source: node_ip.is_some_and(|ip| ranges.iter().any(|net| net.contains(&ip))),
             entry: entry.clone(),
         }
@@ -210,7 +213,7 @@ impl Plan {
     /// What picks an endpoint of a list; `None` if there is none.
     fn balance(&self, key: KeyKind, endpoints: TrafficPolicy) -> Option<Balance> {
         let count = u32::try_from(self.list(endpoints).len()).ok().filter(|count| *count > 0)?;
-        let pick = if by_source(self.port()) { Pick::Source } else { Pick::Random };
+        let pick = pick(self.port());
         let affinity = self.affinity().map(|affinity| affinity.sessions);
         Some(Balance { key, endpoints, count, pick, affinity })
     }
@@ -243,9 +246,14 @@ impl Plan {
     }
 }
 
-/// Whether endpoints are picked by the address of the client.
-fn by_source(port: &ServicePort) -> bool {
-    port.policy.algorithm == Some(Algorithm::SourceHash)
+/// What endpoints are picked by.
+fn pick(port: &ServicePort) -> Pick {
+    match port.policy.algorithm {
+        // The last one this mode does not have.
+        None | Some(Algorithm::Random | Algorithm::LeastConnections) => Pick::Random,
+        Some(Algorithm::SourceHash) => Pick::Source,
+        Some(Algorithm::Maglev) => Pick::SourcePort,
+    }
 }
 
 /// Loopback addresses of a node port that nothing listens at for this protocol.

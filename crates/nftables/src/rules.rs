@@ -202,7 +202,15 @@ impl<'a> Rules<'a> {
         let slot = rule.key_words(key);
         let rule = match pick {
             Pick::Random => rule.random(count, slot),
-            Pick::Source => rule.source(slot + 1).hash(slot + 1, count, slot),
+            Pick::Source => {
+                let words = self.address_words();
+                rule.source(slot + 1).hash(slot + 1, words, count, slot)
+            }
+            Pick::SourcePort => {
+                let words = self.address_words();
+                let client = rule.source(slot + 1).source_port(slot + 1 + words);
+                client.hash(slot + 1, words + 1, count, slot)
+            }
         };
         vec![rule.dnat_from(SetId::endpoints(key, endpoints))]
     }
@@ -378,6 +386,11 @@ impl Builder<'_> {
         self.payload(PayloadBase::Transport, 2, 2, to)
     }
 
+    /// The source port.
+    fn source_port(self, to: u32) -> Self {
+        self.payload(PayloadBase::Transport, 0, 2, to)
+    }
+
     /// The client, and what the sessions of a service port are known by; also where the register after this key is.
     fn session_key(self, sessions: Sessions) -> (Self, u32) {
         let end = self.address_words();
@@ -520,10 +533,10 @@ impl Builder<'_> {
         self.expression(Expression::Random { modulus, offset: 0, to: Register::word(to) })
     }
 
-    /// A number below the modulus, by the address in a register.
-    fn hash(self, address: u32, modulus: u32, to: u32) -> Self {
-        let length = self.address_words() * 4;
-        let (from, to) = (Register::word(address), Register::word(to));
+    /// A number below the modulus, by what is in so many registers.
+    fn hash(self, first: u32, words: u32, modulus: u32, to: u32) -> Self {
+        let length = words * 4;
+        let (from, to) = (Register::word(first), Register::word(to));
         self.expression(Expression::Hash { from, length, modulus, seed: HASH_SEED, to })
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kube_proxy_core::{Endpoint, weight};
+use kube_proxy_core::{Endpoint, maglev, weight};
 
 /// An endpoint in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +65,14 @@ impl Slots {
         let mut rest = (0..).zip(due).flat_map(|(place, due)| (0..due).map(move |_| place));
         let filled = slots.into_iter().filter_map(|slot| slot.or_else(|| rest.next()));
         Self { order: Some(filled.collect()) }
+    }
+
+    /// Gives the endpoints the slots of their Maglev table, whatever was before.
+    pub(crate) fn of_table(endpoints: &[Endpoint]) -> Self {
+        match endpoints.len() {
+            0 | 1 => Self::default(),
+            _ => Self { order: Some(maglev::table(endpoints).into()) },
+        }
     }
 
     /// The endpoints by slot.

@@ -15,7 +15,7 @@ use socket2::Socket;
 
 use crate::Config;
 use crate::actual::Actual;
-use crate::balance::{Balancer, Endpoints, by_weight, seed};
+use crate::balance::{Balancer, Endpoints, seed};
 use crate::compare::compare;
 use crate::copy_strategy::CopyStrategy;
 use crate::data_path::{DataPath, Listening};
@@ -403,13 +403,7 @@ impl UserspaceBackend {
 
 /// What the balancer needs of a service port.
 fn endpoints(entry: &ServiceEntry) -> Endpoints {
-    let serving = entry.endpoints.iter().filter(|endpoint| endpoint.conditions.serving);
-    Endpoints {
-        lists: [by_weight(&entry.choice.cluster), by_weight(&entry.choice.local)],
-        serving: serving.map(Endpoint::socket_address).collect(),
-        affinity: entry.port.policy.session_affinity,
-        algorithm: entry.port.policy.algorithm.unwrap_or_default(),
-    }
+    Endpoints::of(entry, [&entry.choice.cluster, &entry.choice.local])
 }
 
 #[async_trait]
@@ -431,7 +425,7 @@ impl ProxyBackend for UserspaceBackend {
     }
 
     fn algorithms(&self) -> Vec<Algorithm> {
-        vec![Algorithm::SourceHash, Algorithm::LeastConnections]
+        vec![Algorithm::SourceHash, Algorithm::Maglev, Algorithm::LeastConnections]
     }
 
     /// The listening ports stay, and so do the connections.

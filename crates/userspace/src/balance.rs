@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube_proxy_core::algorithm::source_slot;
-use kube_proxy_core::{Algorithm, Endpoint, TrafficPolicy, weight};
+use kube_proxy_core::algorithm::{connection_slot, source_slot};
+use kube_proxy_core::{Algorithm, Endpoint, ServiceEntry, TrafficPolicy, maglev, weight};
 use rustc_hash::FxHashMap;
 
 use crate::traffic::Target;
@@ -25,8 +25,34 @@ pub(crate) struct Endpoints {
     pub(crate) algorithm: Algorithm,
 }
 
+impl Endpoints {
+    /// What the balancer needs of a service port, with the endpoints of these lists.
+    pub(crate) fn of(entry: &ServiceEntry, lists: [&[Endpoint]; 2]) -> Self {
+        let serving = entry.endpoints.iter().filter(|endpoint| endpoint.conditions.serving);
+        let algorithm = entry.port.policy.algorithm.unwrap_or_default();
+        let slots = |list: &[Endpoint]| match algorithm {
+            Algorithm::Maglev => by_table(list),
+            Algorithm::Random | Algorithm::SourceHash | Algorithm::LeastConnections => {
+                by_weight(list)
+            }
+        };
+        Self {
+            lists: lists.map(slots),
+            serving: serving.map(Endpoint::socket_address).collect(),
+            affinity: entry.port.policy.session_affinity,
+            algorithm,
+        }
+    }
+}
+
+/// The addresses of endpoints by the slots of their Maglev table.
+fn by_table(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
+    let places = maglev::table(endpoints).into_iter();
+    places.map(|place| endpoints[place as usize].socket_address()).collect()
+}
+
 /// The addresses of endpoints, each as often as its weight says.
-pub(crate) fn by_weight(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
+fn by_weight(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
     let Some(slots) = weight::slots(endpoints) else {
         return endpoints.iter().map(Endpoint::socket_address).collect();
     };
@@ -136,7 +162,7 @@ impl Balancer {
     pub(crate) fn pick(
         &mut self,
         policy: TrafficPolicy,
-        client: IpAddr,
+        client: SocketAddr,
         failed: Option<SocketAddr>,
         now: Instant,
     ) -> Option<Arc<Target>> {
@@ -144,7 +170,7 @@ impl Balancer {
             return self.choose(policy, client, failed, now);
         }
         if failed.is_none()
-            && let Some(target) = self.session(policy, client, now)
+            && let Some(target) = self.session(policy, client.ip(), now)
         {
             return Some(target);
         }
@@ -153,7 +179,7 @@ impl Balancer {
             self.purge(now);
             self.purge_at = FEW_SESSIONS.max(self.sessions.len() * 2);
         }
-        self.sessions.insert(client, Session { endpoint: target.address, last: now });
+        self.sessions.insert(client.ip(), Session { endpoint: target.address, last: now });
         Some(target)
     }
 
@@ -187,13 +213,14 @@ impl Balancer {
     fn choose(
         &mut self,
         policy: TrafficPolicy,
-        client: IpAddr,
+        client: SocketAddr,
         failed: Option<SocketAddr>,
         now: Instant,
     ) -> Option<Arc<Target>> {
         let chosen = match self.algorithm {
             Algorithm::Random => None,
-            Algorithm::SourceHash => self.by_source(policy, client),
+            Algorithm::SourceHash => self.in_slot(policy, |slots| source_slot(client.ip(), slots)),
+            Algorithm::Maglev => self.in_slot(policy, |slots| connection_slot(client, slots)),
             Algorithm::LeastConnections => self.least_used(policy, failed, now),
         };
         // One that cannot be reached is as if it were not there.
@@ -204,11 +231,11 @@ impl Balancer {
         }
     }
 
-    /// What nftables mode chooses for this client, on every node: the order of endpoints is the same everywhere.
-    fn by_source(&self, policy: TrafficPolicy, client: IpAddr) -> Option<Arc<Target>> {
+    /// What nftables mode chooses for a hash, on every node: each slot has the same endpoint everywhere.
+    fn in_slot(&self, policy: TrafficPolicy, slot: impl FnOnce(u32) -> u32) -> Option<Arc<Target>> {
         let given = &self.lists[policy as usize].given;
         let slots = u32::try_from(given.len()).ok().filter(|slots| *slots > 0)?;
-        let address = given.get(source_slot(client, slots) as usize)?;
+        let address = given.get(slot(slots) as usize)?;
         self.targets.get(address).cloned()
     }
 

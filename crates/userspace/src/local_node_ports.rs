@@ -11,7 +11,7 @@ use kube_proxy_core::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::balance::{Balancer, Endpoints, by_weight, seed};
+use crate::balance::{Balancer, Endpoints, seed};
 use crate::data_path::{DataPath, Listening};
 use crate::observer::Observer;
 use crate::port;
@@ -181,11 +181,5 @@ fn chosen(entry: &ServiceEntry) -> &[Endpoint] {
 }
 
 fn endpoints(entry: &ServiceEntry) -> Endpoints {
-    let serving = entry.endpoints.iter().filter(|endpoint| endpoint.conditions.serving);
-    Endpoints {
-        lists: [by_weight(chosen(entry)), Vec::new()],
-        serving: serving.map(Endpoint::socket_address).collect(),
-        affinity: entry.port.policy.session_affinity,
-        algorithm: entry.port.policy.algorithm.unwrap_or_default(),
-    }
+    Endpoints::of(entry, [chosen(entry), &[]])
 }

@@ -136,7 +136,7 @@ impl Service {
     pub(crate) fn pick(
         &self,
         policy: TrafficPolicy,
-        client: IpAddr,
+        client: SocketAddr,
         failed: Option<SocketAddr>,
     ) -> Option<Arc<Target>> {
         self.state().balancer.pick(policy, client, failed, Instant::now())

@@ -128,7 +128,7 @@ async fn dial(peer: SocketAddr, owner: &Owner) -> Option<(TcpStream, Counted)> {
     let Owner { service, policy, shared } = owner;
     let mut failed = None;
     for limit in DIAL_TIMEOUTS {
-        let target = service.pick(*policy, peer.ip(), failed)?;
+        let target = service.pick(*policy, peer, failed)?;
         failed = Some(target.address);
         match timeout(limit, connect(&target, shared)).await {
             Ok(Ok(server)) => {

@@ -151,7 +151,7 @@ impl UdpPort {
             Entry::Vacant(place) => {
                 let Owner { service, policy, shared } = &self.owner;
                 let reserved = service.reserve(1)?;
-                let target = service.pick(*policy, client.peer.ip(), None)?;
+                let target = service.pick(*policy, client.peer, None)?;
                 let socket = match connected(target.address, hops, shared) {
                     Ok(socket) => socket,
                     Err(error) if is_exhausted(&error) => {

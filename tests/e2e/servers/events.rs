@@ -11,15 +11,19 @@ use super::{HEALTH, METRICS, health_ports, loopback};
 use crate::objects::Svc;
 use crate::world::{GUARD, Mode, NODE, World};
 
-/// The events of the API group that people read, by reason.
+/// An event with this reason, of the API group that people read.
 pub(crate) fn event(world: &World, reason: &str) -> anyhow::Result<Value> {
+    events(world, reason)?.pop().with_context(|| format!("no event {reason}"))
+}
+
+/// All events with this reason.
+pub(crate) fn events(world: &World, reason: &str) -> anyhow::Result<Vec<Value>> {
     let address = world.api.address();
     let probe = world.cluster.node(0).probe();
     let list = probe.http_get(address, "/apis/events.k8s.io/v1/events")?;
     let list: Value = serde_json::from_str(&list.body)?;
     let items = list["items"].as_array().context("a list")?;
-    let found = items.iter().find(|event| event["reason"] == json!(reason));
-    found.cloned().with_context(|| format!("no event {reason} in {list}"))
+    Ok(items.iter().filter(|event| event["reason"] == json!(reason)).cloned().collect())
 }
 
 /// With hard failing on, the process ends, and an event says why.

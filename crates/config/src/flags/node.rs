@@ -32,7 +32,7 @@ flags! {
         /// External traffic under policy Local on a node without endpoints: drop, reject, or passthrough to wherever routes lead; an annotation of the Service goes before
         #[arg(long, value_name = "ACTION", value_parser = values::no_local_endpoints)]
         no_local_endpoints: Option<NoLocalEndpoints> = "drop" => FlagOnly added,
-        /// How an endpoint is chosen: random, source-hash or least-connections, where the mode has it; an annotation of the Service goes before
+        /// How an endpoint is chosen: random, source-hash, maglev or least-connections, where the mode has it; an annotation of the Service goes before
         #[arg(long, value_name = "ALGORITHM", value_parser = values::lb_algorithm)]
         lb_algorithm: Option<Algorithm> = "random" => FlagOnly added,
         /// Endpoints of other zones join those that zone hints name for this node's zone while fewer than this number or percentage of the ready ones are there, 0 for never; an annotation of the Service goes before

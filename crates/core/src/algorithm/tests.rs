@@ -22,6 +22,19 @@ fn clients_spread_over_all_slots() {
 }
 
 #[test]
+fn connections_of_one_client_spread_over_all_slots() {
+    for client in ["192.0.2.1", "2001:db8::1"] {
+        let mut counts = [0_u32; 7];
+        for port in 0..7000 {
+            let from = SocketAddr::new(client.parse().unwrap(), 30_000 + port);
+            counts[connection_slot(from, 7) as usize] += 1;
+        }
+        // Six standard deviations of a fair choice.
+        assert!(counts.iter().all(|count| count.abs_diff(1000) < 176), "{client}: {counts:?}");
+    }
+}
+
+#[test]
 fn a_service_gets_what_it_asks_for_if_the_mode_has_it() {
     let mut tracker = tracker();
     let asks = |algorithm| {

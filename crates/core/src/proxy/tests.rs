@@ -10,11 +10,13 @@ use super::Proxy;
 use crate::conntrack::UdpFlow;
 use crate::testing::{applied, name, options, port_name, ready, service, slice};
 use crate::{
-    Event, Frontend, Intervals, IpFamily, Kind, NodePortAddresses, Protocol, ProxyBackend, Refusal,
-    Repair, RepairLevel, Scope, Snapshot, SyncError, SyncReport,
+    Algorithm, Event, Frontend, Intervals, IpFamily, Kind, NodePortAddresses, Protocol,
+    ProxyBackend, Refusal, Repair, RepairLevel, Scope, ServiceEntry, Snapshot, SyncError,
+    SyncReport,
 };
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a model")]
 struct Record {
     calls: Vec<String>,
     fail: bool,
@@ -24,6 +26,8 @@ struct Record {
     removed_udp: Vec<Frontend>,
     /// It takes other node-port addresses.
     moves: bool,
+    /// Until it is asked for it, it believes that it has an algorithm.
+    lacks_maglev: bool,
 }
 
 struct Recorder(Arc<Mutex<Record>>);
@@ -45,6 +49,8 @@ impl ProxyBackend for Recorder {
                 format!("partial {}", names.join(" "))
             }
         });
+        let asks = |entry: &Arc<ServiceEntry>| entry.port.policy.algorithm.is_some();
+        record.lacks_maglev |= snapshot.services.values().any(asks);
         if record.refused > 0 {
             record.refused -= 1;
             let refusal = Refusal { kind: "set", name: "cluster-ips".to_owned(), errno: 2 };
@@ -54,6 +60,11 @@ impl ProxyBackend for Recorder {
             return Err(SyncError::Busy("locked".into()));
         }
         Ok(SyncReport { removed_udp: record.removed_udp.clone(), ..SyncReport::default() })
+    }
+
+    fn algorithms(&self) -> Vec<Algorithm> {
+        let lacks = self.0.lock().unwrap().lacks_maglev;
+        if lacks { Vec::new() } else { vec![Algorithm::Maglev] }
     }
 
     async fn intact(&mut self) -> Result<bool, SyncError> {
@@ -221,6 +232,68 @@ fn the_snapshot_holds_what_was_synced() {
     bench.sync();
     let entry = &bench.proxy.snapshot().services[&port_name("ns/a", "")];
     assert_eq!(entry.choice.cluster.len(), 2);
+}
+
+/// Nine steps are nine syncs of that service port, at their times; and then nothing is waited for.
+#[test]
+fn steps_of_a_slow_start_are_syncs_of_that_service_port() {
+    let mut bench = Bench::started();
+    let mut slow = service("ns/a", "10.96.0.1");
+    slow.policy.slow_start = Some("90s".parse().unwrap());
+    bench.apply(applied(slow));
+    bench.apply(applied(service("ns/b", "10.96.0.2")));
+    bench.apply(endpoints(&["10.0.0.1"]));
+    bench.sync();
+    let full = bench.proxy.due();
+    bench.apply(endpoints(&["10.0.0.1", "10.0.0.2"]));
+    assert_eq!(bench.sync(), ["partial ns/a"]);
+    let begin = bench.now;
+    for step in 1..10 {
+        let due = bench.proxy.due().expect("a step");
+        assert_eq!((due - begin).as_secs(), 10 * step);
+        assert_eq!(bench.proxy.waiting_since(), None, "a step that is not due is no backlog");
+        assert_eq!(bench.sync(), ["partial ns/a"]);
+    }
+    assert_eq!(bench.proxy.due(), full);
+}
+
+/// A step that cannot be written waits for its turn, and does not keep the thread busy.
+#[test]
+fn steps_wait_while_syncs_fail() {
+    let mut bench = Bench::started();
+    let mut slow = service("ns/a", "10.96.0.1");
+    slow.policy.slow_start = Some("9s".parse().unwrap());
+    bench.apply(applied(slow));
+    bench.apply(endpoints(&["10.0.0.1"]));
+    bench.sync();
+    bench.apply(endpoints(&["10.0.0.1", "10.0.0.2"]));
+    bench.sync();
+    bench.fail(true);
+    let mut tries = 0;
+    let begin = bench.now;
+    while bench.now - begin < Duration::from_mins(2) {
+        bench.sync();
+        tries += 1;
+        assert!(bench.proxy.due().unwrap() >= bench.now + Duration::from_secs(1));
+    }
+    assert!(tries < 12, "{tries} syncs in two minutes");
+    bench.fail(false);
+    assert_eq!(bench.sync(), ["full 1"]);
+    let entry = &bench.proxy.snapshot().services[&port_name("ns/a", "")];
+    assert!(entry.endpoints.iter().all(|endpoint| endpoint.step().is_none()), "it is over");
+}
+
+#[test]
+fn what_a_sync_shows_to_be_missing_is_not_asked_for_again() {
+    let mut bench = Bench::started();
+    let mut asks = service("ns/a", "10.96.0.1");
+    asks.policy.algorithm = Some(Algorithm::Maglev);
+    bench.apply(applied(asks));
+    assert_eq!(bench.sync(), ["partial ns/a"]);
+    assert_eq!(bench.proxy.take_new_lacking(), [], "nobody knew");
+    assert_eq!(bench.sync(), ["partial ns/a"]);
+    assert_eq!(bench.proxy.take_new_lacking(), [(name("ns/a"), Algorithm::Maglev)]);
+    assert_eq!(bench.proxy.waiting_since(), None);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn endpoint(word: &str) -> Endpoint {
         },
         steering: (!zones.is_empty() || has('w')).then(|| {
             let weight = u16::from(!has('w'));
-            Arc::new(Steering { weight, zone_hints: zones })
+            Arc::new(Steering { weight, zone_hints: zones, step: None })
         }),
     }
 }

@@ -41,10 +41,12 @@ impl Algorithms {
 }
 
 impl Tracker {
-    /// Says which algorithms the mode has; the random choice it has in any case.
-    pub fn offer_algorithms(&mut self, offered: Vec<Algorithm>) {
-        self.all_dirty |= self.algorithms.offered != offered;
+    /// Says which algorithms the mode has; the random choice it has in any case. `true` if these are others than before.
+    pub fn offer_algorithms(&mut self, offered: Vec<Algorithm>) -> bool {
+        let differ = self.algorithms.offered != offered;
+        self.all_dirty |= differ;
         self.algorithms.offered = offered;
+        differ
     }
 
     /// Says what Services get that do not ask for an algorithm; `false` if the mode does not have it, and the random choice stays.

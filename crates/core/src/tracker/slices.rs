@@ -204,7 +204,7 @@ impl Patterns {
         if zone_hints.is_empty() && *weight == Steering::USUAL_WEIGHT {
             return None;
         }
-        let steering = Steering { weight: *weight, zone_hints: zone_hints.clone() };
+        let steering = Steering { weight: *weight, zone_hints: zone_hints.clone(), step: None };
         if let Some(known) = self.0.get(&steering) {
             return Some(known.clone());
         }

@@ -15,7 +15,7 @@ fn endpoints(weights: &[u16]) -> Vec<Endpoint> {
         place: Place::Unknown,
         node_hint: NodeHint::Absent,
         steering: (*weight != Steering::USUAL_WEIGHT)
-            .then(|| Arc::new(Steering { weight: *weight, zone_hints: Vec::new() })),
+            .then(|| Arc::new(Steering { weight: *weight, zone_hints: Vec::new(), step: None })),
     };
     weights.iter().map(endpoint).collect()
 }
@@ -46,7 +46,8 @@ fn the_number_of_slots_is_bounded_and_nobody_is_left_out() {
 fn zone_hints_alone_make_no_weights() {
     let mut all = endpoints(&[1, 1]);
     let zone_hints = vec!["a".into()];
-    all[0].steering = Some(Arc::new(Steering { weight: Steering::USUAL_WEIGHT, zone_hints }));
+    all[0].steering =
+        Some(Arc::new(Steering { weight: Steering::USUAL_WEIGHT, zone_hints, step: None }));
     assert_eq!(slots(&all), None);
 }
 

@@ -124,6 +124,22 @@ fn weights_are_probabilities() {
 }
 
 #[test]
+fn a_new_endpoint_has_a_tenth_of_its_weight() {
+    let web = web().remote("10.1.0.1:8080").remote("10.1.0.2:8080").weight(2);
+    let web = web.with(|service| service.policy.slow_start = Some("1h".parse().unwrap()));
+    check(
+        &[web.remote("10.1.0.3:8080").weight(10)],
+        expect![[r#"
+            nat KUBE-SERVICES -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-SVC-CDGGSHYLG3RE2FKL
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL ! -s 10.0.0.0/8 -d 10.96.0.10/32 -p tcp -m comment --comment "default/web:http cluster IP" -m tcp --dport 80 -j KUBE-MARK-MASQ
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.1:8080" -m statistic --mode random --probability 0.2500000000 -j DNAT --to-destination 10.1.0.1:8080
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.2:8080" -m statistic --mode random --probability 0.6666666667 -j DNAT --to-destination 10.1.0.2:8080
+            nat KUBE-SVC-CDGGSHYLG3RE2FKL -p tcp -m comment --comment "default/web:http -> 10.1.0.3:8080" -j DNAT --to-destination 10.1.0.3:8080
+        "#]],
+    );
+}
+
+#[test]
 fn all_weights_alike_are_none() {
     let with = |weight| {
         let web = web().remote("10.1.0.1:8080").weight(weight).remote("10.1.0.2:8080");

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube_proxy_core::endpoint::{NodeHint, Place};
 use kube_proxy_core::{
@@ -77,7 +77,7 @@ impl Sample {
 
     pub(crate) fn weight(mut self, weight: u16) -> Self {
         let last = self.endpoints.last_mut().unwrap();
-        last.steering = Some(Arc::new(Steering { weight, zone_hints: Vec::new() }));
+        last.steering = Some(Arc::new(Steering { weight, zone_hints: Vec::new(), step: None }));
         self
     }
 
@@ -122,11 +122,16 @@ impl Sample {
     }
 }
 
-/// The snapshot of these services, as a tracker makes it: each frontend has one owner.
+/// The snapshot of these services, as a tracker makes it: each frontend has one owner. With slow start the last endpoint is new.
 pub(crate) fn snapshot(family: IpFamily, samples: &[Sample]) -> Snapshot {
     let mut tracker = Tracker::new(kube_proxy_core::testing::options(family));
     for sample in samples {
         for (number, endpoint) in sample.endpoints.iter().enumerate() {
+            if number + 1 == sample.endpoints.len() && sample.service.policy.slow_start.is_some() {
+                tracker.apply(Event::ServiceApplied(Arc::new(sample.service.clone())));
+                tracker.tell_time(Instant::now());
+                tracker.fold();
+            }
             tracker.apply(Event::EndpointSliceApplied(slice(&sample.service, number, endpoint)));
         }
         tracker.apply(Event::ServiceApplied(Arc::new(sample.service.clone())));

@@ -1,7 +1,7 @@
 //! The families: their backends are made once the node is known, then each runs on a thread of its own.
 
 use std::future::poll_fn;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::modes::{self, Created, Factory, NodeFacts};
 use crate::node::node_ports::NodePortScope;
 use crate::node::watch::NodeStatus;
 use crate::tasks;
+use crate::telemetry::advice::Advice;
 use crate::telemetry::events::Event;
 use crate::telemetry::metrics::Metrics;
 use kube_proxy_config::{self as config, Effective, ModeOrigin};
@@ -73,6 +74,7 @@ impl Context<'_> {
         mut inboxes: PerFamily<Option<Inbox>>,
         threads: &mut Vec<FamilyThread>,
     ) -> anyhow::Result<()> {
+        let advice = Arc::new(Advice::new(self.events.clone(), self.config.mode.name()));
         for (family, Created { backend, running }) in backends {
             let inbox = inboxes.get_mut(family).take().unwrap_or_default();
             let mut proxy =
@@ -97,6 +99,7 @@ impl Context<'_> {
                 }),
                 health: self.health.clone(),
                 metrics: self.metrics.clone(),
+                advice: advice.clone(),
                 health_ports: self.health_ports.get(family).clone(),
             };
             threads.push(FamilyThread::start(setup, inbox).context("cannot start a thread")?);

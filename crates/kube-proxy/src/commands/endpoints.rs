@@ -10,7 +10,7 @@ use super::output::{Output, Style};
 use super::print;
 use super::server::Server;
 use super::table::{Table, WIDTH};
-use crate::debug::{Endpoint, ServicePortId, Services, UnusedReason};
+use crate::debug::{Endpoint, ServicePortId, Services, UnusedReason, weight_text};
 
 /// Lists the endpoints of a Service with their state, and whether this node uses them
 #[derive(Debug, clap::Args)]
@@ -85,8 +85,8 @@ fn state(endpoint: &Endpoint) -> String {
         (false, true, true) => "terminating",
         (false, true, false) => "terminating, not serving",
     };
-    match endpoint.weight {
-        Some(weight) => format!("{state}, weight {weight}"),
+    match weight_text(endpoint.weight, endpoint.slow_start) {
+        Some(weight) => format!("{state}, {weight}"),
         None => state.to_owned(),
     }
 }
@@ -105,9 +105,11 @@ fn used_for(endpoint: &Endpoint) -> String {
     if kinds.is_empty() { "-".to_owned() } else { kinds.join(", ") }
 }
 
+/// Why it is not used for all, or not for all that it could have.
 fn reasons(endpoint: &Endpoint) -> String {
-    let mut texts: Vec<&str> =
-        endpoint.selections.iter().filter_map(|s| s.unused).map(UnusedReason::text).collect();
+    let unused = endpoint.selections.iter().filter_map(|s| s.unused).map(UnusedReason::text);
+    let mut texts: Vec<String> = unused.map(str::to_owned).collect();
     texts.dedup();
+    texts.extend(endpoint.slow_start.map(|step| step.to_string()));
     texts.join("; ")
 }

@@ -10,7 +10,9 @@ use super::output::{Output, Style};
 use super::print;
 use super::server::Server;
 use super::table::{Table, WIDTH};
-use crate::debug::{Explanation, Family, Path, Session, UnusedReason, explain_offline};
+use crate::debug::{
+    Explanation, Family, Path, Session, UnusedReason, explain_offline, weight_text,
+};
 
 /// Says what becomes of a new connection, and why
 #[derive(Debug, clap::Args)]
@@ -105,6 +107,9 @@ fn path(path: &Path, families: &[Family], style: Style) -> String {
         if let Some(algorithm) = &port.lb_algorithm {
             line("Algorithm", algorithm);
         }
+        if let Some(time) = &port.slow_start {
+            line("Slow start", &format!("a new endpoint has its whole share after {time}"));
+        }
         if let Some(seconds) = port.session_affinity_seconds {
             line("Affinity", &format!("a client keeps its endpoint for {seconds} s"));
         }
@@ -163,8 +168,10 @@ fn endpoints(path: &Path) -> Table {
     for endpoint in &path.endpoints {
         let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
         let why = endpoint.unused.map_or("", UnusedReason::text);
-        let weight = endpoint.weight.map_or(String::new(), |weight| format!(", weight {weight}"));
-        let address = format!("{}{weight}", endpoint.address);
+        let step = endpoint.slow_start.map(|step| step.to_string());
+        let weight = weight_text(endpoint.weight, endpoint.slow_start);
+        let address = [Some(endpoint.address.to_string()), step, weight];
+        let address = address.into_iter().flatten().collect::<Vec<_>>().join(", ");
         table.row([address, yes(endpoint.local), yes(endpoint.unused.is_none()), why.to_owned()]);
     }
     table

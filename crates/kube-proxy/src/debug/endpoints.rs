@@ -1,7 +1,10 @@
 //! Endpoints, and why they take traffic or none.
 
+use std::fmt;
 use std::net::SocketAddr;
 
+use kube_proxy_core::Steering;
+use kube_proxy_core::slow_start::STEPS;
 use serde::{Deserialize, Serialize};
 
 use super::names::{FrontendKind, Policy};
@@ -31,8 +34,43 @@ pub struct Endpoint {
     /// How many new connections it gets, compared with others; 0 drains it; absent where nothing gives it a weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
+    /// How far its share has grown; absent unless it starts slowly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
     /// Whether each policy of the service port uses it.
     pub selections: Vec<Selection>,
+}
+
+/// How far the share of a new endpoint has grown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SlowStart {
+    /// The number of its step, from 1 on.
+    pub step: u8,
+    /// The number of the last step, at which it has all of its weight.
+    pub of: u8,
+}
+
+impl SlowStart {
+    pub(super) fn of(endpoint: &kube_proxy_core::Endpoint) -> Option<Self> {
+        endpoint.step().map(|step| Self { step: step.number(), of: STEPS })
+    }
+}
+
+impl fmt::Display for SlowStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slow start: step {} of {}", self.step, self.of)
+    }
+}
+
+/// What an endpoint counts, in words; `None` if nothing gives it a weight.
+pub fn weight_text(weight: Option<u16>, slow_start: Option<SlowStart>) -> Option<String> {
+    let Some(SlowStart { step, .. }) = slow_start else {
+        return weight.map(|weight| format!("weight {weight}"));
+    };
+    let tenths = u32::from(weight.unwrap_or(Steering::USUAL_WEIGHT)) * u32::from(step);
+    Some(format!("weight {}.{}", tenths / 10, tenths % 10))
 }
 
 /// Whether the frontends of one policy use an endpoint.

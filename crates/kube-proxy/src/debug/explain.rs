@@ -10,6 +10,7 @@ use kube_proxy_core::explain::{self as rules, NodeFacts, Packet, Source};
 use kube_proxy_core::{SessionKey, Tracker};
 
 use super::destination::{Destination, Origin};
+use super::endpoints::SlowStart;
 use super::explanation::{EndpointUse, Masquerade, Nearest, Path, Reason, SourceKind, Verdict};
 use super::names::ServicePortId;
 use super::view;
@@ -127,6 +128,7 @@ fn add_service_port(
             address: use_of.endpoint.socket_address(),
             local: use_of.endpoint.is_local(),
             weight: view::weight(use_of.endpoint),
+            slow_start: SlowStart::of(use_of.endpoint),
             unused: use_of.unused.map(Into::into),
             masqueraded: use_of.masqueraded,
         })

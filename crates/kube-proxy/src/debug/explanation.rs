@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoints::UnusedReason;
+use super::endpoints::{SlowStart, UnusedReason};
 use super::names::{Policy, ServicePortId};
 use super::services::{Family, Frontend, ServicePort};
 use crate::family::check::Difference;
@@ -169,6 +169,9 @@ pub struct EndpointUse {
     /// How many new connections it gets, compared with others; 0 drains it; absent where nothing gives it a weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
+    /// How far its share has grown; absent unless it starts slowly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
     /// Why the packet does not go there; absent for those that it may go to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unused: Option<UnusedReason>,

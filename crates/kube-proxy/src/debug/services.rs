@@ -85,9 +85,12 @@ pub struct ServicePort {
     /// The timeout of `ClientIP` session affinity in seconds; absent without affinity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_affinity_seconds: Option<u64>,
-    /// How an endpoint is chosen: `source-hash` or `least-connections`; absent where it is at random.
+    /// How an endpoint is chosen: `source-hash`, `maglev` or `least-connections`; absent where it is at random.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lb_algorithm: Option<String>,
+    /// Over which time the share of a new endpoint grows, such as `30s`; absent where it has all of it at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<String>,
     /// Who may use the load-balancer VIPs; empty for everybody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source_ranges: Vec<String>,

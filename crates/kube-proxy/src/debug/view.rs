@@ -4,7 +4,7 @@ use kube_proxy_core as core;
 use kube_proxy_core::{Conflict, ServicePortName, TrafficPolicy, Unused, ZoneSpill};
 
 use super::change::Change;
-use super::endpoints::{Endpoint, Selection, UnusedReason};
+use super::endpoints::{Endpoint, Selection, SlowStart, UnusedReason};
 use super::names::{FrontendKind, Policy, ServicePortId};
 use super::services::{Family, Frontend, ServicePort};
 use super::time::time;
@@ -56,6 +56,10 @@ fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> S
         reset_dead_connections: policy.reset_dead_connections,
         session_affinity_seconds: policy.session_affinity.map(|timeout| timeout.as_secs()),
         lb_algorithm: policy.algorithm.map(|algorithm| algorithm.name().to_owned()),
+        slow_start: policy
+            .slow_start
+            .filter(|slow| slow.duration().is_some())
+            .map(|slow| slow.to_string()),
         source_ranges: policy.load_balancer_source_ranges.iter().map(ToString::to_string).collect(),
         health_check_node_port: policy.health_check_node_port.map(std::num::NonZero::get),
         last_change: None,
@@ -110,6 +114,7 @@ fn endpoints(all: &FamilyServices, entry: &core::ServiceEntry) -> Vec<Endpoint> 
             core::endpoint::NodeHint::OtherNode => Some(false),
         },
         weight: weight(endpoint),
+        slow_start: SlowStart::of(endpoint),
         selections: selections
             .iter()
             .map(|(policy, frontends, selection)| Selection {

@@ -11,6 +11,7 @@ use crate::modes::stale_modes::StaleModeCleanup;
 use crate::node::node_ports::NodePortScope;
 use crate::serve::health::Health;
 use crate::serve::service_health::HealthPorts;
+use crate::telemetry::advice::Advice;
 use crate::telemetry::metrics::Metrics;
 
 /// What the thread works with.
@@ -31,6 +32,8 @@ pub struct Setup {
     pub health: Arc<Health>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// Where it says which Services ask for what is not to be had.
+    pub advice: Arc<Advice>,
     /// Where it reports health-check node ports.
     pub health_ports: Arc<HealthPorts>,
 }

@@ -317,6 +317,7 @@ impl Worker {
         let lacking = self.setup.proxy.tracker().lacking();
         self.setup.metrics.service_ports.lacking_algorithm(family, lacking);
         for (service, algorithm) in self.setup.proxy.take_new_lacking() {
+            self.setup.advice.lacks_algorithm(&service, algorithm, Instant::now());
             tracing::warn!(
                 %family, %service, %algorithm,
                 "this mode, or this kernel, does not have the algorithm that the annotation kube-proxy.io/lb-algorithm asks for; endpoints are chosen at random"

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kube_proxy_core::ObjectName;
+use kube_proxy_core::{Algorithm, ObjectName};
 use kube_proxy_source::kubernetes::Poster;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -58,6 +58,8 @@ pub struct Event {
     pub action: &'static str,
     /// What happened, for people.
     pub note: String,
+    /// Every node says the same, so that one event for all of them is enough.
+    pub shared: bool,
 }
 
 impl Event {
@@ -94,11 +96,28 @@ impl Event {
             reason: "FailedToStartServiceHealthcheck",
             action: "Listen",
             note,
+            shared: false,
+        }
+    }
+
+    /// A Service asks for an algorithm that the mode does not have, or the kernel.
+    pub fn algorithm_lacking(service: &ObjectName, algorithm: Algorithm, mode: &str) -> Self {
+        Self {
+            regarding: Regarding::Service(service.clone()),
+            severity: Severity::Warning,
+            reason: "LBAlgorithmNotAvailable",
+            action: "ChooseAlgorithm",
+            note: format!(
+                "kube-proxy in {mode} mode, or the kernel of a node, does not have the algorithm {algorithm} that \
+                 kube-proxy.io/lb-algorithm asks for; endpoints are chosen at random"
+            ),
+            shared: true,
         }
     }
 
     fn of_node(severity: Severity, reason: &'static str, note: String) -> Self {
-        Self { regarding: Regarding::Node, severity, reason, action: "StartKubeProxy", note }
+        let (regarding, action) = (Regarding::Node, "StartKubeProxy");
+        Self { regarding, severity, reason, action, note, shared: false }
     }
 }
 
@@ -154,6 +173,15 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// The next event of the queue, if there is one.
+    #[cfg(test)]
+    pub(super) fn take(&mut self) -> Option<Event> {
+        match self.receiver.try_recv() {
+            Ok(Message::Event(event, _)) => Some(event),
+            _ => None,
+        }
+    }
+
     /// Runs as long as there is a sender.
     pub async fn run(mut self) {
         while let Some(message) = self.receiver.recv().await {
@@ -197,7 +225,8 @@ async fn post(poster: &Poster, object: &Value) -> Result<(), String> {
         let Ok(answer) = timeout(ANSWER, poster.create(&path, body.clone())).await else {
             return Err(format!("no answer within {} s", ANSWER.as_secs()));
         };
-        let Err(error) = answer else { return Ok(()) };
+        // Another node was first.
+        let Some(error) = answer.err().filter(|error| !error.exists) else { return Ok(()) };
         if !error.temporary || attempt == ATTEMPTS {
             return Err(error.to_string());
         }
@@ -227,10 +256,11 @@ fn object(event: &Event, node_name: &str, at: SystemTime) -> Value {
     };
     let subject = regarding["name"].as_str().unwrap_or_default();
     let nanoseconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let number = if event.shared { digest(event) } else { nanoseconds };
     json!({
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": { "name": format!("{subject}.{nanoseconds:x}"), "namespace": namespace },
+        "metadata": { "name": format!("{subject}.{number:x}"), "namespace": namespace },
         "eventTime": micro_time(at),
         "reportingController": CONTROLLER,
         "reportingInstance": format!("{CONTROLLER}-{node_name}"),
@@ -243,6 +273,12 @@ fn object(event: &Event, node_name: &str, at: SystemTime) -> Value {
         "note": shorten(&event.note),
         "regarding": regarding,
     })
+}
+
+/// A number for what an event says, the same on every node (FNV-1a).
+fn digest(event: &Event) -> u128 {
+    let add = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    event.reason.bytes().chain(event.note.bytes()).fold(0xcbf2_9ce4_8422_2325, add).into()
 }
 
 /// RFC 3339 with exactly six digits below the second: `MicroTime` of the API.

@@ -7,9 +7,7 @@ use super::*;
 fn names_say_what_chains_do_and_are_read_back() {
     let mut names = Vec::new();
     for family in IpFamily::BOTH {
-        for chain in
-            [Pick::Random, Pick::Source].into_iter().flat_map(|pick| examples(family, pick))
-        {
+        for chain in Pick::ALL.into_iter().flat_map(|pick| examples(family, pick)) {
             let name = chain.to_string();
             assert_eq!(Chain::parse(&name), Some(chain), "{name}");
             assert!(name.len() < 128);
@@ -37,12 +35,22 @@ fn names_say_what_chains_do_and_are_read_back() {
         masq-nodeport-cluster-1-by-source-affinity-127.0.0.1-tcp-1
         masq-outside-nodeport-local-1-by-source
         masq-node-nodeport-local-1-by-source-affinity-127.0.0.1-tcp-1
-        masq-outside-cluster-1-affinity-0.0.0.0.0.0.0.1-tcp-1
-        masq-node-local-1-affinity-0.0.0.0.0.0.0.1-tcp-1
-        nodeport-local-1-affinity-0.0.0.0.0.0.0.1-tcp-1
-        masq-cluster-1-by-source-affinity-0.0.0.0.0.0.0.1-tcp-1
-        masq-outside-local-1-by-source-affinity-0.0.0.0.0.0.0.1-tcp-1
-        masq-node-nodeport-cluster-1-by-source-affinity-0.0.0.0.0.0.0.1-tcp-1"#]]
+        cluster-1-by-source-port-affinity-127.0.0.1-tcp-1
+        masq-local-1-by-source-port
+        masq-outside-local-1-by-source-port-affinity-127.0.0.1-tcp-1
+        masq-node-nodeport-cluster-1-by-source-port
+        nodeport-local-1-by-source-port
+        masq-nodeport-local-1-by-source-port-affinity-127.0.0.1-tcp-1
+        cluster-1-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-local-1-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-outside-nodeport-cluster-1-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-node-nodeport-local-1-affinity-0.0.0.0.0.0.0.1-tcp-1
+        local-1-by-source-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-nodeport-cluster-1-by-source-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-outside-nodeport-local-1-by-source-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-node-cluster-1-by-source-port-affinity-0.0.0.0.0.0.0.1-tcp-1
+        nodeport-cluster-1-by-source-port-affinity-0.0.0.0.0.0.0.1-tcp-1
+        masq-nodeport-local-1-by-source-port-affinity-0.0.0.0.0.0.0.1-tcp-1"#]]
     .assert_eq(&some.join("\n"));
     assert_eq!(Chain::parse(REJECT), Some(Chain::Reject));
 }

@@ -7,8 +7,7 @@ use crate::layout::CHAINS;
 #[test]
 fn every_chain_has_a_meaning_and_those_of_others_have_none() {
     let names = CHAINS.iter().map(|chain| chain.name.to_owned());
-    let all =
-        [Pick::Random, Pick::Source].into_iter().flat_map(|pick| examples(IpFamily::V4, pick));
+    let all = Pick::ALL.into_iter().flat_map(|pick| examples(IpFamily::V4, pick));
     let dynamic = all.map(|chain| chain.to_string());
     for name in names.chain(dynamic) {
         let meaning = chain_meaning(&name).unwrap_or_default();

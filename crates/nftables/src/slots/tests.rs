@@ -20,7 +20,7 @@ fn endpoint(number: u8) -> Endpoint {
 }
 
 fn weighing(number: u8, weight: u16) -> Endpoint {
-    let steering = Some(Arc::new(Steering { weight, zone_hints: Vec::new() }));
+    let steering = Some(Arc::new(Steering { weight, zone_hints: Vec::new(), step: None }));
     Endpoint { steering, ..endpoint(number) }
 }
 

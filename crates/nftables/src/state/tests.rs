@@ -178,7 +178,12 @@ fn service(number: u8, shape: u16) -> Service {
         service.policy.load_balancer_source_ranges =
             nets[first..].iter().map(|net| net.parse().unwrap()).collect();
     }
-    service.policy.algorithm = bit(11).then_some(Algorithm::SourceHash);
+    service.policy.algorithm = match shape >> 11 & 31 {
+        // Its tables are large, so it is rare.
+        31 => Some(Algorithm::Maglev),
+        other if other % 2 == 1 => Some(Algorithm::SourceHash),
+        _ => None,
+    };
     for (index, protocol) in [(7, Protocol::Tcp), (8, Protocol::Udp), (9, Protocol::Sctp)] {
         if bit(index) || index == 7 {
             let node_port = 30_000 + shape % 4;
@@ -245,7 +250,7 @@ fn event(step: &Step) -> Option<Event> {
 
 fn tracker() -> Tracker {
     let mut tracker = Tracker::new(kube_proxy_core::testing::options(IpFamily::V4));
-    tracker.offer_algorithms(vec![Algorithm::SourceHash]);
+    tracker.offer_algorithms(vec![Algorithm::SourceHash, Algorithm::Maglev]);
     tracker
 }
 
@@ -278,17 +283,22 @@ proptest! {
 
 /// What it costs to give Service 7 of many other endpoints than 1, 2 and 3: deleted and added elements.
 fn cost(endpoints: &[(u8, u8)]) -> (usize, usize) {
+    cost_of(0, 200, &[(1, 0), (2, 0), (3, 0)], endpoints)
+}
+
+/// What it costs to give Service 7 of so many, of this shape, other endpoints than all have.
+fn cost_of(shape: u16, count: u8, before: &[(u8, u8)], after: &[(u8, u8)]) -> (usize, usize) {
     let mut tracker = tracker();
-    for number in 0..200_u8 {
-        let mut service = service(0, 0);
+    for number in 0..count {
+        let mut service = service(0, shape);
         service.name = ObjectName::new("ns", format!("svc-{number}"));
         service.cluster_ips.v4 = Some([10, 96, 1, number].into());
         tracker.apply(Event::ServiceApplied(Arc::new(service)));
-        tracker.apply(Event::EndpointSliceApplied(slice(number, &[(1, 0), (2, 0), (3, 0)])));
+        tracker.apply(Event::EndpointSliceApplied(slice(number, before)));
     }
     tracker.fold();
     let (mut state, _) = built(tracker.snapshot());
-    tracker.apply(Event::EndpointSliceApplied(slice(7, endpoints)));
+    tracker.apply(Event::EndpointSliceApplied(slice(7, after)));
     let changes = tracker.fold();
     let (diff, _) = state.update(tracker.snapshot(), &changes, &config());
     let count = |elements: &crate::diff::PerSet| {
@@ -324,6 +334,67 @@ fn slots_of_a_hash_depend_on_nothing_but_the_endpoints() {
     };
     assert_eq!(slots(&table).len(), 6);
     assert_eq!(slots(&table), slots(&fresh));
+}
+
+/// Of the 1021 slots of a Maglev table those that change hands are written, and nothing else: no frontend leads to another chain.
+#[test]
+fn a_table_costs_the_slots_that_change_hands() {
+    let all: Vec<(u8, u8)> = (1..=20).map(|number| (number, 0)).collect();
+    let table = |endpoints: &[(u8, u8)]| {
+        let mut tracker = tracker();
+        tracker.apply(Event::ServiceApplied(Arc::new(service(0, 31 << 11))));
+        tracker.apply(Event::EndpointSliceApplied(slice(0, endpoints)));
+        tracker.fold();
+        let (state, _) = built(tracker.snapshot());
+        let (_, plan) = state.plans().next().unwrap();
+        plan.list(TrafficPolicy::Cluster).map(|slot| slot.address()).collect::<Vec<_>>()
+    };
+    let differ = |one: &[SocketAddr], other: &[SocketAddr]| {
+        assert_eq!((one.len(), other.len()), (1021, 1021));
+        one.iter().zip(other).filter(|(one, other)| one != other).count()
+    };
+    for after in [&all[1..], &all[..19], &[&all[..4], &[(5, 4)], &all[5..]].concat()] {
+        let expected = differ(&table(&all), &table(after));
+        assert!((51..204).contains(&expected), "{expected} of 1021");
+        assert_eq!(cost_of(31 << 11, 10, &all, after), (expected, expected));
+    }
+    // Of one endpoint there is no table: the other slots go, and the frontend leads to the chain for one.
+    let (deleted, added) = cost_of(31 << 11, 10, &all[..2], &all[..1]);
+    assert!(deleted > 1020 && added <= 2, "{deleted} {added}");
+}
+
+/// A slot more, and the frontend leads to the chain for as many; the rest of a thousand Services is not touched.
+#[test]
+fn a_step_of_a_slow_start_costs_a_slot() {
+    let mut tracker = tracker();
+    let mut now = std::time::Instant::now();
+    tracker.tell_time(now);
+    for number in 0..20_u8 {
+        let mut service = service(0, 0);
+        service.name = ObjectName::new("ns", format!("svc-{number}"));
+        service.cluster_ips.v4 = Some([10, 96, 1, number].into());
+        service.policy.slow_start = Some("9s".parse().unwrap());
+        tracker.apply(Event::ServiceApplied(Arc::new(service)));
+        tracker.apply(Event::EndpointSliceApplied(slice(number, &[(1, 0), (2, 0)])));
+    }
+    tracker.fold();
+    let (mut state, _) = built(tracker.snapshot());
+    tracker.apply(Event::EndpointSliceApplied(slice(7, &[(1, 0), (2, 0), (3, 0)])));
+    let mut costs = Vec::new();
+    loop {
+        let changes = tracker.fold();
+        let (diff, _) = state.update(tracker.snapshot(), &changes, &config());
+        let count = |elements: &crate::diff::PerSet| {
+            elements.iter().map(|(_, items)| items.len()).sum::<usize>()
+        };
+        costs.push((count(&diff.deleted), count(&diff.added)));
+        let Some(due) = tracker.step_due() else { break };
+        now = now.max(due);
+        tracker.tell_time(now);
+    }
+    // Ten slots for each and one for the new one; a slot in each step; in the end one for each.
+    let steps = vec![(1, 2); 8];
+    assert_eq!(costs, [vec![(1, 20)], steps, vec![(27 + 1, 1 + 1)]].concat());
 }
 
 #[test]

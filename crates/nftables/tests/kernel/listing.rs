@@ -58,6 +58,12 @@ pub(crate) fn shapes(world: &mut World) {
         world.set(hashed);
         world.weighted(Svc(number), &[("a", 2), ("b", 5)]);
     }
+    // By a table of client addresses and ports, at both kinds of frontends.
+    let mut table = Svc(62).cluster_ip_only();
+    table.policy.algorithm = Some(Algorithm::Maglev);
+    table.ports[0].node_port = Some(30_062.try_into().expect("not zero"));
+    world.set(table);
+    world.endpoints(Svc(62), &["a", "b"]);
     // One whose endpoints are elsewhere, one without any, one with a name as long as can be.
     let mut elsewhere = Svc(50).everything();
     elsewhere.policy.external_traffic_policy = TrafficPolicy::Local;

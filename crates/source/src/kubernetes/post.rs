@@ -23,6 +23,8 @@ pub struct PostError {
     reason: String,
     /// Whether the same request may do better later: the server is gone, or is too busy.
     pub temporary: bool,
+    /// Whether it is there already, with this name.
+    pub exists: bool,
     /// How long the server asks to wait.
     pub retry_after: Option<Duration>,
 }
@@ -41,6 +43,7 @@ impl Poster {
                 Some(code) => code == 429 || code >= 500,
                 None => matches!(failure, Failure::Transport(_) | Failure::Timeout(_)),
             },
+            exists: failure.code() == Some(409),
             retry_after: failure.retry_after(),
             reason: failure.to_string(),
         })

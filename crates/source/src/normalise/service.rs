@@ -61,38 +61,56 @@ pub fn service(service: &slim::Service<'_>, context: &Context) -> (Option<Servic
                 &mut findings,
             ),
             external_traffic_policy,
-            no_local_endpoints: annotation(
-                service,
-                |annotations| annotations.no_local_endpoints.as_ref(),
-                Annotations::NO_LOCAL_ENDPOINTS,
-                &mut findings,
-            ),
-            zone_spill: annotation(
-                service,
-                |annotations| annotations.zone_spill_below.as_ref(),
-                Annotations::ZONE_SPILL_BELOW,
-                &mut findings,
-            ),
-            reset_dead_connections: annotation(
-                service,
-                |annotations| annotations.reset_dead_connections.as_ref(),
-                Annotations::RESET_DEAD_CONNECTIONS,
-                &mut findings,
-            )
-            .is_some_and(|Switch(on)| on),
-            algorithm: annotation(
-                service,
-                |annotations| annotations.lb_algorithm.as_ref(),
-                Annotations::LB_ALGORITHM,
-                &mut findings,
-            ),
             session_affinity: affinity(spec, &mut findings),
             health_check_node_port: health_check(spec, external_traffic_policy, &mut findings),
             annotations: annotations(service, context, &mut findings),
+            ..annotated(service, &mut findings)
         },
         ports: ports(spec, context, &mut findings),
     };
     (Some(normalised), findings.into_problems())
+}
+
+/// What annotations of every mode ask for.
+fn annotated(service: &slim::Service<'_>, findings: &mut Findings) -> ServicePolicy {
+    let no_local_endpoints = annotation(
+        service,
+        |annotations| annotations.no_local_endpoints.as_ref(),
+        Annotations::NO_LOCAL_ENDPOINTS,
+        findings,
+    );
+    let zone_spill = annotation(
+        service,
+        |annotations| annotations.zone_spill_below.as_ref(),
+        Annotations::ZONE_SPILL_BELOW,
+        findings,
+    );
+    let reset_dead_connections = annotation(
+        service,
+        |annotations| annotations.reset_dead_connections.as_ref(),
+        Annotations::RESET_DEAD_CONNECTIONS,
+        findings,
+    );
+    let algorithm = annotation(
+        service,
+        |annotations| annotations.lb_algorithm.as_ref(),
+        Annotations::LB_ALGORITHM,
+        findings,
+    );
+    let slow_start = annotation(
+        service,
+        |annotations| annotations.slow_start.as_ref(),
+        Annotations::SLOW_START,
+        findings,
+    );
+    ServicePolicy {
+        no_local_endpoints,
+        zone_spill,
+        reset_dead_connections: reset_dead_connections.is_some_and(|Switch(on)| on),
+        algorithm,
+        slow_start,
+        ..ServicePolicy::default()
+    }
 }
 
 /// The annotations that backends read by name. Few different values exist, so the texts are shared.

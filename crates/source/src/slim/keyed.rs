@@ -63,6 +63,8 @@ entries! {
         no_local_endpoints, NO_LOCAL_ENDPOINTS = "kube-proxy.io/no-local-endpoints";
         /// On a Service: how an endpoint is chosen. An extension of this program.
         lb_algorithm, LB_ALGORITHM = "kube-proxy.io/lb-algorithm";
+        /// On a Service: over which time the share of a new endpoint grows. An extension of this program.
+        slow_start, SLOW_START = "kube-proxy.io/slow-start";
         /// On an EndpointSlice: the weight of its endpoints. An extension of this program.
         weight, WEIGHT = "kube-proxy.io/weight";
         /// On an EndpointSlice: the weights of endpoints by address. An extension of this program.

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use kube_proxy_core::algorithm::source_slot;
+use kube_proxy_core::algorithm::{connection_slot, source_slot};
 
 use super::{Balancer, Endpoints, FEW_SESSIONS};
 use crate::traffic::Target;
@@ -16,6 +16,10 @@ fn endpoint(number: u8) -> SocketAddr {
 
 fn client(number: u32) -> IpAddr {
     IpAddr::from((0x0a01_0000 + number).to_be_bytes())
+}
+
+fn peer(number: u32) -> SocketAddr {
+    SocketAddr::new(client(number), 40_000)
 }
 
 fn list(numbers: &[u8]) -> Vec<SocketAddr> {
@@ -38,7 +42,7 @@ fn balancer(numbers: &[u8], affinity: Option<Duration>, now: Instant) -> Balance
 }
 
 fn pick(balancer: &mut Balancer, from: u32, now: Instant) -> Option<SocketAddr> {
-    balancer.pick(TrafficPolicy::Cluster, client(from), None, now).map(|target| target.address)
+    balancer.pick(TrafficPolicy::Cluster, peer(from), None, now).map(|target| target.address)
 }
 
 #[test]
@@ -62,8 +66,7 @@ fn each_endpoint_has_as_many_turns_as_it_stands_there() {
     assert_eq!(picks.iter().filter(|address| **address == endpoint(2)).count(), 30, "{picks:?}");
     for failed in [1, 2] {
         for _ in 0..8 {
-            let other =
-                balancer.pick(TrafficPolicy::Cluster, client(0), Some(endpoint(failed)), now);
+            let other = balancer.pick(TrafficPolicy::Cluster, peer(0), Some(endpoint(failed)), now);
             assert_ne!(other.unwrap().address, endpoint(failed), "another one is tried");
         }
     }
@@ -91,11 +94,33 @@ fn a_client_gets_the_endpoint_of_its_hash() {
     }
     assert_eq!(used.len(), 3, "{used:?}");
     let first = pick(&mut balancer, 1, now).unwrap();
-    let other = balancer.pick(TrafficPolicy::Cluster, client(1), Some(first), now);
+    let other = balancer.pick(TrafficPolicy::Cluster, peer(1), Some(first), now);
     assert_ne!(other.unwrap().address, first, "it cannot be reached");
     balancer.failed(first, now);
     assert_ne!(pick(&mut balancer, 1, now), Some(first), "it rests");
     assert_eq!(pick(&mut balancer, 1, now + 10 * SECOND), Some(first));
+}
+
+/// Slots are those of the list, which is the table, whatever else was chosen.
+#[test]
+fn a_connection_gets_the_endpoint_of_its_slot() {
+    let now = Instant::now();
+    let mut balancer = choosing(Algorithm::Maglev, now);
+    let connection = |port| SocketAddr::new(client(1), port);
+    let mut used = BTreeMap::new();
+    for port in 1..500 {
+        let slot = connection_slot(connection(port), 5);
+        let expected = list(&[1, 2, 3, 3, 3])[slot as usize];
+        let pick = |balancer: &mut Balancer| {
+            balancer.pick(TrafficPolicy::Cluster, connection(port), None, now).unwrap().address
+        };
+        assert_eq!((pick(&mut balancer), pick(&mut balancer)), (expected, expected));
+        *used.entry(expected).or_insert(0) += 1;
+    }
+    assert!(used.len() == 3 && used[&endpoint(3)] > 250, "{used:?}");
+    let first = balancer.pick(TrafficPolicy::Cluster, connection(1), None, now).unwrap().address;
+    let other = balancer.pick(TrafficPolicy::Cluster, connection(1), Some(first), now);
+    assert_ne!(other.unwrap().address, first, "another one is tried");
 }
 
 #[test]
@@ -104,7 +129,7 @@ fn the_least_used_endpoint_is_chosen() {
     let mut balancer = choosing(Algorithm::LeastConnections, now);
     let mut open: BTreeMap<SocketAddr, Vec<std::sync::Arc<Target>>> = BTreeMap::new();
     for _ in 0..50 {
-        let target = balancer.pick(TrafficPolicy::Cluster, client(1), None, now).unwrap();
+        let target = balancer.pick(TrafficPolicy::Cluster, peer(1), None, now).unwrap();
         target.counters.opened();
         open.entry(target.address).or_default().push(target);
     }
@@ -112,7 +137,7 @@ fn the_least_used_endpoint_is_chosen() {
     assert_eq!(counts, [10, 10, 30], "by weight");
     open[&endpoint(2)].iter().for_each(|target| target.counters.closed());
     for _ in 0..10 {
-        let target = balancer.pick(TrafficPolicy::Cluster, client(1), None, now).unwrap();
+        let target = balancer.pick(TrafficPolicy::Cluster, peer(1), None, now).unwrap();
         assert_eq!(target.address, endpoint(2));
         target.counters.opened();
     }
@@ -127,7 +152,7 @@ fn the_least_used_endpoint_is_chosen() {
     assert_eq!(picked.into_iter().collect::<Vec<_>>(), list(&[1, 2]));
     assert_eq!(
         choosing(Algorithm::LeastConnections, now)
-            .pick(TrafficPolicy::Local, client(1), None, now)
+            .pick(TrafficPolicy::Local, peer(1), None, now)
             .map(|t| t.address),
         None
     );
@@ -154,7 +179,7 @@ fn no_endpoint_no_choice() {
     assert_eq!(pick(&mut balancer(&[], None, now), 0, now), None);
     assert_eq!(pick(&mut balancer(&[], Some(SECOND), now), 0, now), None);
     let mut only_cluster = balancer(&[1], None, now);
-    assert!(only_cluster.pick(TrafficPolicy::Local, client(0), None, now).is_none());
+    assert!(only_cluster.pick(TrafficPolicy::Local, peer(0), None, now).is_none());
 }
 
 #[test]
@@ -189,13 +214,13 @@ fn frontends_share_the_session() {
     let algorithm = Algorithm::Random;
     balancer.update(Endpoints { lists, serving, affinity: Some(SECOND), algorithm }, now);
     for from in 0..20 {
-        let local = balancer.pick(TrafficPolicy::Local, client(from), None, now).unwrap().address;
+        let local = balancer.pick(TrafficPolicy::Local, peer(from), None, now).unwrap().address;
         assert_eq!(pick(&mut balancer, from, now), Some(local));
     }
     // An endpoint that is not local cannot be kept under the Local policy.
     for from in 100..120 {
         pick(&mut balancer, from, now).unwrap();
-        let local = balancer.pick(TrafficPolicy::Local, client(from), None, now).unwrap().address;
+        let local = balancer.pick(TrafficPolicy::Local, peer(from), None, now).unwrap().address;
         assert!(list(&[2, 3]).contains(&local));
     }
 }
@@ -222,8 +247,7 @@ fn a_failed_dial_ends_the_session() {
     let now = Instant::now();
     let mut balancer = balancer(&[1, 2], Some(10 * SECOND), now);
     let first = pick(&mut balancer, 1, now).unwrap();
-    let second =
-        balancer.pick(TrafficPolicy::Cluster, client(1), Some(first), now).unwrap().address;
+    let second = balancer.pick(TrafficPolicy::Cluster, peer(1), Some(first), now).unwrap().address;
     assert_ne!(first, second);
     assert_eq!(pick(&mut balancer, 1, now), Some(second), "the new one is kept");
 }
@@ -293,7 +317,7 @@ fn endpoints_that_failed_rest_if_that_is_wanted() {
 fn counters_outlive_an_update() {
     let now = Instant::now();
     let mut balancer = balancer(&[1], None, now);
-    let target = balancer.pick(TrafficPolicy::Cluster, client(1), None, now).unwrap();
+    let target = balancer.pick(TrafficPolicy::Cluster, peer(1), None, now).unwrap();
     balancer.update(endpoints(&[1, 2], None), now);
     assert!(balancer.targets().any(|other| std::sync::Arc::ptr_eq(other, &target)));
 }

@@ -1,7 +1,7 @@
 //! Endpoints with weights, of which 0 drains.
 
 use kube_proxy_core::Conditions;
-use kube_proxy_netlink::ipvs::ServerKey;
+use kube_proxy_netlink::ipvs::{HASH_FALLBACK, HASH_PORT, ServerKey};
 
 use super::*;
 
@@ -62,6 +62,48 @@ fn algorithms_are_schedulers() {
     check(Algorithm::SourceHash, None, &[1, 2], "sh");
     check(Algorithm::SourceHash, Some("mh"), &[1], "mh");
     check(Algorithm::LeastConnections, None, &[1], "lc");
+    check(Algorithm::Maglev, None, &[1], "mh");
+    check(Algorithm::Maglev, None, &[1, 2], "mh");
+}
+
+/// Another client port may get another destination, and what drains is passed over.
+#[test]
+fn a_maglev_table_is_of_addresses_and_ports() {
+    let flags = |algorithm, own: Option<&str>| {
+        let mut world = World::new();
+        let mut asks = service(1, Protocol::Tcp);
+        asks.policy.algorithm = algorithm;
+        asks.policy.annotations =
+            own.map(|own| (SCHEDULER.into(), own.into())).into_iter().collect();
+        world.service(asks);
+        world.tracker.carry_annotations(world.backend.annotations());
+        world.tracker.offer_algorithms(world.backend.algorithms());
+        world.weighted(1, Protocol::Tcp, &ALL, &[1]);
+        world.full();
+        world.fake.held().servers[&key(Protocol::Tcp)].0.flags
+    };
+    assert_eq!(flags(Some(Algorithm::Maglev), None), HASH_PORT | HASH_FALLBACK);
+    assert_eq!(flags(None, Some("mh")), HASH_PORT);
+    assert_eq!(flags(Some(Algorithm::Maglev), Some("rr")), 0);
+}
+
+/// It is found out when the first Service asks for it, and then no longer offered.
+#[test]
+fn an_algorithm_that_the_kernel_lacks_is_not_offered_again() {
+    let mut world = World::new();
+    world.fake.lock().0.missing_schedulers.insert("mh");
+    let offered = world.backend.algorithms();
+    assert!(offered.contains(&Algorithm::Maglev), "nobody asked yet: {offered:?}");
+    let mut asks = service(1, Protocol::Tcp);
+    asks.policy.algorithm = Some(Algorithm::Maglev);
+    world.service(asks);
+    world.tracker.offer_algorithms(offered);
+    world.weighted(1, Protocol::Tcp, &ALL, &[1]);
+    world.full();
+    assert_eq!(held(&world, Protocol::Tcp).0, "rr");
+    assert_eq!(world.backend.algorithms(), [Algorithm::SourceHash, Algorithm::LeastConnections]);
+    world.full();
+    assert_eq!(world.backend.algorithms(), [Algorithm::SourceHash, Algorithm::LeastConnections]);
 }
 
 #[test]
@@ -82,6 +124,49 @@ fn a_weight_is_one_change() {
     assert_eq!(cost(&[1, 6, 1]), 0);
     world.full();
     assert_eq!(world.fake.take_sent().changes, 0);
+}
+
+/// In tenths, so that a step is one message, and one that comes as well.
+#[test]
+fn a_step_of_a_slow_start_is_one_change() {
+    let check = |scheduler: Option<&str>, expected: &str, weights: [u32; 3]| {
+        let mut world = World::new();
+        let mut asks = service(1, Protocol::Tcp);
+        asks.policy.slow_start = Some("9s".parse().unwrap());
+        asks.policy.annotations =
+            scheduler.map(|name| (SCHEDULER.into(), name.into())).into_iter().collect();
+        world.service(asks);
+        world.tracker.carry_annotations(world.backend.annotations());
+        let mut now = Instant::now();
+        world.tracker.tell_time(now);
+        world.weighted(1, Protocol::Tcp, &ALL[..2], &[1, 2]);
+        world.full();
+        world.fake.take_sent();
+        world.weighted(1, Protocol::Tcp, &ALL, &[1, 2, 3]);
+        let mut sent = Vec::new();
+        let mut last = Vec::new();
+        loop {
+            world.partial();
+            assert!(block_on(world.backend.intact()).unwrap(), "what is wanted is no damage");
+            sent.push(world.fake.take_sent().changes);
+            last.push(held(&world, Protocol::Tcp).1[2]);
+            let Some(due) = world.tracker.step_due() else { break };
+            now = now.max(due);
+            world.tracker.tell_time(now);
+        }
+        let found = held(&world, Protocol::Tcp);
+        assert_eq!(found, (expected.to_owned(), weights.to_vec()));
+        world.full();
+        assert_eq!(world.fake.take_sent().changes, 0);
+        (sent, last)
+    };
+    let (sent, last) = check(None, "wrr", [10, 20, 30]);
+    assert_eq!(sent, [1; 10]);
+    assert_eq!(last, (1..=10).map(|step| step * 3).collect::<Vec<_>>());
+    // Its table is too small.
+    let (sent, last) = check(Some("sh"), "sh", [1, 2, 3]);
+    assert_eq!(sent, [[1].as_slice(), &[0; 9]].concat());
+    assert_eq!(last, [3; 10]);
 }
 
 /// UDP too, of which a destination leaves at once where its endpoint goes.

@@ -15,6 +15,8 @@ use crate::modes;
 use crate::node::node_ports::NodePortScope;
 use crate::serve::health::Health;
 use crate::serve::service_health::HealthPorts;
+use crate::telemetry::advice::Advice;
+use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Metrics;
 
 /// A backend whose work is done by a task of its own, as one that writes over a network would have.
@@ -80,6 +82,7 @@ fn setup(backend: Remote) -> Setup {
         leftovers: None,
         health: Health::new(&[IpFamily::V4], Duration::from_mins(1), None),
         metrics: Arc::new(Metrics::new()),
+        advice: Arc::new(Advice::new(Events::new("node-a", None).0, "nftables")),
         health_ports: HealthPorts::per_family().get(IpFamily::V4).clone(),
     }
 }

@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use expect_test::expect;
 use k8s_openapi::api::events::v1;
-use kube_proxy_core::ObjectName;
+use kube_proxy_core::{Algorithm, ObjectName};
 use serde_json::Value;
 
 use super::{Event, Events, QUEUE, object};
@@ -56,6 +56,24 @@ fn an_event_of_a_service() {
     assert_eq!(object["type"], "Warning");
     assert_eq!(object["note"].as_str().unwrap().len(), 1024);
     assert_eq!(through_kubernetes(&object), object, "no field is misspelt");
+}
+
+/// Each of a thousand nodes sends it, and the API server keeps one.
+#[test]
+fn what_every_node_says_has_one_name() {
+    let name = ObjectName::new("shop", "cart");
+    let name_of = |algorithm, node: &str, at| {
+        let event = Event::algorithm_lacking(&name, algorithm, "iptables");
+        let object = object(&event, node, at);
+        assert_eq!(through_kubernetes(&object), object, "no field is misspelt");
+        object["metadata"]["name"].as_str().unwrap().to_owned()
+    };
+    let later = time() + Duration::from_secs(1);
+    let first = name_of(Algorithm::Maglev, "node-a", time());
+    assert_eq!(first, name_of(Algorithm::Maglev, "node-b", later));
+    assert_ne!(first, name_of(Algorithm::SourceHash, "node-a", time()));
+    let other = |at| object(&Event::starting(), "node-a", at)["metadata"]["name"].clone();
+    assert_ne!(other(time()), other(later));
 }
 
 #[test]

@@ -72,6 +72,7 @@ fn metadata() -> BoxedStrategy<Value> {
                 ("kube-proxy.io/userspace-proxy-protocol", any_of(&["v1", "v3"])),
                 ("kube-proxy.io/no-local-endpoints", any_of(&["Reject", "x"])),
                 ("kube-proxy.io/lb-algorithm", any_of(&["source-hash", "x"])),
+                ("kube-proxy.io/slow-start", any_of(&["30s", "x"])),
                 ("kube-proxy.io/weight", any_of(&["0", "7", "65536"])),
                 ("kube-proxy.io/endpoint-weights", any_of(&["10.0.0.1=2", "fd00::1 = 3, x", ""])),
                 ("service.cilium.io/weight", any_of(&["9", "-1", ""])),

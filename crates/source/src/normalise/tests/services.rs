@@ -83,6 +83,7 @@ fn a_full_service() {
                     zone_spill: None,
                     reset_dead_connections: false,
                     algorithm: None,
+                    slow_start: None,
                     load_balancer_source_ranges: [
                         203.0.113.0/24,
                     ],
@@ -572,8 +573,36 @@ fn how_an_endpoint_is_chosen() {
     check(
         &json!("maglev"),
         &expect![[r#"
+        Some(Maglev)
+    "#]],
+    );
+    check(
+        &json!("Maglev"),
+        &expect![[r#"
         None
-        Service ns/web: metadata.annotations[kube-proxy.io/lb-algorithm]: "maglev": not random, source-hash or least-connections; ignored
+        Service ns/web: metadata.annotations[kube-proxy.io/lb-algorithm]: "Maglev": not random, source-hash, maglev or least-connections; ignored
+    "#]],
+    );
+}
+
+#[test]
+fn how_new_endpoints_start() {
+    let check = |value: &Value, expected: &Expect| {
+        let mut object = with(&json!({}));
+        object["metadata"]["annotations"] = json!({"kube-proxy.io/slow-start": value});
+        whole(&object, |service| service.policy.slow_start, expected);
+    };
+    check(
+        &json!("1m30s"),
+        &expect![[r#"
+        Some(SlowStart(90))
+    "#]],
+    );
+    check(
+        &json!("soon"),
+        &expect![[r#"
+        None
+        Service ns/web: metadata.annotations[kube-proxy.io/slow-start]: "soon": not a duration in whole seconds up to an hour, such as 30s or 1m30s; ignored
     "#]],
     );
 }
