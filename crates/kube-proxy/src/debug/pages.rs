@@ -127,7 +127,6 @@ impl DebugPages {
             warnings: self.silence_warning().into_iter().collect(),
         };
         let (clients, facts) = (self.clients(), self.facts.clone());
-        let verify = asked.decoded("verify").is_some_and(|verify| verify == "true");
         // Userspace connections lead to this process, and IPVS keeps its own.
         let translated = matches!(self.mode, "iptables" | "nftables");
         Reply::Later(Box::pin(async move {
@@ -158,13 +157,8 @@ impl DebugPages {
                         Err(error) => return unanswered(error),
                     }
                 }
+                explain::look_up(&family, &mut explained).await;
                 add(&mut answer, explained);
-                if verify {
-                    match family.compare().await {
-                        Ok(check) => explain::add_differences(&mut answer.paths, &check),
-                        Err(error) => return unanswered(error),
-                    }
-                }
             }
             tasks::blocking("debug page", move || {
                 explain::add_connections(&mut answer.paths, translated);
