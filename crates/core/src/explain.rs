@@ -12,9 +12,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    Endpoint, Frontend, FrontendKind, FrontendQuery, LocalTrafficDetector, NoLocalEndpoints, NodePortAddresses,
-    Protocol, ServiceEntry, ServicePortName, SessionKey, Snapshot, Spill, TrafficPolicy, Unserved,
-    Unused,
+    Endpoint, Frontend, FrontendKind, FrontendQuery, LocalTrafficDetector, NoLocalEndpoints,
+    NodePortAddresses, Protocol, ServiceEntry, ServicePortName, SessionKey, Snapshot, Spill,
+    TrafficPolicy, Unserved, Unused,
 };
 
 use found::{Found, Place, find, owner_in};

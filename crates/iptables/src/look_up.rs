@@ -113,8 +113,7 @@ impl IptablesBackend {
             }
         }
         for wanted in long {
-            let rules: Vec<_> =
-                wanted.own().map(|rule| (wanted.chain.as_str(), rule)).collect();
+            let rules: Vec<_> = wanted.own().map(|rule| (wanted.chain.as_str(), rule)).collect();
             let found = self.find_rules(table, &rules)?;
             objects.extend(rules.iter().zip(found).map(|((_, rule), found)| {
                 KernelObject::there_or_missing("rule", wanted.text(rule), found)

@@ -122,7 +122,11 @@ impl State {
     }
 
     /// The chains that packets to a place pass in each list that may have it, from the root on.
-    pub(crate) fn ways_to(&self, place: Place, plan: &Plan<'_>) -> Vec<(&'static List, Vec<Passed>)> {
+    pub(crate) fn ways_to(
+        &self,
+        place: Place,
+        plan: &Plan<'_>,
+    ) -> Vec<(&'static List, Vec<Passed>)> {
         let lists = LISTS.iter().zip(&self.lists).filter(|(list, _)| list.may_hold(place));
         lists.map(|(list, tree)| (list, tree.way_to(&place.key(), &plan.writer(list)))).collect()
     }
@@ -136,7 +140,9 @@ impl State {
         let target = format!("-j {}", list.root);
         let lists = LISTS.iter().zip(&self.lists).filter(|(of, _)| of.table == list.table);
         let mut roots = lists.map(|(of, tree)| (of.root, tree.root_with_tail(&plan.writer(of))));
-        roots.find(|(_, passed)| passed.rules[passed.own.clone()].iter().any(|r| r.ends_with(&target)))
+        roots.find(|(_, passed)| {
+            passed.rules[passed.own.clone()].iter().any(|r| r.ends_with(&target))
+        })
     }
 
     fn update_service(

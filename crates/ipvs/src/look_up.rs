@@ -63,10 +63,8 @@ impl IpvsBackend {
         query: &FrontendQuery,
         objects: &mut Vec<KernelObject>,
     ) -> Result<(), SyncError> {
-        let key = ServerKey {
-            protocol: query.frontend.protocol().number(),
-            address: query.address,
-        };
+        let key =
+            ServerKey { protocol: query.frontend.protocol().number(), address: query.address };
         let is_own = |(owner, _): &&(ServicePortName, Desired)| *owner == query.service;
         let wanted = applied.state.servers.get(&key).filter(is_own).map(|(_, wanted)| wanted);
         let found = self.kernel.server(key)?;

@@ -86,8 +86,12 @@ fn elements(config: &Config, plan: &Plan, query: &FrontendQuery) -> BTreeMap<Set
 
 /// The sets in which a frontend has one element at most.
 fn by_frontend(by: KeyKind) -> Vec<SetId> {
-    let mut sets =
-        vec![SetId::dispatch(by), SetId::short_circuit(by), SetId::no_endpoint(by), SetId::remember(by)];
+    let mut sets = vec![
+        SetId::dispatch(by),
+        SetId::short_circuit(by),
+        SetId::no_endpoint(by),
+        SetId::remember(by),
+    ];
     sets.push(match by {
         KeyKind::Address => SetId::FirewallAddresses,
         KeyKind::NodePort => SetId::LoopbackNodeports,
@@ -117,6 +121,10 @@ fn find(
             Some(item) => (text(set, &item, family), Some(item)),
             None => (key_text(set, key, family), None),
         });
+        if key.is_interval_end() {
+            let right = found.is_some_and(|(_, item)| item.as_ref() == wanted.as_ref());
+            return end_interval(objects, right);
+        }
         let object = |name, state| Some(KernelObject::new("element", name, state));
         objects.extend(match (wanted, found) {
             (None, None) => None,
@@ -132,12 +140,28 @@ fn find(
     })
 }
 
+/// The end of an interval is an element of its own, behind that of its start: both together are one object.
+fn end_interval(objects: &mut [KernelObject], right: bool) {
+    if let Some(start) = objects.last_mut()
+        && start.state == ObjectState::AsWanted
+        && !right
+    {
+        let actual = "an interval with another end".to_owned();
+        start.state = ObjectState::Different { actual };
+    }
+}
+
 /// The chains that packets pass on the way to elements of these sets, and those that the elements lead to.
 fn chains(asked: &BTreeMap<SetId, Vec<Asked>>) -> (BTreeSet<&'static str>, BTreeSet<Chain>) {
     let (mut fixed, mut chains) = (BTreeSet::new(), BTreeSet::new());
     for (set, asked) in asked {
         for item in asked.iter().filter_map(|(_, wanted)| wanted.as_ref()) {
-            fixed.extend(ways(*set).iter().flat_map(|id| CHAINS.iter().filter(|of| of.id == *id)).map(|of| of.name));
+            fixed.extend(
+                ways(*set)
+                    .iter()
+                    .flat_map(|id| CHAINS.iter().filter(|of| of.id == *id))
+                    .map(|of| of.name),
+            );
             let mut next = item.chain();
             while let Some(chain) = next {
                 next = chain.leads_to();
@@ -208,7 +232,9 @@ fn chain_object(
         None if hook.is_none() => ObjectState::AsWanted,
         None => match netlink.chain(TABLE, name)? {
             Some(chain) if chain.hook == hook && !chain.drops => ObjectState::AsWanted,
-            _ => ObjectState::Different { actual: "a chain with another hook or policy".to_owned() },
+            _ => {
+                ObjectState::Different { actual: "a chain with another hook or policy".to_owned() }
+            }
         },
     };
     Ok(KernelObject::new("chain", name, state))

@@ -62,9 +62,8 @@ pub(crate) fn sockets(
 /// The policies that select endpoints for clients of a kind of frontend.
 fn policies(entry: &ServiceEntry, kind: FrontendKind) -> impl Iterator<Item = TrafficPolicy> {
     let Treatment { policy, short_circuit, .. } = entry.treatment(kind);
-    let used = move |of: &TrafficPolicy| {
-        *of == policy || (short_circuit && *of == TrafficPolicy::Cluster)
-    };
+    let used =
+        move |of: &TrafficPolicy| *of == policy || (short_circuit && *of == TrafficPolicy::Cluster);
     TrafficPolicy::ALL.into_iter().filter(used)
 }
 

@@ -59,10 +59,34 @@ fn each_frontend_has_its_rules() {
     let before = model.dump();
     let chains = ServiceChains::of(&name(&snapshot, "web"));
     for (to, leads) in [
-        (CLUSTER_IP, format!("nat -A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m comment --comment \"default/web:http cluster IP\" -m tcp --dport 80 -j {}", chains.cluster)),
-        (EXTERNAL_IP, format!("nat -A KUBE-SERVICES -d 203.0.113.1/32 -p tcp -m comment --comment \"default/web:http external IP\" -m tcp --dport 80 -j {}", chains.external)),
-        (VIP, format!("filter -A KUBE-PROXY-FIREWALL -d 203.0.113.2/32 -p tcp -m comment --comment \"default/web:http traffic not accepted by {}\" -m tcp --dport 80 -j DROP", chains.firewall)),
-        (NODE_PORT, format!("nat -A KUBE-NODEPORTS -p tcp -m comment --comment \"default/web:http\" -m tcp --dport 30001 -j {}", chains.external)),
+        (
+            CLUSTER_IP,
+            format!(
+                "nat -A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m comment --comment \"default/web:http cluster IP\" -m tcp --dport 80 -j {}",
+                chains.cluster
+            ),
+        ),
+        (
+            EXTERNAL_IP,
+            format!(
+                "nat -A KUBE-SERVICES -d 203.0.113.1/32 -p tcp -m comment --comment \"default/web:http external IP\" -m tcp --dport 80 -j {}",
+                chains.external
+            ),
+        ),
+        (
+            VIP,
+            format!(
+                "filter -A KUBE-PROXY-FIREWALL -d 203.0.113.2/32 -p tcp -m comment --comment \"default/web:http traffic not accepted by {}\" -m tcp --dport 80 -j DROP",
+                chains.firewall
+            ),
+        ),
+        (
+            NODE_PORT,
+            format!(
+                "nat -A KUBE-NODEPORTS -p tcp -m comment --comment \"default/web:http\" -m tcp --dport 30001 -j {}",
+                chains.external
+            ),
+        ),
     ] {
         let lines = lines(&mut backend, &snapshot, to);
         assert!(lines.contains(&format!("rule {leads}")), "{to}: {lines:#?}");
@@ -88,14 +112,42 @@ fn each_damage_is_named() {
     let hook = "PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES";
     let drop = "-d 10.96.0.0/24 -j DROP";
     let cases = [
-        (CLUSTER_IP, format!("-D {cluster} {rule}"), format!("missing rule nat -A {cluster} {rule}")),
-        (CLUSTER_IP, format!("-I {cluster} 1 -j RETURN"), format!("in the way: rule nat -A {cluster} -j RETURN")),
-        (CLUSTER_IP, format!("-I KUBE-SERVICES 1 {drop}"), format!("in the way: rule nat -A KUBE-SERVICES {drop}")),
+        (
+            CLUSTER_IP,
+            format!("-D {cluster} {rule}"),
+            format!("missing rule nat -A {cluster} {rule}"),
+        ),
+        (
+            CLUSTER_IP,
+            format!("-I {cluster} 1 -j RETURN"),
+            format!("in the way: rule nat -A {cluster} -j RETURN"),
+        ),
+        (
+            CLUSTER_IP,
+            format!("-I KUBE-SERVICES 1 {drop}"),
+            format!("in the way: rule nat -A KUBE-SERVICES {drop}"),
+        ),
         (CLUSTER_IP, format!("-D {hook}"), format!("missing rule nat -A {hook}")),
-        (EXTERNAL_IP, format!(":{external} - [0:0]"), format!("missing rule nat -A {external} -j {cluster}")),
-        (VIP, format!(":{firewall} - [0:0]"), format!("missing rule nat -A {firewall} -s 198.51.100.0/24")),
-        (NODE_PORT, ":KUBE-NODEPORTS - [0:0]".to_owned(), "missing rule nat -A KUBE-NODEPORTS -p tcp".to_owned()),
-        (NODE_PORT, ":KUBE-POSTROUTING - [0:0]".to_owned(), "missing rule nat -A KUBE-POSTROUTING".to_owned()),
+        (
+            EXTERNAL_IP,
+            format!(":{external} - [0:0]"),
+            format!("missing rule nat -A {external} -j {cluster}"),
+        ),
+        (
+            VIP,
+            format!(":{firewall} - [0:0]"),
+            format!("missing rule nat -A {firewall} -s 198.51.100.0/24"),
+        ),
+        (
+            NODE_PORT,
+            ":KUBE-NODEPORTS - [0:0]".to_owned(),
+            "missing rule nat -A KUBE-NODEPORTS -p tcp".to_owned(),
+        ),
+        (
+            NODE_PORT,
+            ":KUBE-POSTROUTING - [0:0]".to_owned(),
+            "missing rule nat -A KUBE-POSTROUTING".to_owned(),
+        ),
     ];
     for (to, damage, expected) in cases {
         model.apply(&format!("*nat\n{damage}\nCOMMIT\n")).unwrap();
@@ -112,9 +164,12 @@ fn each_damage_is_named() {
     let [first, second, third] = &model.chain("nat", cluster.as_str()).unwrap()[..] else {
         panic!("three rules")
     };
-    let swapped = format!("*nat\n:{cluster} - [0:0]\n-A {cluster} {first}\n-A {cluster} {third}\n-A {cluster} {second}\nCOMMIT\n");
+    let swapped = format!(
+        "*nat\n:{cluster} - [0:0]\n-A {cluster} {first}\n-A {cluster} {third}\n-A {cluster} {second}\nCOMMIT\n"
+    );
     model.apply(&swapped).unwrap();
-    let order = format!("different chain nat {cluster}, there is one with its rules in another order");
+    let order =
+        format!("different chain nat {cluster}, there is one with its rules in another order");
     assert_eq!(wrong(&mut backend, &snapshot, CLUSTER_IP), [order]);
 }
 
@@ -126,10 +181,9 @@ fn refused_frontends_have_rules_too() {
     let model = Model::default();
     let mut backend = backend(config(IpFamily::V4), &model);
     full(&mut backend, &snapshot);
-    for (to, root, before) in [
-        (CLUSTER_IP, "KUBE-SERVICES", "FORWARD"),
-        (NODE_PORT, "KUBE-EXTERNAL-NODEPORTS", "INPUT"),
-    ] {
+    for (to, root, before) in
+        [(CLUSTER_IP, "KUBE-SERVICES", "FORWARD"), (NODE_PORT, "KUBE-EXTERNAL-NODEPORTS", "INPUT")]
+    {
         let lines = lines(&mut backend, &snapshot, to);
         let refuses = |line: &String| {
             line.starts_with(&format!("rule filter -A {root} ")) && line.ends_with("-j REJECT")

@@ -143,9 +143,8 @@ impl OnNode {
                 difference.service.as_ref() == Some(&service)
                     || objects.iter().any(|object| is_about(difference, object))
             });
-            repaired.extend(
-                own.map(|own| Repaired { at: repair.at.clone(), difference: own.clone() }),
-            );
+            repaired
+                .extend(own.map(|own| Repaired { at: repair.at.clone(), difference: own.clone() }));
         }
         let (total, wrong) =
             (objects.len(), objects.iter().filter(|object| object.state.is_wrong()).count());
@@ -167,7 +166,8 @@ impl OnNode {
 /// Whether a difference that a comparison named is about this object. Either may say more of it than the other.
 fn is_about(difference: &Difference, object: &NodeObject) -> bool {
     let begins = |text: &str, start: &str| {
-        text.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ',', ':']))
+        text.strip_prefix(start)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ',', ':']))
     };
     difference.kind == object.kind
         && (begins(&difference.name, &object.name) || begins(&object.name, &difference.name))

@@ -1,9 +1,7 @@
 //! Look-ups of single objects: what they cost does not depend on how many others there are.
 
 use super::constants::{chain, element_list, expression, operation, rule};
-use super::{
-    Chain, Element, KEYS_PER_REQUEST, NfTables, Rule, read_elements, read_rule, request,
-};
+use super::{Chain, Element, KEYS_PER_REQUEST, NfTables, Rule, read_elements, read_rule, request};
 use crate::Errno;
 use crate::error::Error;
 use crate::message::Message;

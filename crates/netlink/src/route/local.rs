@@ -58,10 +58,7 @@ fn header(ip: IpAddr) -> [u8; next_hop::HEADER_LEN] {
 }
 
 fn is_unreachable(errno: Option<Errno>) -> bool {
-    matches!(
-        errno,
-        Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL)
-    )
+    matches!(errno, Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL))
 }
 
 /// The interface that a message of type `RTM_NEWROUTE` names, if the route is a local one.

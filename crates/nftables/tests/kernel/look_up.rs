@@ -42,7 +42,9 @@ fn frontends(svc: Svc, family: IpFamily) -> [SocketAddr; 4] {
 fn wrong(world: &mut World, svc: Svc, to: SocketAddr) -> anyhow::Result<Vec<String>> {
     let mut lines = world.look_up(&query(svc, to))?;
     lines.retain(|line| {
-        ["missing ", "different ", "in the way: ", "not known: "].iter().any(|s| line.starts_with(s))
+        ["missing ", "different ", "in the way: ", "not known: "]
+            .iter()
+            .any(|s| line.starts_with(s))
     });
     Ok(lines)
 }
@@ -94,20 +96,71 @@ fn each_damage_is_named() -> anyhow::Result<()> {
         let (first, second) = (format!("{} . 0", key(one)), format!("{} . 2", key(one)));
         let sources = world.nft(&format!("list set {table} firewall-sources"))?;
         let source = sources.lines().find(|line| line.contains(&key(vip))).context("sources")?;
-        let source = source.trim().trim_start_matches("elements = {").trim().trim_matches([',', '}']);
+        let source =
+            source.trim().trim_start_matches("elements = {").trim().trim_matches([',', '}']);
         let source = source.trim().to_owned();
         let missing = |set: &str, key: &str| format!("missing element {set}: {key}");
         let cases: Vec<(SocketAddr, Svc, Vec<String>, String)> = vec![
-            (one, Svc(1), vec![format!("frontend-ips {{ {} }}", key(one))], missing("frontend-ips", &key(one))),
-            (one, Svc(1), vec![format!("cluster-endpoints {{ {first} }}")], missing("cluster-endpoints", &first)),
-            (one, Svc(1), vec![format!("cluster-endpoints {{ {second} }}")], missing("cluster-endpoints", &second)),
-            (external, Svc(2), vec![format!("short-circuit-ips {{ {} }}", key(external))], missing("short-circuit-ips", &key(external))),
-            (vip, Svc(2), vec![format!("firewall-addresses {{ {} }}", key(vip))], missing("firewall-addresses", &key(vip))),
-            (vip, Svc(2), vec![format!("firewall-sources {{ {source} }}")], missing("firewall-sources", &key(vip))),
-            (cluster, Svc(2), vec![format!("sticky-ips {{ {} }}", key(cluster))], missing("sticky-ips", &key(cluster))),
-            (node_port, Svc(2), vec![format!("frontend-nodeports {{ tcp . {number} }}")], missing("frontend-nodeports", &format!("tcp . {number}"))),
-            (node_port, Svc(2), vec![format!("nodeport-addresses {{ {} }}", node_port.ip())], missing("nodeport-addresses", &node_port.ip().to_string())),
-            (Svc(3).cluster_ip(family), Svc(3), vec![format!("no-endpoint-services {{ {} }}", key(Svc(3).cluster_ip(family)))], missing("no-endpoint-services", &key(Svc(3).cluster_ip(family)))),
+            (
+                one,
+                Svc(1),
+                vec![format!("frontend-ips {{ {} }}", key(one))],
+                missing("frontend-ips", &key(one)),
+            ),
+            (
+                one,
+                Svc(1),
+                vec![format!("cluster-endpoints {{ {first} }}")],
+                missing("cluster-endpoints", &first),
+            ),
+            (
+                one,
+                Svc(1),
+                vec![format!("cluster-endpoints {{ {second} }}")],
+                missing("cluster-endpoints", &second),
+            ),
+            (
+                external,
+                Svc(2),
+                vec![format!("short-circuit-ips {{ {} }}", key(external))],
+                missing("short-circuit-ips", &key(external)),
+            ),
+            (
+                vip,
+                Svc(2),
+                vec![format!("firewall-addresses {{ {} }}", key(vip))],
+                missing("firewall-addresses", &key(vip)),
+            ),
+            (
+                vip,
+                Svc(2),
+                vec![format!("firewall-sources {{ {source} }}")],
+                missing("firewall-sources", &key(vip)),
+            ),
+            (
+                cluster,
+                Svc(2),
+                vec![format!("sticky-ips {{ {} }}", key(cluster))],
+                missing("sticky-ips", &key(cluster)),
+            ),
+            (
+                node_port,
+                Svc(2),
+                vec![format!("frontend-nodeports {{ tcp . {number} }}")],
+                missing("frontend-nodeports", &format!("tcp . {number}")),
+            ),
+            (
+                node_port,
+                Svc(2),
+                vec![format!("nodeport-addresses {{ {} }}", node_port.ip())],
+                missing("nodeport-addresses", &node_port.ip().to_string()),
+            ),
+            (
+                Svc(3).cluster_ip(family),
+                Svc(3),
+                vec![format!("no-endpoint-services {{ {} }}", key(Svc(3).cluster_ip(family)))],
+                missing("no-endpoint-services", &key(Svc(3).cluster_ip(family))),
+            ),
         ];
         for (to, svc, elements, expected) in cases {
             for element in &elements {
@@ -123,7 +176,8 @@ fn each_damage_is_named() -> anyhow::Result<()> {
         }
         // Altered: the same key leads elsewhere.
         world.nft(&format!("delete element {table} cluster-endpoints {{ {second} }}"))?;
-        world.nft(&format!("add element {table} cluster-endpoints {{ {second} : {other} . 99 }}"))?;
+        world
+            .nft(&format!("add element {table} cluster-endpoints {{ {second} : {other} . 99 }}"))?;
         let found = wrong(&mut world, Svc(1), one)?;
         let expected = format!("different element cluster-endpoints: {second} : ");
         ensure!(found.len() == 1 && found[0].starts_with(&expected), "{found:#?}");
@@ -142,7 +196,8 @@ fn in_the_way() -> anyhow::Result<()> {
         let (to, number) = (Svc(1).cluster_ip(family), Svc(1).node_port_number());
         let key = format!("{} . tcp . 80", to.ip());
         world.nft(&format!("add element {table} no-endpoint-services {{ {key} : drop }}"))?;
-        world.nft(&format!("add element {table} loopback-nodeports {{ tcp . {number} : drop }}"))?;
+        world
+            .nft(&format!("add element {table} loopback-nodeports {{ tcp . {number} : drop }}"))?;
         let found = wrong(&mut world, Svc(1), to)?;
         let expected = format!("in the way: element no-endpoint-services: {key} : drop");
         ensure!(found == [expected], "{found:#?}");
@@ -160,9 +215,18 @@ fn chains_of_the_way() -> anyhow::Result<()> {
     let to = Svc(1).cluster_ip(IpFamily::V4);
     let table = table(IpFamily::V4);
     for (damage, expected) in [
-        ("insert rule TABLE services drop", "different chain services, there is one with 5 rules instead of 4, 1 by another program"),
-        ("flush chain TABLE nat-prerouting", "different chain nat-prerouting, there is one without rules"),
-        ("insert rule TABLE cluster-3 accept", "different chain cluster-3, there is one with 2 rules instead of 1, 1 by another program"),
+        (
+            "insert rule TABLE services drop",
+            "different chain services, there is one with 5 rules instead of 4, 1 by another program",
+        ),
+        (
+            "flush chain TABLE nat-prerouting",
+            "different chain nat-prerouting, there is one without rules",
+        ),
+        (
+            "insert rule TABLE cluster-3 accept",
+            "different chain cluster-3, there is one with 2 rules instead of 1, 1 by another program",
+        ),
     ] {
         world.nft(&damage.replace("TABLE", table))?;
         let found = wrong(&mut world, Svc(1), to)?;
@@ -176,9 +240,14 @@ fn chains_of_the_way() -> anyhow::Result<()> {
     world.nft(&format!("delete chain {table} filter-output"))?;
     let found = wrong(&mut world, Svc(3), Svc(3).cluster_ip(IpFamily::V4))?;
     ensure!(found == ["missing chain filter-output"], "{found:#?}");
-    world.nft(&format!("add chain {table} filter-output {{ type filter hook output priority 9 ; }}"))?;
+    world.nft(&format!(
+        "add chain {table} filter-output {{ type filter hook output priority 9 ; }}"
+    ))?;
     let found = wrong(&mut world, Svc(3), Svc(3).cluster_ip(IpFamily::V4))?;
-    ensure!(found.len() == 1 && found[0].starts_with("different chain filter-output"), "{found:#?}");
+    ensure!(
+        found.len() == 1 && found[0].starts_with("different chain filter-output"),
+        "{found:#?}"
+    );
     world.nft(&format!("delete table {table}"))?;
     let found = wrong(&mut world, Svc(1), to)?;
     ensure!(found == ["missing table kube-proxy"], "{found:#?}");
@@ -230,7 +299,8 @@ fn many_slots() -> anyhow::Result<()> {
         world.nft(&format!("delete element ip kube-proxy cluster-endpoints {{ {key} }}"))?;
     }
     let found = wrong(&mut world, Svc(1), to)?;
-    let numbers: Vec<_> = found.iter().filter_map(|line| line.split(" . ").nth(3)?.split(' ').next()).collect();
+    let numbers: Vec<_> =
+        found.iter().filter_map(|line| line.split(" . ").nth(3)?.split(' ').next()).collect();
     ensure!(numbers == ["0", "7", "8", "199"], "{found:#?}");
     let damaged = count(&mut world)?;
     ensure!(damaged <= whole + 4, "{damaged} messages, {whole} before");

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::{
-    CheckWaker, Conditions, Difference, EndpointSlice, Event, FrontendQuery, IpFamily, LocalTrafficDetector,
-    NodePortAddresses, ObjectName, PerFamily, Port, Protocol, ProxyBackend as _, Scope, Service,
-    SliceEndpoint, SlicePort, Tracker, TrackerOptions, Traffic,
+    CheckWaker, Conditions, Difference, EndpointSlice, Event, FrontendQuery, IpFamily,
+    LocalTrafficDetector, NodePortAddresses, ObjectName, PerFamily, Port, Protocol,
+    ProxyBackend as _, Scope, Service, SliceEndpoint, SlicePort, Tracker, TrackerOptions, Traffic,
 };
 use kube_proxy_nftables::{Config, LastSync, NftablesBackend, WatchGroup};
 use kube_proxy_testkit::cluster::{Cluster, plan};

@@ -50,7 +50,11 @@ impl Programs {
             let each = &mut |line: &str| take(&mut listed, line);
             let (status, text) = self.wait_for(&self.main, &mut command, &[], each)?;
             if !status.success() && !is_missing(status, &text, &NO_CHAIN) {
-                return Err(failure(&format!("{} -t {table} -S {chain}", self.main), status, &text));
+                return Err(failure(
+                    &format!("{} -t {table} -S {chain}", self.main),
+                    status,
+                    &text,
+                ));
             }
         }
         Ok(listed)
@@ -60,11 +64,7 @@ impl Programs {
     ///
     /// # Errors
     /// When the programs cannot be run, or take the question for none.
-    pub fn find_rules(
-        &self,
-        table: &str,
-        rules: &[(&str, &str)],
-    ) -> Result<Vec<bool>, SyncError> {
+    pub fn find_rules(&self, table: &str, rules: &[(&str, &str)]) -> Result<Vec<bool>, SyncError> {
         if self.variant == Variant::Legacy {
             let lines: Vec<_> = rules.iter().map(|(of, rule)| format!("-C {of} {rule}")).collect();
             let missing = self.ask_all(table, &lines, &NO_RULE, &mut |_| ())?;
@@ -77,7 +77,11 @@ impl Programs {
             arguments.extend(words.iter().map(String::as_str));
             let (status, text) = self.feed(&self.main, &arguments, &[])?;
             if !status.success() && !is_missing(status, &text, &NO_RULE) {
-                return Err(failure(&format!("{} -t {table} -C {chain}", self.main), status, &text));
+                return Err(failure(
+                    &format!("{} -t {table} -C {chain}", self.main),
+                    status,
+                    &text,
+                ));
             }
             found.push(status.success());
         }

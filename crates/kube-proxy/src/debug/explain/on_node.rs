@@ -20,7 +20,8 @@ pub(in crate::debug) async fn look_up(family: &FamilyClient, explained: &mut Fam
         Ok(found) => found,
         Err(unanswered) => vec![OnNode::unknown(unanswered.to_string()); paths.len()],
     };
-    let too_many = format!("of many destinations the first {LOOKED_UP} are looked up: ask for this one alone");
+    let too_many =
+        format!("of many destinations the first {LOOKED_UP} are looked up: ask for this one alone");
     let rest = std::iter::repeat_with(|| OnNode::unknown(too_many.clone()));
     add_on_node(&mut explained.paths, paths.into_iter().zip(found.into_iter().chain(rest)));
 }

@@ -49,7 +49,10 @@ fn what_is_wrong_comes_first() {
     assert_eq!(json["objects"][0]["state"], "different");
     assert_eq!(json["objects"][0]["actual"], "e3: other");
     assert_eq!(json["objects"][1]["state"], "inTheWay");
-    assert_eq!(json["objects"][4], serde_json::json!({"kind": "element", "name": "e1", "state": "asWanted"}));
+    assert_eq!(
+        json["objects"][4],
+        serde_json::json!({"kind": "element", "name": "e1", "state": "asWanted"})
+    );
     assert_eq!(serde_json::from_value::<OnNode>(json).unwrap(), on_node);
 }
 
@@ -73,12 +76,21 @@ fn what_cannot_be_told_is_a_sentence() {
 fn repairs_of_the_same_objects_are_named() {
     let difference = |kind, name: &str| core::Difference::new(kind, name, Deviation::Missing);
     let found = [
-        difference("element", "frontend-ips: 10.96.0.1 . tcp . 80 : goto cluster-1 (shop/web:http)"),
-        difference("element", "cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.1.0.1 . 80, there is x"),
+        difference(
+            "element",
+            "frontend-ips: 10.96.0.1 . tcp . 80 : goto cluster-1 (shop/web:http)",
+        ),
+        difference(
+            "element",
+            "cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.1.0.1 . 80, there is x",
+        ),
         difference("element", "frontend-ips: 10.96.0.1 . tcp . 8"),
         difference("chain", "frontend-ips: 10.96.0.1 . tcp . 80 : goto cluster-1 (shop/web:http)"),
         difference("virtual server", "tcp 10.96.0.1:80"),
-        core::Difference { service: Some(query().service), ..difference("chain", "nat KUBE-SVC-X") },
+        core::Difference {
+            service: Some(query().service),
+            ..difference("chain", "nat KUBE-SVC-X")
+        },
     ];
     let repair = Repair::now(&found);
     let as_wanted = || core::ObjectState::AsWanted;
@@ -88,7 +100,8 @@ fn repairs_of_the_same_objects_are_named() {
         KernelObject::new("virtual server", "tcp 10.96.0.1:80 with scheduler rr", as_wanted()),
     ];
     let on_node = OnNode::new(&query(), Ok(Some(objects)), [&repair]);
-    let named: Vec<_> = on_node.repaired.iter().map(|repaired| &*repaired.difference.name).collect();
+    let named: Vec<_> =
+        on_node.repaired.iter().map(|repaired| &*repaired.difference.name).collect();
     let expected = [0, 1, 4, 5].map(|at: usize| &*found[at].name);
     assert_eq!(named, expected);
     assert!(on_node.repaired.iter().all(|repaired| repaired.at == repair.at));
