@@ -111,7 +111,7 @@ fn next_hops() {
 /// Also on an interface that is down; an address of another host, or of nobody, is on none.
 fn interface_of() {
     add_link("near");
-    run("ip", &["link", "add", "held", "type", "dummy"]);
+    run("ip", &["link", "add", "held", "type", "veth", "peer", "name", "held-peer"]);
     for (address, link) in [
         ("192.0.2.193/26", "near"),
         ("2001:db8:9::1/64", "near"),

@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus};
 use kube_proxy_core::SyncError;
 
 use super::parse::parse_line;
-use super::{NO_TABLE, Programs, failure};
+use super::{NO_TABLE, Programs, failure, unlisted};
 use crate::variant::Variant;
 use crate::words::split_words;
 
@@ -18,6 +18,9 @@ const NO_CHAIN: [&str; 2] = ["No chain/target/match by that name", "does not exi
 /// How they say that a rule is not there, or cannot be: the chain that it leads to is not.
 const NO_RULE: [&str; 4] =
     [NO_CHAIN[0], NO_CHAIN[1], "does a matching rule exist", "Couldn't load target"];
+
+/// What the nft variant says of what it has no words for.
+const INCOMPATIBLE: &str = "incompatible";
 
 impl Programs {
     /// The rules of each of these chains as `iptables -S` prints them, without `-A` and the chain; `None` for a chain that is not there.
@@ -49,7 +52,13 @@ impl Programs {
             command.args(["-t", table, "-S", chain]);
             let each = &mut |line: &str| take(&mut listed, line);
             let (status, text) = self.wait_for(&self.main, &mut command, &[], each)?;
-            if !status.success() && !is_missing(status, &text, &NO_CHAIN) {
+            let is_missing = || {
+                // Of some that are not there, too, 1.8.9 says that they are incompatible.
+                is_missing(status, &text, &NO_CHAIN)
+                    || (text.contains(INCOMPATIBLE)
+                        && unlisted::lacks_chain(self.family, table, chain))
+            };
+            if !status.success() && !is_missing() {
                 return Err(failure(
                     &format!("{} -t {table} -S {chain}", self.main),
                     status,
@@ -128,5 +137,5 @@ fn is_missing(status: ExitStatus, text: &str, words: &[&str]) -> bool {
     matches!(status.code(), Some(1 | 2))
         && words.iter().any(|words| text.contains(words))
         && !text.contains(NO_TABLE)
-        && !text.contains("incompatible")
+        && !text.contains(INCOMPATIBLE)
 }

@@ -161,7 +161,7 @@ fn what_drains_is_in_nobodys_way() {
     let mut world = world(2);
     world.endpoints(1, Protocol::Tcp, &[(0, true)]);
     world.partial();
-    assert_eq!(world.backend.drains.waiting.len(), 4);
+    assert_eq!(world.backend.drains.waiting.len(), 5, "one at each of two node addresses");
     for to in frontends() {
         assert_eq!(world.wrong(to), [] as [&str; 0]);
     }

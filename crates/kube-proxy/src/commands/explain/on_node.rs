@@ -25,7 +25,9 @@ pub(super) fn lines(on_node: &OnNode, all: bool) -> Vec<String> {
     }
     match (total, wrong) {
         (0, _) => lines.push("nothing is needed for it".to_owned()),
-        (_, 0) if notable == 0 && !all => lines.push("all that serves it is as it should be".to_owned()),
+        (_, 0) if notable == 0 && !all => {
+            lines.push("all that serves it is as it should be".to_owned())
+        }
         (total, _) if !all => {
             lines.push(format!("as they should be: {} objects that serve it", total - notable));
         }
