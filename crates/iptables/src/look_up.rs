@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use kube_proxy_core::{
-    FrontendKind, FrontendQuery, KernelObject, ObjectState, ServiceEntry, Snapshot, SyncError,
-    TrafficPolicy, Treatment,
+    Endpoint, FrontendKind, FrontendQuery, KernelObject, ObjectState, ServiceEntry, Snapshot,
+    SyncError, TrafficPolicy, Treatment,
 };
 use kube_proxy_xtables::split_words;
 
@@ -199,7 +199,7 @@ fn service_chains(
     let used = |of: TrafficPolicy| of == policy || (short_circuit && of == TrafficPolicy::Cluster);
     let mut endpoints = BTreeSet::new();
     for policy in TrafficPolicy::ALL.into_iter().filter(|policy| used(*policy)) {
-        endpoints.extend(entry.choice.of(policy).iter().map(|e| e.socket_address()));
+        endpoints.extend(entry.choice.of(policy).iter().map(Endpoint::socket_address));
     }
     let mut looked_at = 0;
     for (chain, of) in service.chains() {

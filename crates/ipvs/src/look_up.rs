@@ -96,7 +96,7 @@ impl IpvsBackend {
         for (to, weight) in wanted.weighted() {
             objects.push(destination(key, to, weight, &there));
         }
-        // One of weight 0 gets no new connections, whoever put it there.
+        // One of weight 0 gets no new connections, whatever program put it there.
         let others = there.iter().filter(|found| found.weight > 0);
         for other in others.filter(|found| wanted.weight(&found.address).is_none()) {
             let name = of_destination(key, other.address, other.weight);

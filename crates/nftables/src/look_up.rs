@@ -248,7 +248,7 @@ fn differing_rules(found: &[Option<u64>], wanted: &[Rule]) -> Option<String> {
         return None;
     }
     let foreign = found.iter().filter(|fingerprint| fingerprint.is_none()).count();
-    let mut actual = match (found.len(), wanted.len()) {
+    let actual = match (found.len(), wanted.len()) {
         (0, _) => "one without rules".to_owned(),
         (there, wanted) if there != wanted => format!("one with {there} rules instead of {wanted}"),
         (count, _) => {
@@ -256,10 +256,10 @@ fn differing_rules(found: &[Option<u64>], wanted: &[Rule]) -> Option<String> {
             format!("one whose rule {place} of {count} is another")
         }
     };
-    if foreign > 0 {
-        actual += &format!(", {foreign} by another program");
-    }
-    Some(actual)
+    Some(match foreign {
+        0 => actual,
+        foreign => format!("{actual}, {foreign} by another program"),
+    })
 }
 
 #[cfg(test)]

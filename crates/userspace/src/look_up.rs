@@ -36,16 +36,10 @@ pub(crate) fn sockets(
             TrafficPolicy::Cluster => "all endpoints",
             TrafficPolicy::Local => "endpoints on this node",
         };
-        objects.push(match held.ports[policy as usize] {
-            Some(port) => {
-                let name = format!("{protocol} {} port {port}, to {endpoints}", held.address);
-                KernelObject::new("listening socket", name, ObjectState::AsWanted)
-            }
-            None => {
-                let name = format!("{protocol} {}, to {endpoints}", held.address);
-                KernelObject::new("listening socket", name, ObjectState::Missing)
-            }
-        });
+        let port = held.ports[policy as usize];
+        let number = port.map_or(String::new(), |port| format!(" port {port}"));
+        let name = format!("{protocol} {}{number}, to {endpoints}", held.address);
+        objects.push(KernelObject::there_or_missing("listening socket", name, port.is_some()));
     }
     if let (Frontend::NodePort(_, number), Some(is_held)) = (query.frontend, held.node_port) {
         objects.push(if is_held {

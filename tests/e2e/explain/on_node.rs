@@ -1,4 +1,4 @@
-//! What `explain` says of the node: that what serves a frontend is there, and what somebody removed.
+//! What `explain` says of the node: that what serves a frontend is there, and what was removed by hand.
 
 use std::net::SocketAddr;
 

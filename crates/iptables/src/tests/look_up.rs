@@ -156,7 +156,7 @@ fn each_damage_is_named() {
         full(&mut backend, &snapshot);
         assert_eq!(wrong(&mut backend, &snapshot, to), [] as [&str; 0], "{damage}");
     }
-    // A rule for other destinations is in nobody's way here.
+    // A rule for other destinations is not in the way here.
     let others = "-I KUBE-SERVICES 1 -d 10.97.0.0/24 -j DROP\n-I KUBE-SERVICES 1 -d 10.96.0.1/32 -p udp -j DROP\n-I KUBE-SERVICES 1 -d 10.96.0.1/32 -p tcp -m tcp --dport 81:90 -j DROP";
     model.apply(&format!("*nat\n{others}\nCOMMIT\n")).unwrap();
     assert_eq!(wrong(&mut backend, &snapshot, CLUSTER_IP), [] as [&str; 0]);

@@ -108,7 +108,7 @@ fn next_hops() {
     remove_link("routed");
 }
 
-/// Also on an interface that is down; an address of another host, or of nobody, is on none.
+/// Also on an interface that is down; an address of another host, or of no host, is on none.
 fn interface_of() {
     add_link("near");
     run("ip", &["link", "add", "held", "type", "veth", "peer", "name", "held-peer"]);
@@ -118,7 +118,9 @@ fn interface_of() {
         ("203.0.113.200/32", "held"),
         ("2001:db8:a::c8/128", "held"),
     ] {
-        run("ip", &["addr", "add", address, "dev", link]);
+        // It is local once duplicate address detection is over.
+        let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+        run("ip", &[&["addr", "add", address, "dev", link], nodad].concat());
     }
     let mut route = Route::open().expect("route socket");
     let mut interface = |ip: &str| {

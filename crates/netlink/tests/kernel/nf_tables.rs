@@ -123,7 +123,7 @@ fn look_up() {
     );
     let mut netlink = NfTables::open(Family::V4).expect("socket");
     let before = netlink.last_request();
-    let keys: Vec<_> = (0..600_u16).map(|port| port.to_be_bytes()).collect();
+    let keys: Vec<_> = (0..600_u16).map(u16::to_be_bytes).collect();
     let wanted: Vec<_> = keys.iter().map(|key| Element { key, ..Element::default() }).collect();
     let all = found(&mut netlink, "p", &wanted);
     assert_eq!(all.len(), 600);

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::commands::changes::ago;
-use crate::debug::{ObjectState, OnNode};
+use crate::debug::{NodeObject, ObjectState, OnNode};
 
 /// Objects that are named unless all are asked for: the answer is to be on the first screen.
 const NAMED: usize = 6;
@@ -18,7 +18,7 @@ pub(super) fn lines(on_node: &OnNode, all: bool) -> Vec<String> {
     let OnNode { objects, total, wrong, repaired, .. } = on_node;
     let notable = objects.iter().filter(|object| object.state != ObjectState::AsWanted).count();
     let shown = if all { objects.len() } else { NAMED.min(notable) };
-    let mut lines: Vec<_> = objects.iter().take(shown).map(|object| object.text()).collect();
+    let mut lines: Vec<_> = objects.iter().take(shown).map(NodeObject::text).collect();
     let unnamed = wrong.saturating_sub(shown);
     if unnamed > 0 {
         lines.push(format!("not as they should be: {unnamed} more objects"));
@@ -26,11 +26,12 @@ pub(super) fn lines(on_node: &OnNode, all: bool) -> Vec<String> {
     match (total, wrong) {
         (0, _) => lines.push("nothing is needed for it".to_owned()),
         (_, 0) if notable == 0 && !all => {
-            lines.push("all that serves it is as it should be".to_owned())
+            lines.push("all that serves it is as it should be".to_owned());
         }
-        (total, _) if !all => {
-            lines.push(format!("as they should be: {} objects that serve it", total - notable));
-        }
+        (total, wrong) if !all => lines.push(match total.saturating_sub(notable.max(*wrong)) {
+            1 => "as it should be: 1 object that serves it".to_owned(),
+            right => format!("as they should be: {right} objects that serve it"),
+        }),
         _ => {}
     }
     let repairs = if all { repaired.len() } else { REPAIRS };

@@ -25,7 +25,7 @@ fn what_is_right_takes_one_line() {
 #[test]
 fn what_is_wrong_is_named_first() {
     let some = objects(&["missing", "missing", "asWanted"]);
-    let rest = "as they should be: 1 objects that serve it";
+    let rest = "as it should be: 1 object that serves it";
     assert_eq!(shown(some.clone(), false), ["missing element e0", "missing element e1", rest]);
     assert_eq!(shown(some, true), ["missing element e0", "missing element e1", "element e2"]);
     let mut many = vec!["missing"; 9];
