@@ -12,8 +12,15 @@ use crate::objects::{Svc, external_ip, vip};
 use crate::world::{From, Mode, TARGET, World, binary, cluster_address};
 use crate::{Once, PerMode};
 
-pub(crate) const TESTS: &[PerMode] =
-    &[("explain/broken", broken), ("explain/changes", changes), ("explain/session", session)];
+mod on_node;
+
+pub(crate) const TESTS: &[PerMode] = &[
+    ("explain/broken", broken),
+    ("explain/changes", changes),
+    ("explain/session", session),
+    ("explain/on-the-node", on_node::on_the_node),
+    ("explain/removed-by-hand", on_node::removed_by_hand),
+];
 /// Where the kernel translates to endpoints itself.
 pub(crate) const TRANSLATED: &[PerMode] = &[("explain/open-connection", open_connection)];
 pub(crate) const ONCE: &[Once] =

@@ -9,6 +9,7 @@ use kube_proxy_testkit::probe::Outcome;
 use serde_json::json;
 
 use crate::Once;
+use crate::explain::named;
 use crate::life::node::spare;
 use crate::objects::{Svc, node, node_port};
 use crate::traffic::{SILENCE, becomes};
@@ -113,6 +114,11 @@ fn served() -> anyhow::Result<()> {
         ensure!(answer.pod == "local-1", "{answer:?}");
         let outcome = world.probe(From::Node).sctp(loopback(family, 3));
         ensure!(outcome.is_refused(), "SCTP: {outcome}");
+        let socket = format!("On the node   listening socket tcp {}", loopback(family, 1));
+        explained(&world, family, 1, "tcp", &socket)?;
+        // What nothing listens for is the business of the rules.
+        let element = format!("element loopback-nodeports: sctp . {} : goto reject", node_port(3));
+        explained(&world, family, 3, "sctp", &element)?;
         // The rules continue serving the node's other addresses.
         becomes(world.probe(From::Outside), world.node_port(1, family), "local-1");
     }
@@ -145,6 +151,18 @@ fn served() -> anyhow::Result<()> {
         });
     }
     Ok(())
+}
+
+/// What the node holds for a node port on loopback.
+fn explained(
+    world: &World,
+    family: IpFamily,
+    number: u8,
+    protocol: &str,
+    text: &str,
+) -> anyhow::Result<()> {
+    let line = format!("explain --from node -o wide {}/{protocol}", loopback(family, number));
+    named(world, &line, &[text])
 }
 
 fn is_refused(what: &str, probe: impl Fn() -> Outcome) {
@@ -226,6 +244,8 @@ fn in_use() -> anyhow::Result<()> {
     ensure!(listeners == 1 && failures >= 1, "{listeners} {failures}");
     ensure!(metrics.listeners(IpFamily::V6)? == [2, 0]);
     world.probe(From::Node).udp(loopback(IpFamily::V4, 2)).answer()?;
+    let text = format!("in the way: socket tcp {} of another program", loopback(IpFamily::V4, 1));
+    explained(&world, IpFamily::V4, 1, "tcp", &text)?;
     drop(taken);
     Ok(())
 }

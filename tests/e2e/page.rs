@@ -89,13 +89,14 @@ fn shows_the_node() -> anyhow::Result<()> {
     shows(&world, "service=default/never", &["serves no Service of this name"], &["<h2"]);
     let explained = ["Goes to an endpoint", "default/web:p", &*local, "goes to one of 2 endpoints"];
     shows(&world, &format!("explain={to}"), &explained, &["[object"]);
-    let verified = [
+    let looked_up = [
         "Last change",
         "EndpointSlice web-",
         "On the node",
-        "its rules are there as they should be",
+        "objects serve it, as they should be",
+        "element frontend-ips: ",
     ];
-    shows(&world, "explain=default/web&verify=true", &verified, &["[object"]);
+    shows(&world, "explain=default/web", &looked_up, &["[object"]);
     let refused = ["Refused", "default/empty:p", "Next"];
     shows(&world, "explain=default/empty&from=node", &refused, &["[object"]);
     shows(&world, "explain=default/wbe", &["Perhaps one of these", "default/web:p"], &[]);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Algorithm, Changes, Frontend, NodePortAddresses, ServicePortName, Session, SessionKey, Snapshot,
+    Algorithm, Changes, Frontend, FrontendQuery, KernelObject, NodePortAddresses, ServicePortName,
+    Session, SessionKey, Snapshot,
 };
 
 /// Makes one node match snapshots of one IP family.
@@ -70,6 +71,20 @@ pub trait ProxyBackend: Send {
         _key: &SessionKey,
     ) -> Result<Option<Session>, SyncError> {
         Err(SyncError::Unsupported("this mode does not say which sessions there are".to_owned()))
+    }
+
+    /// What the node holds for one frontend, object by object, and whether each is what the last sync wrote; it changes nothing.
+    ///
+    /// An exact look-up, for a person who asks: what it costs depends on the service port, not on how many others there are.
+    /// `snapshot` is the one of the last sync.
+    async fn look_up(
+        &mut self,
+        _snapshot: &Snapshot,
+        _query: &FrontendQuery,
+    ) -> Result<Vec<KernelObject>, SyncError> {
+        Err(SyncError::Unsupported(
+            "this mode does not say what the node holds for a single frontend".to_owned(),
+        ))
     }
 
     /// Hands over what a backend calls when it wants [`intact`](Self::intact) to be called before its turn: when it learned that another program

@@ -12,12 +12,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    Endpoint, Frontend, FrontendKind, LocalTrafficDetector, NoLocalEndpoints, NodePortAddresses,
-    Protocol, ServiceEntry, ServicePortName, SessionKey, Snapshot, Spill, TrafficPolicy, Unserved,
-    Unused,
+    Endpoint, Frontend, FrontendKind, FrontendQuery, LocalTrafficDetector, NoLocalEndpoints,
+    NodePortAddresses, Protocol, ServiceEntry, ServicePortName, SessionKey, Snapshot, Spill,
+    TrafficPolicy, Unserved, Unused,
 };
 
-use found::{Found, Place, find};
+use found::{Found, Place, find, owner_in};
 pub use nearest::{Nearest, Relation};
 
 /// The first packet of a connection.
@@ -253,6 +253,14 @@ impl Explanation<'_> {
     }
 }
 
+impl Explanation<'_> {
+    /// What to ask a backend to learn what the node holds for this packet; `None` if no service port has the destination.
+    pub fn frontend_query(&self, packet: &Packet) -> Option<FrontendQuery> {
+        let Served { name, frontend, .. } = self.served.as_ref()?;
+        Some(FrontendQuery::new((*name).clone(), *frontend, packet.destination))
+    }
+}
+
 impl NodeFacts {
     /// Who has an address, as far as this node can tell.
     pub fn source(&self, snapshot: &Snapshot, ip: IpAddr) -> Source {
@@ -284,11 +292,21 @@ impl NodeFacts {
     }
 }
 
-/// What becomes of a packet, and why.
+/// What becomes of a packet, and why. It looks at every frontend; [`Tracker::explain`](crate::Tracker::explain) does not have to.
 pub fn explain<'a>(snapshot: &'a Snapshot, node: &NodeFacts, packet: &Packet) -> Explanation<'a> {
+    with_owners(snapshot, &|frontend| owner_in(snapshot, frontend), node, packet)
+}
+
+/// The same, where `owner` knows which service port has a frontend.
+pub(crate) fn with_owners<'a>(
+    snapshot: &'a Snapshot,
+    owner: &dyn Fn(Frontend) -> Option<&'a ServicePortName>,
+    node: &NodeFacts,
+    packet: &Packet,
+) -> Explanation<'a> {
     let ip = packet.destination.ip();
     let to_node = ip.is_loopback() || node.addresses.contains(&ip);
-    let found = match find(snapshot, node, packet) {
+    let found = match find(snapshot, owner, node, packet) {
         Place::Served(found) => found,
         Place::Nowhere(verdict, reason) => {
             let nearest = nearest::nearest(snapshot, packet);

@@ -79,6 +79,7 @@ pub mod event;
 pub mod explain;
 pub mod family;
 pub mod frontend;
+pub mod kernel_object;
 pub mod local_traffic;
 pub mod maglev;
 pub mod name;
@@ -111,6 +112,7 @@ pub use endpoint::{
 pub use event::{Event, Kind};
 pub use family::{IpFamily, PerFamily, Protocol};
 pub use frontend::{Frontend, FrontendKind};
+pub use kernel_object::{FrontendQuery, KernelObject, ObjectState};
 pub use local_traffic::LocalTrafficDetector;
 pub use name::{ObjectName, ServicePortName};
 pub use node::Node;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::conntrack::{DeadCheck, Departures, EarlyCheck, UdpCheck};
 use crate::tracker::{ChangeCounts, ObjectChange, TrackerOptions};
 use crate::{
-    Algorithm, Changes, CheckWaker, Conflict, Difference, Event, Frontend, Intervals,
-    NodePortAddresses, ObjectName, ProxyBackend, Scheduler, Scope, Session, SessionKey, Snapshot,
-    SyncError, SyncReport, Tracker, Traffic,
+    Algorithm, Changes, CheckWaker, Conflict, Difference, Event, Frontend, FrontendQuery,
+    Intervals, KernelObject, NodePortAddresses, ObjectName, ProxyBackend, Scheduler, Scope,
+    Session, SessionKey, Snapshot, SyncError, SyncReport, Tracker, Traffic,
 };
 
 mod repair;
@@ -256,6 +256,18 @@ impl Proxy {
             return Ok(None);
         }
         self.backend.session(self.tracker.snapshot(), key).await
+    }
+
+    /// What the node holds for one frontend, see [`ProxyBackend::look_up`]; nothing is changed.
+    /// `None` before the first full sync worked: there is nothing that it should hold yet.
+    pub async fn look_up(
+        &mut self,
+        query: &FrontendQuery,
+    ) -> Result<Option<Vec<KernelObject>>, SyncError> {
+        if self.last_full.is_none() {
+            return Ok(None);
+        }
+        self.backend.look_up(self.tracker.snapshot(), query).await.map(Some)
     }
 
     /// Hands the backend what it calls when [`check`](Self::check) should come before its turn.

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
 use crate::conntrack::{EarlyCheck, Left, NewFrontends, TcpFlow, UdpCheck, UdpFrontends, left};
+use crate::explain::{self, Explanation, NodeFacts, Packet};
 use crate::frontend::Frontend;
 use crate::owners::{Conflict, Owners};
 use crate::topology::choose;
@@ -552,6 +553,12 @@ impl Tracker {
     pub fn requested(&self, name: &ServicePortName) -> Option<&ServicePort> {
         let entry = self.snapshot.services.get(name)?;
         Some(self.asked.get(name).unwrap_or(&entry.port))
+    }
+
+    /// What becomes of a packet, and why, as [`explain`](explain::explain) says it of the snapshot; who has a frontend need not be searched for.
+    pub fn explain(&self, node: &NodeFacts, packet: &Packet) -> Explanation<'_> {
+        let owner = |frontend| self.owners.owner(frontend);
+        explain::with_owners(&self.snapshot, &owner, node, packet)
     }
 
     /// Takes the conflicts about frontends that arose since this was last called; each is reported once for as long as it lasts.

@@ -36,6 +36,13 @@ impl ChainRules {
     }
 }
 
+/// The same number for two texts of a rule that mean the same.
+pub(crate) fn rule_hash(rule: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hash_rule(rule, &mut hasher);
+    hasher.finish()
+}
+
 fn hash_rule(rule: &str, hasher: &mut DefaultHasher) {
     let mut words = Words(rule);
     while let Some(word) = words.next() {

@@ -24,6 +24,16 @@ pub(crate) trait Kernel: Send {
     /// Whether all of these are there.
     fn holds(&self, checks: &[Check]) -> Result<bool, SyncError>;
 
+    /// The rules of each of these chains, without the chain; `None` for one that is not there.
+    fn list_chains(
+        &self,
+        table: &str,
+        chains: &[&str],
+    ) -> Result<Vec<Option<Vec<String>>>, SyncError>;
+
+    /// Whether each of these rules, with its chain, is there.
+    fn find_rules(&self, table: &str, rules: &[(&str, &str)]) -> Result<Vec<bool>, SyncError>;
+
     /// Has the kernel route packets to and from loopback addresses.
     fn route_localnet(&self) -> Result<(), SyncError>;
 
@@ -64,6 +74,18 @@ impl Kernel for Programs {
 
     fn holds(&self, checks: &[Check]) -> Result<bool, SyncError> {
         self.hold(checks)
+    }
+
+    fn list_chains(
+        &self,
+        table: &str,
+        chains: &[&str],
+    ) -> Result<Vec<Option<Vec<String>>>, SyncError> {
+        Programs::list_chains(self, table, chains)
+    }
+
+    fn find_rules(&self, table: &str, rules: &[(&str, &str)]) -> Result<Vec<bool>, SyncError> {
+        Programs::find_rules(self, table, rules)
     }
 
     fn route_localnet(&self) -> Result<(), SyncError> {

@@ -11,15 +11,15 @@
 //!
 //! * `layout.rs` is the table of hooks and chains, `names.rs` the hashes in chain names.
 //! * `actual.rs` reads what is there, for full syncs and `cleanup.rs`; `canonical.rs` knows our rules in the words of `iptables-save`.
-//! * `sessions.rs` reads which endpoint a client has.
+//! * `sessions.rs` reads which endpoint a client has, and `look_up.rs` what serves one frontend.
 //! * `counters.rs` has packets counted where the kernel can.
 
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Difference, IpFamily, LocalTrafficDetector, NodePortAddresses, ProxyBackend, Scope,
-    ServicePortName, Session, SessionKey, Snapshot, SyncError, SyncReport,
+    Difference, FrontendQuery, IpFamily, KernelObject, LocalTrafficDetector, NodePortAddresses,
+    ProxyBackend, Scope, ServicePortName, Session, SessionKey, Snapshot, SyncError, SyncReport,
 };
 use kube_proxy_xtables::{Check, Programs, SHARED_FIREWALL, node_port_destinations};
 
@@ -37,6 +37,7 @@ mod keys;
 mod layout;
 mod lists;
 mod localnet;
+mod look_up;
 mod names;
 mod restore;
 mod rewrite;
@@ -284,6 +285,18 @@ impl ProxyBackend for IptablesBackend {
         key: &SessionKey,
     ) -> Result<Option<Session>, SyncError> {
         self.session_of(snapshot, key)
+    }
+
+    /// Lists the chains that packets for the frontend pass, one by one, and asks for the rules that lead to them.
+    ///
+    /// How many that are depends on the service port. The programs of iptables-legacy copy their whole table for any question,
+    /// so that all chains and rules of a table are asked for at once.
+    async fn look_up(
+        &mut self,
+        snapshot: &Snapshot,
+        query: &FrontendQuery,
+    ) -> Result<Vec<KernelObject>, SyncError> {
+        self.objects_of(snapshot, query)
     }
 
     async fn intact(&mut self) -> Result<bool, SyncError> {

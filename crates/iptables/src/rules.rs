@@ -24,6 +24,14 @@ pub(crate) struct Rules<'a> {
     pub(super) count: u32,
 }
 
+/// The rules that `write` writes into a chain, each without the chain.
+pub(crate) fn written(chain: ChainName, write: impl FnOnce(&mut Rules<'_>)) -> Vec<String> {
+    let (mut text, mut owners) = (String::new(), Owners::new());
+    write(&mut Rules { text: &mut text, chain, owners: &mut owners, first_line: 0, count: 0 });
+    let start = format!("-A {chain} ");
+    text.lines().map(|line| line.strip_prefix(&start).unwrap_or(line).to_owned()).collect()
+}
+
 impl Rules<'_> {
     /// Says that the rules from here on are there because of this service: if one of them is refused, it is to blame.
     pub(crate) fn on_behalf_of(&mut self, owner: &Arc<ServicePortName>) {

@@ -10,12 +10,12 @@ use rustc_hash::FxHashMap;
 use crate::fixed::{HairpinAddress, HairpinWriter, Masquerade};
 use crate::keys::address_key;
 use crate::layout::{Table, hairpin};
-use crate::lists::{COUNT, LISTS, ListWriter, Owned, Place, Subject};
+use crate::lists::{COUNT, LISTS, List, ListWriter, Owned, Place, Subject};
 use crate::names::{ChainName, ServiceChains};
 use crate::restore::{Batch, ChainState};
 use crate::rules::Rules;
 use crate::service::{ServiceRules, Settings};
-use crate::tree::{Shape, Tree};
+use crate::tree::{Passed, Shape, Tree};
 
 /// What planning needs besides the services.
 #[derive(Debug)]
@@ -35,6 +35,15 @@ impl<'a> Plan<'a> {
             return None;
         }
         self.snapshot.entry(name)
+    }
+
+    fn writer(&self, list: &'static List) -> ListWriter<'a> {
+        ListWriter {
+            list,
+            snapshot: self.snapshot,
+            family: self.settings.family,
+            node_ports: self.node_ports,
+        }
     }
 }
 
@@ -110,6 +119,30 @@ impl State {
         let hairpin = (hairpin(table).0, self.hairpin[table as usize].first_rule());
         let roots = lists.chain([hairpin]);
         roots.filter_map(|(root, rule)| Some((root, rule?.to_owned()))).collect()
+    }
+
+    /// The chains that packets to a place pass in each list that may have it, from the root on.
+    pub(crate) fn ways_to(
+        &self,
+        place: Place,
+        plan: &Plan<'_>,
+    ) -> Vec<(&'static List, Vec<Passed>)> {
+        let lists = LISTS.iter().zip(&self.lists).filter(|(list, _)| list.may_hold(place));
+        lists.map(|(list, tree)| (list, tree.way_to(&place.key(), &plan.writer(list)))).collect()
+    }
+
+    /// The root whose last rules lead to the root of this list, if one does.
+    pub(crate) fn root_before(
+        &self,
+        list: &List,
+        plan: &Plan<'_>,
+    ) -> Option<(&'static str, Passed)> {
+        let target = format!("-j {}", list.root);
+        let lists = LISTS.iter().zip(&self.lists).filter(|(of, _)| of.table == list.table);
+        let mut roots = lists.map(|(of, tree)| (of.root, tree.root_with_tail(&plan.writer(of))));
+        roots.find(|(_, passed)| {
+            passed.rules[passed.own.clone()].iter().any(|r| r.ends_with(&target))
+        })
     }
 
     fn update_service(
@@ -250,13 +283,7 @@ impl State {
 
     fn render(&mut self, plan: &Plan<'_>, batch: &mut Batch) {
         for (list, tree) in LISTS.iter().zip(&mut self.lists) {
-            let writer = ListWriter {
-                list,
-                snapshot: plan.snapshot,
-                family: plan.settings.family,
-                node_ports: plan.node_ports,
-            };
-            tree.render(&writer, batch.table(list.table));
+            tree.render(&plan.writer(list), batch.table(list.table));
         }
         for table in Table::ALL {
             let writer = HairpinWriter::new(table, plan.settings.family, plan.masquerade);

@@ -5,6 +5,7 @@ mod compare;
 mod counting;
 mod golden;
 mod levels;
+mod look_up;
 pub(crate) mod model;
 mod policies;
 mod properties;

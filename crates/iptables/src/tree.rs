@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
+use std::ops::Range;
 
 use kube_proxy_core::Protocol;
 
 use crate::names::ChainName;
 use crate::restore::{ChainState, Part, TableText};
-use crate::rules::Rules;
+use crate::rules::{Rules, written};
 
 /// The root chain stays a plain list up to this many entries.
 pub(crate) const LINEAR: usize = 256;
@@ -106,6 +107,16 @@ impl<V> Default for Tree<V> {
     fn default() -> Self {
         Self::new(Shape::default())
     }
+}
+
+/// A chain on the way of a packet.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    pub(crate) chain: ChainName,
+    /// All that it should hold, without the chain.
+    pub(crate) rules: Vec<String>,
+    /// The rules that lead on; empty if none does.
+    pub(crate) own: Range<usize>,
 }
 
 /// What stands in a chain that is not a plain list.
@@ -212,20 +223,77 @@ impl<V> Tree<V> {
         dispatch: &impl Dispatch<V>,
         rules: &mut Rules<'_>,
     ) {
-        let root = prefix == Prefix::ROOT;
         for group in groups {
-            match group {
-                Group::Entry(key) => {
-                    if let Some(value) = self.entries.get(key) {
-                        dispatch.entry(key, value, rules);
-                    }
-                }
-                Group::Chain(child) => dispatch.branch(*child, root, rules),
-            }
+            self.write_group(prefix, group, dispatch, rules);
         }
-        if root {
+        if prefix == Prefix::ROOT {
             dispatch.tail(rules);
         }
+    }
+
+    fn write_group(
+        &self,
+        prefix: Prefix,
+        group: &Group,
+        dispatch: &impl Dispatch<V>,
+        rules: &mut Rules<'_>,
+    ) {
+        match group {
+            Group::Entry(key) => {
+                if let Some(value) = self.entries.get(key) {
+                    dispatch.entry(key, value, rules);
+                }
+            }
+            Group::Chain(child) => dispatch.branch(*child, prefix == Prefix::ROOT, rules),
+        }
+    }
+
+    /// The chains that a packet with this key passes, from the root on.
+    pub(crate) fn way_to(&self, key: &Key, dispatch: &impl Dispatch<V>) -> Vec<Passed> {
+        let mut way = Vec::new();
+        let mut next = Some(Prefix::ROOT);
+        while let Some(prefix) = next.take() {
+            let groups = self.groups(prefix, dispatch);
+            let mut own = 0..0;
+            let chain = dispatch.chain(prefix);
+            let rules = written(chain, |rules| {
+                for group in &groups {
+                    let before = rules.count as usize;
+                    self.write_group(prefix, group, dispatch, rules);
+                    let leads = match group {
+                        Group::Entry(entry) => entry == key,
+                        Group::Chain(child) => (child.bits..=child.last()).contains(&key.bits),
+                    };
+                    if leads {
+                        own = before..rules.count as usize;
+                        next = match group {
+                            Group::Chain(child) => Some(*child),
+                            Group::Entry(_) => None,
+                        };
+                    }
+                }
+                if prefix == Prefix::ROOT {
+                    dispatch.tail(rules);
+                }
+            });
+            way.push(Passed { chain, rules, own });
+        }
+        way
+    }
+
+    /// The root, and in it the rules that follow the entries.
+    pub(crate) fn root_with_tail(&self, dispatch: &impl Dispatch<V>) -> Passed {
+        let groups = self.groups(Prefix::ROOT, dispatch);
+        let chain = dispatch.chain(Prefix::ROOT);
+        let mut start = 0;
+        let rules = written(chain, |rules| {
+            for group in &groups {
+                self.write_group(Prefix::ROOT, group, dispatch, rules);
+            }
+            start = rules.count as usize;
+            dispatch.tail(rules);
+        });
+        Passed { chain, own: start..rules.len(), rules }
     }
 
     /// Deletes the chains within `prefix` that are in none of its children.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Algorithm, CheckWaker, Difference, ProxyBackend, Scope, ServicePortName, Session, SessionKey,
-    Snapshot, SyncError, SyncReport, Traffic, TrafficBytes,
+    Algorithm, CheckWaker, Difference, FrontendQuery, KernelObject, ProxyBackend, Scope,
+    ServicePortName, Session, SessionKey, Snapshot, SyncError, SyncReport, Traffic, TrafficBytes,
 };
 use kube_proxy_netlink::ipvs::ServerKey;
 use kube_proxy_xtables::Variant;
@@ -194,6 +194,15 @@ impl ProxyBackend for IpvsBackend {
     ) -> Result<Option<Session>, SyncError> {
         let protocol = key.service.protocol.number();
         self.kernel.session(ServerKey { protocol, address: key.frontend }, key.client)
+    }
+
+    /// The virtual server and each entry and address are asked for by name, and of that server alone the destinations are listed.
+    async fn look_up(
+        &mut self,
+        _snapshot: &Snapshot,
+        query: &FrontendQuery,
+    ) -> Result<Vec<KernelObject>, SyncError> {
+        self.objects_of(query)
     }
 
     fn set_waker(&mut self, waker: CheckWaker) {

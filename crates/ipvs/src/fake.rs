@@ -50,6 +50,8 @@ pub(crate) struct Sent {
     pub(crate) addresses: usize,
     /// Requests that list something.
     pub(crate) lists: usize,
+    /// Questions for single objects.
+    pub(crate) look_ups: usize,
     pub(crate) restores: usize,
     /// Virtual servers that were there when the table `nat` was written last.
     pub(crate) servers_before_nat: usize,
@@ -126,6 +128,14 @@ impl Kernel for Fake {
         Ok(found.collect())
     }
 
+    fn server(&mut self, key: ServerKey) -> Result<Option<Found>, SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.look_ups += 1;
+        let counters = Counters::default();
+        let found = held.servers.get(&key);
+        Ok(found.map(|(server, _)| Found { key, server: server.clone(), counters }))
+    }
+
     fn destinations(&mut self, key: ServerKey) -> Result<Vec<Destination>, SyncError> {
         let (held, told) = &mut *self.lock();
         told.lists += 1;
@@ -198,6 +208,13 @@ impl Kernel for Fake {
         Ok(ours.chain(held.node.iter().map(|ip| make(2, Some(24), ip))).collect())
     }
 
+    fn interface_of(&mut self, ip: IpAddr) -> Result<Option<u32>, SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.look_ups += 1;
+        let device = held.device.iter().flatten().any(|held| *held == ip).then_some(DEVICE);
+        Ok(device.or(held.node.contains(&ip).then_some(2)))
+    }
+
     fn next_hops(&mut self) -> Result<BTreeSet<IpAddr>, SyncError> {
         let (held, told) = &mut *self.lock();
         told.lists += 1;
@@ -238,6 +255,12 @@ impl Kernel for Fake {
         told.lists += 1;
         let Some((.., entries)) = held.sets.get(set) else { return refuse(set) };
         Ok(entries.iter().copied().collect())
+    }
+
+    fn contains(&mut self, set: &str, entry: Entry) -> Result<Option<bool>, SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.look_ups += 1;
+        Ok(held.sets.get(set).map(|(.., entries)| entries.contains(&entry)))
     }
 
     fn create_set(&mut self, set: &str, kind: SetType, max: u32) -> Result<(), SyncError> {
@@ -322,6 +345,12 @@ impl Kernel for Fake {
             Check::Chain { chain, .. } => held.rules.contains(&format!(":{chain} ")),
             Check::Rule { rule, .. } => held.rules.contains(rule),
         }))
+    }
+
+    fn find_rules(&mut self, _: &str, rules: &[(&str, &str)]) -> Result<Vec<bool>, SyncError> {
+        let (held, told) = &mut *self.lock();
+        told.look_ups += rules.len();
+        Ok(rules.iter().map(|(_, rule)| held.rules.contains(rule)).collect())
     }
 
     fn prepare(&mut self, _: &Config) -> Result<(), SyncError> {

@@ -20,6 +20,8 @@ use crate::{Config, DEVICE, sysctls};
 pub(crate) trait Kernel: Send {
     /// Virtual servers of the family, whosever they are.
     fn servers(&mut self) -> Result<Vec<Found>, SyncError>;
+    /// One virtual server, if it is there.
+    fn server(&mut self, key: ServerKey) -> Result<Option<Found>, SyncError>;
     fn destinations(&mut self, key: ServerKey) -> Result<Vec<Destination>, SyncError>;
     /// Connections and flows of both families, whosever virtual servers they came to.
     fn connections(&mut self) -> Result<Vec<Connection>, SyncError>;
@@ -35,12 +37,16 @@ pub(crate) trait Kernel: Send {
     fn delete_device(&mut self) -> Result<(), SyncError>;
     /// Addresses of both families.
     fn addresses(&mut self) -> Result<Vec<Address>, SyncError>;
+    /// The index of the interface that has an address; `None` if it is none of this host.
+    fn interface_of(&mut self, ip: IpAddr) -> Result<Option<u32>, SyncError>;
     /// The next hops of all routes of the family.
     fn next_hops(&mut self) -> Result<BTreeSet<IpAddr>, SyncError>;
     fn add_addresses(&mut self, index: u32, addresses: &[IpAddr]) -> Result<(), SyncError>;
     fn delete_addresses(&mut self, index: u32, addresses: &[IpAddr]) -> Result<(), SyncError>;
     fn sets(&mut self) -> Result<Vec<Header>, SyncError>;
     fn members(&mut self, set: &str) -> Result<Vec<Entry>, SyncError>;
+    /// Whether a set has an entry; `None` if there is no such set.
+    fn contains(&mut self, set: &str, entry: Entry) -> Result<Option<bool>, SyncError>;
     fn create_set(&mut self, set: &str, kind: SetType, max: u32) -> Result<(), SyncError>;
     fn destroy_set(&mut self, set: &str) -> Result<(), SyncError>;
     fn swap_sets(&mut self, set: &str, other: &str) -> Result<(), SyncError>;
@@ -50,6 +56,8 @@ pub(crate) trait Kernel: Send {
     fn save(&mut self, table: &str, each: &mut dyn FnMut(&str)) -> Result<(), SyncError>;
     fn restore(&mut self, input: &str) -> Result<(), SyncError>;
     fn holds(&mut self, checks: &[Check]) -> Result<bool, SyncError>;
+    /// Whether each of these rules of a table, with its chain, is there.
+    fn find_rules(&mut self, table: &str, rules: &[(&str, &str)]) -> Result<Vec<bool>, SyncError>;
     /// Sysctls and timeouts.
     fn prepare(&mut self, config: &Config) -> Result<(), SyncError>;
 }
@@ -191,6 +199,10 @@ impl Kernel for Node {
         Ok(found)
     }
 
+    fn server(&mut self, key: ServerKey) -> Result<Option<Found>, SyncError> {
+        self.ipvs()?.server(key).map_err(sync_error)
+    }
+
     fn destinations(&mut self, key: ServerKey) -> Result<Vec<Destination>, SyncError> {
         self.ipvs()?.destinations(key).map_err(sync_error)
     }
@@ -269,6 +281,10 @@ impl Kernel for Node {
         Ok(self.route.addresses().map_err(sync_error)?.0)
     }
 
+    fn interface_of(&mut self, ip: IpAddr) -> Result<Option<u32>, SyncError> {
+        self.route.interface_of(ip).map_err(sync_error)
+    }
+
     fn next_hops(&mut self) -> Result<BTreeSet<IpAddr>, SyncError> {
         let (mut hops, _) = self.route.next_hops().map_err(sync_error)?;
         let family = self.family;
@@ -291,6 +307,10 @@ impl Kernel for Node {
 
     fn members(&mut self, set: &str) -> Result<Vec<Entry>, SyncError> {
         self.ipset()?.members(set).map_err(sync_error)
+    }
+
+    fn contains(&mut self, set: &str, entry: Entry) -> Result<Option<bool>, SyncError> {
+        self.ipset()?.contains(set, entry).map_err(sync_error)
     }
 
     fn create_set(&mut self, set: &str, kind: SetType, max: u32) -> Result<(), SyncError> {
@@ -324,6 +344,10 @@ impl Kernel for Node {
 
     fn holds(&mut self, checks: &[Check]) -> Result<bool, SyncError> {
         self.rules()?.hold(checks)
+    }
+
+    fn find_rules(&mut self, table: &str, rules: &[(&str, &str)]) -> Result<Vec<bool>, SyncError> {
+        self.rules()?.find_rules(table, rules)
     }
 
     fn prepare(&mut self, config: &Config) -> Result<(), SyncError> {

@@ -10,7 +10,7 @@
 //! * `actual.rs` compares with what is on the node, for full syncs, and reports what is ours.
 //! * `cleanup.rs` removes it all, and `kept.rs` says what of it has to wait for connections (`connections.rs`) to end.
 //! * `needed.rs` says which addresses this node must not take for itself.
-//! * `look.rs` checks whether all is still there; `watch.rs` says when.
+//! * `look.rs` checks whether all is still there; `watch.rs` says when. `look_up.rs` says what serves one frontend.
 //! * `sysctls.rs` sets what the mode needs of the kernel.
 
 use std::net::IpAddr;
@@ -35,6 +35,7 @@ mod kept;
 mod kernel;
 mod layout;
 mod look;
+mod look_up;
 mod needed;
 mod plan;
 mod rebuild;

@@ -73,6 +73,11 @@ impl State {
         delta
     }
 
+    /// All that one service port needs.
+    pub(crate) fn planned(&self, name: &ServicePortName) -> Option<&Planned> {
+        self.planned.get(name)
+    }
+
     /// Whether an address is an external IP or VIP.
     pub(crate) fn has_outer(&self, ip: &IpAddr) -> bool {
         self.outer.contains_key(ip)

@@ -3,6 +3,7 @@
 //! Commands ask the running proxy over its metrics server, by the types of [`crate::debug`].
 //! A new command is a file here, a variant of `Command`, and a row in `docs/commands.md`.
 
+mod answering;
 mod changes;
 mod check;
 mod dump;

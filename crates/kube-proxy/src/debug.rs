@@ -22,6 +22,7 @@ mod time;
 mod view;
 
 pub use crate::family::check::{Deviation, Difference, FamilyCheck, Repair};
+pub use crate::family::on_node::{NodeObject, ObjectState, OnNode, Repaired};
 pub use change::{Change, ChangeKind};
 pub use changes::Changes;
 pub use check::Check;

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod client;
 pub mod history;
+pub mod on_node;
 pub mod router;
 pub mod setup;
 pub mod startup;

@@ -24,7 +24,11 @@ mod command {
     pub(super) const LIST: u8 = 7;
     pub(super) const ADD: u8 = 9;
     pub(super) const DELETE: u8 = 10;
+    pub(super) const TEST: u8 = 11;
 }
+
+/// `IPSET_ERR_EXIST`: the entry is there already, or is not there.
+const NOT_THERE: i32 = 4103;
 
 /// Longest name of a set in bytes.
 pub const MAX_NAME: usize = 31;
@@ -120,6 +124,18 @@ impl Ipset {
     /// Deletes entries, many with one message. Those that are not there do no harm.
     pub fn delete(&mut self, name: &str, entries: &[Entry]) -> Result<(), Error> {
         self.entries(command::DELETE, "delete from", name, entries)
+    }
+
+    /// Whether a set has this entry; `None` if there is no such set. Of networks, one that holds it counts where it is a single address.
+    pub fn contains(&mut self, name: &str, entry: Entry) -> Result<Option<bool>, Error> {
+        let tested = self
+            .command(command::TEST, 0, "test", name, |writer| codec::write_single(writer, entry));
+        match tested {
+            Ok(()) => Ok(Some(true)),
+            Err(Error::Refused(refusal)) if refusal.code == NOT_THERE => Ok(Some(false)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Name, type and size of all sets, without their entries.

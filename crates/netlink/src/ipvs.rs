@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::Errno;
 use crate::error::{Error, Refusal, Target};
 use crate::generic;
 use crate::message::Message;
@@ -195,6 +196,30 @@ impl Ipvs {
             |message: &Message<'_>| decode_server(message),
         )?;
         Ok(found)
+    }
+
+    /// One virtual server, if it is there.
+    pub fn server(&mut self, key: ServerKey) -> Result<Option<Found>, Error> {
+        let object = format!("read virtual server {key}");
+        let request = self.request(&object);
+        let mut found = None;
+        let result = self.socket.request(
+            request,
+            |writer| {
+                generic::header(writer, command::GET_SERVICE, 1);
+                codec::write_key(writer, key);
+            },
+            |message| {
+                found = decode_server(message)?;
+                Ok(())
+            },
+        );
+        match result {
+            // The kernel has no such process, as it says.
+            Err(error) if error.errno() == Some(Errno::ESRCH) || error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+            Ok(()) => Ok(found),
+        }
     }
 
     /// The destinations of a virtual server.

@@ -3,6 +3,7 @@
 mod address;
 mod dummy;
 mod link;
+mod local;
 mod monitor;
 mod next_hop;
 
@@ -95,4 +96,5 @@ pub(crate) fn fuzz(message: &Message<'_>) {
     std::hint::black_box(Link::read(message).is_ok());
     std::hint::black_box(monitor::read_change(message).is_ok());
     std::hint::black_box(next_hop::read(message, &mut BTreeSet::new()).is_ok());
+    std::hint::black_box(local::read(message).is_ok());
 }

@@ -199,6 +199,11 @@ impl Socket {
         Ok(())
     }
 
+    /// The sequence number of the last message that was sent; 0 before the first.
+    pub fn last_sequence(&self) -> u32 {
+        self.sequence
+    }
+
     fn next_sequence(&mut self) -> u32 {
         // 0 is the sequence number of notifications.
         self.sequence = self.sequence.checked_add(1).unwrap_or(1);

@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Algorithm, Changes, CheckWaker, Difference, Frontend, NodePortAddresses, ObjectCount,
-    ProxyBackend, Scope, Session, SessionKey, Snapshot, SyncError, SyncReport, Traffic,
+    Algorithm, Changes, CheckWaker, Difference, Frontend, FrontendQuery, KernelObject,
+    NodePortAddresses, ObjectCount, ProxyBackend, Scope, Session, SessionKey, Snapshot, SyncError,
+    SyncReport, Traffic,
 };
 use kube_proxy_netlink::nf_tables::{NfTables, Transaction};
 use kube_proxy_netlink::writer::TooLong;
@@ -17,6 +18,7 @@ use crate::diff::Diff;
 use crate::element::SetId;
 use crate::error::{sync_error, too_long};
 use crate::layout::{CHAINS, FLOWTABLE, TABLE};
+use crate::look_up::look_up;
 use crate::rebuild::Rebuild;
 use crate::state::State;
 use crate::takeover::OldSession;
@@ -182,6 +184,11 @@ impl NftablesBackend {
         }
         self.reads += 1;
         Ok((generation, Actual::read(&mut self.netlink, &self.config)?))
+    }
+
+    /// The number of the last message to the kernel: each has the next.
+    pub fn last_message(&self) -> u32 {
+        self.netlink.last_request()
     }
 
     /// Reads the table back and sends what differs, again if another program came in between.
@@ -489,12 +496,23 @@ impl ProxyBackend for NftablesBackend {
         _snapshot: &Snapshot,
         key: &SessionKey,
     ) -> Result<Option<Session>, SyncError> {
-        let Some(synced) = &self.synced else {
-            let unknown = "the last sync failed, so it is not known what is in the table";
-            return Err(SyncError::NotFound(unknown.to_owned()));
-        };
+        let Some(synced) = &self.synced else { return Err(unknown()) };
         affinity::session(&mut self.netlink, self.config.family, &synced.state, key)
             .map_err(|error| sync_error(&error))
+    }
+
+    /// Elements by their keys, and chains one by one: how many messages that takes depends on the endpoints of the service port alone.
+    async fn look_up(
+        &mut self,
+        _snapshot: &Snapshot,
+        query: &FrontendQuery,
+    ) -> Result<Vec<KernelObject>, SyncError> {
+        let Some(synced) = &self.synced else { return Err(unknown()) };
+        let Some(plan) = synced.state.plan(&query.service) else {
+            let unwritten = "the last sync did not write this service port";
+            return Err(SyncError::NotFound(unwritten.to_owned()));
+        };
+        look_up(&mut self.netlink, &self.config, plan, query).map_err(|error| sync_error(&error))
     }
 
     /// Listens to changes of the ruleset, in the network namespace of this thread, and wakes when another program touches the table.
@@ -532,6 +550,11 @@ impl ProxyBackend for NftablesBackend {
             .read(&mut self.netlink, family, &synced.state)
             .map_err(|error| sync_error(&error))
     }
+}
+
+fn unknown() -> SyncError {
+    let why = "the last sync failed, so it is not known what is in the table";
+    SyncError::NotFound(why.to_owned())
 }
 
 /// Makes all of the skeleton, and each kind of chain, and deletes it in the same transaction.

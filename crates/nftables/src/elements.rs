@@ -165,7 +165,7 @@ impl Elements {
 }
 
 /// An element of ours from one of the kernel; `None` for keys that are longer than any of ours.
-fn read_item(element: &Element<'_>, family: IpFamily) -> Option<Item> {
+pub(crate) fn read_item(element: &Element<'_>, family: IpFamily) -> Option<Item> {
     let value = match (&element.data, element.key_end) {
         (None, None) => Value::None,
         (None, Some(end)) => Value::Until(Box::new(Key::read(end, false)?)),

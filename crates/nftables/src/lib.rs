@@ -32,6 +32,7 @@ mod layout;
 mod left_over;
 mod links;
 mod listen;
+mod look_up;
 mod meaning;
 mod plan;
 mod range;

@@ -86,20 +86,45 @@ impl Plan {
         config: &Config,
         put: &mut impl FnMut(SetId, Item),
     ) {
-        let comment: Arc<str> = user_data::cut(&name.to_string()).into();
+        let comment = comment(name);
         for (frontend, kind) in &self.port().frontends {
-            self.dispatch(config, frontend, *kind, &mut |set, key, value| {
-                put(set, Item { key, value, comment: Some(comment.clone()) });
-            });
-            if let Some((set, key, value)) = refused_on_loopback(config, frontend) {
-                put(set, Item { key, value, comment: Some(comment.clone()) });
-            }
-            for endpoints in self.lists_of(*kind) {
-                self.slots(frontend, endpoints, put);
-            }
-            if *kind == FrontendKind::LoadBalancerVip {
-                self.firewall(frontend, &comment, put);
-            }
+            self.elements_of_frontend(frontend, *kind, &comment, config, put);
+        }
+    }
+
+    /// The same for one of its frontends; none if it does not have it.
+    pub(crate) fn elements_of(
+        &self,
+        name: &ServicePortName,
+        frontend: &Frontend,
+        config: &Config,
+        put: &mut impl FnMut(SetId, Item),
+    ) {
+        let own = self.port().frontends.iter().find(|(own, _)| own == frontend);
+        if let Some((_, kind)) = own {
+            self.elements_of_frontend(frontend, *kind, &comment(name), config, put);
+        }
+    }
+
+    fn elements_of_frontend(
+        &self,
+        frontend: &Frontend,
+        kind: FrontendKind,
+        comment: &Arc<str>,
+        config: &Config,
+        put: &mut impl FnMut(SetId, Item),
+    ) {
+        self.dispatch(config, frontend, kind, &mut |set, key, value| {
+            put(set, Item { key, value, comment: Some(comment.clone()) });
+        });
+        if let Some((set, key, value)) = refused_on_loopback(config, frontend) {
+            put(set, Item { key, value, comment: Some(comment.clone()) });
+        }
+        for endpoints in self.lists_of(kind) {
+            self.slots(frontend, endpoints, put);
+        }
+        if kind == FrontendKind::LoadBalancerVip {
+            self.firewall(frontend, comment, put);
         }
     }
 
@@ -244,6 +269,11 @@ impl Plan {
             put(SetId::FirewallSources, Item::new(frontend.key().ip(range.first), until));
         }
     }
+}
+
+/// What elements say about whom they are for.
+fn comment(name: &ServicePortName) -> Arc<str> {
+    user_data::cut(&name.to_string()).into()
 }
 
 /// What endpoints are picked by.

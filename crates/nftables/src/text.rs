@@ -10,7 +10,7 @@ use crate::layout::set_name;
 
 /// `frontend-ips: 10.96.0.1 . tcp . 80 : goto cluster-2 (ns/web:http)`
 pub(crate) fn text(set: SetId, item: &Item, family: IpFamily) -> String {
-    let mut text = format!("{}: {}", set_name(set), key(set, &item.key, family));
+    let mut text = key_text(set, &item.key, family);
     let _ = match &item.value {
         Value::None => Ok(()),
         Value::Until(end) => write!(text, " to {}", key(set, end, family)),
@@ -23,6 +23,11 @@ pub(crate) fn text(set: SetId, item: &Item, family: IpFamily) -> String {
         let _ = write!(text, " ({comment})");
     }
     text
+}
+
+/// `frontend-ips: 10.96.0.1 . tcp . 80`
+pub(crate) fn key_text(set: SetId, of: &Key, family: IpFamily) -> String {
+    format!("{}: {}", set_name(set), key(set, of, family))
 }
 
 fn key(set: SetId, key: &Key, family: IpFamily) -> String {

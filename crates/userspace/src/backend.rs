@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Algorithm, Changes, Deviation, Difference, Endpoint, Frontend, FrontendKind, NodePortAddresses,
-    Protocol, ProxyBackend, Scope, ServiceEntry, ServicePortName, Session, SessionKey, Snapshot,
-    SyncError, SyncReport, Traffic, TrafficPolicy,
+    Algorithm, Changes, Deviation, Difference, Endpoint, Frontend, FrontendKind, FrontendQuery,
+    KernelObject, NodePortAddresses, Protocol, ProxyBackend, Scope, ServiceEntry, ServicePortName,
+    Session, SessionKey, Snapshot, SyncError, SyncReport, Traffic, TrafficPolicy,
 };
 use kube_proxy_xtables::{Programs, node_port_destinations};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -20,6 +20,7 @@ use crate::compare::compare;
 use crate::copy_strategy::CopyStrategy;
 use crate::data_path::{DataPath, Listening};
 use crate::flows::Touched;
+use crate::look_up;
 use crate::port::{self, Ports};
 use crate::proxy_header::{self, ProxyProtocol};
 use crate::rules::{ServiceRules, Settings, classes, comment, refuses};
@@ -461,6 +462,43 @@ impl ProxyBackend for UserspaceBackend {
     ) -> Result<Option<Session>, SyncError> {
         let held = self.services.get(&key.service);
         Ok(held.and_then(|held| held.service.session(key.policy, key.client)))
+    }
+
+    /// The listening ports as this process has them, and each rule by itself.
+    ///
+    /// Chains are shared by all service ports, so they are not listed: a rule of another program before ours does not show.
+    async fn look_up(
+        &mut self,
+        snapshot: &Snapshot,
+        query: &FrontendQuery,
+    ) -> Result<Vec<KernelObject>, SyncError> {
+        let (rules, held, entry) = match (
+            &self.rules,
+            self.services.get(&query.service),
+            snapshot.entry(&query.service),
+        ) {
+            (Some(rules), Some(held), Some(entry)) => (rules, held, entry),
+            (None, ..) => {
+                let why = "the last sync failed, so it is not known which rules are there";
+                return Err(SyncError::NotFound(why.to_owned()));
+            }
+            _ if query.service.protocol == Protocol::Sctp => {
+                return Err(SyncError::Unsupported("the userspace mode has no SCTP".to_owned()));
+            }
+            _ => {
+                let why = "the last sync did not write this service port";
+                return Err(SyncError::NotFound(why.to_owned()));
+            }
+        };
+        let is_node_port = matches!(query.frontend, Frontend::NodePort(..));
+        let held = look_up::Held {
+            address: self.config.listen,
+            ports: held.numbers(),
+            node_port: is_node_port.then(|| self.node_ports.contains_key(&query.frontend)),
+        };
+        let mut objects = look_up::sockets(&held, entry, query);
+        objects.extend(look_up::rules(&self.programs, rules, &self.hooks, query)?);
+        Ok(objects)
     }
 
     async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {

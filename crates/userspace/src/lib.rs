@@ -22,6 +22,7 @@ mod data_path;
 mod flows;
 mod limits;
 mod local_node_ports;
+mod look_up;
 mod observer;
 mod own;
 mod packet_info;

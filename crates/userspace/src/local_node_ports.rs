@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube_proxy_core::{
-    Endpoint, FrontendKind, IpFamily, Protocol, Scope, ServiceEntry, ServicePortName, Snapshot,
-    SyncError, Traffic, TrafficPolicy,
+    Endpoint, FrontendKind, FrontendQuery, IpFamily, KernelObject, ObjectState, Protocol, Scope,
+    ServiceEntry, ServicePortName, Snapshot, SyncError, Traffic, TrafficPolicy,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -98,6 +98,25 @@ impl LocalNodePorts {
                 self.update(name, entry, number);
             }
         }
+    }
+
+    /// What listens for clients of a node port on the loopback address; `None` if that is none of its business.
+    pub fn look_up(&self, snapshot: &Snapshot, query: &FrontendQuery) -> Option<Vec<KernelObject>> {
+        let FrontendQuery { service, frontend, address, .. } = query;
+        let protocol = frontend.protocol();
+        if !address.ip().is_loopback() || !SERVED.contains(&protocol) {
+            return None;
+        }
+        let name = format!("{} {address}", protocol.lower());
+        let is_open = self.services.get(service).is_some_and(|held| held.number == frontend.port());
+        Some(match wanted(service, snapshot.entry(service)) {
+            _ if self.refused.contains(service) => {
+                let name = format!("{name} of another program");
+                vec![KernelObject::new("socket", name, ObjectState::InTheWay)]
+            }
+            Some(_) => vec![KernelObject::there_or_missing("listening socket", name, is_open)],
+            None => Vec::new(),
+        })
     }
 
     fn update(&mut self, name: &ServicePortName, entry: &ServiceEntry, number: u16) {

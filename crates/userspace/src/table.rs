@@ -206,6 +206,11 @@ impl Rules {
         self.slots.iter().flat_map(|(slot, rules)| rules.iter().map(move |rule| (slot, rule)))
     }
 
+    /// The rules that are there for one thing.
+    pub(crate) fn of(&self, slot: &Slot) -> &[Rule] {
+        self.slots.get(slot).map_or(&[], |rules| rules)
+    }
+
     /// What the report says.
     pub(crate) fn counts(&self, batch: &Batch) -> Vec<ObjectCount> {
         let counts = TABLES.iter().enumerate();

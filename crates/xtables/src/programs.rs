@@ -15,6 +15,7 @@ mod child;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod listing;
+mod look_up;
 mod parse;
 mod trial;
 mod unlisted;

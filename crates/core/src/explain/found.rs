@@ -14,7 +14,7 @@ pub(super) struct Found<'a> {
     pub(super) kind: FrontendKind,
     /// A listener of this process takes the connection.
     pub(super) copied: bool,
-    /// The mode refuses what no rule takes at this address: it is on an interface of the node for another service port.
+    /// No rule takes the packet, and the mode refuses it all the same: the address is on an interface of the node for another service port.
     pub(super) held: bool,
 }
 
@@ -24,28 +24,44 @@ pub(super) enum Place<'a> {
     Nowhere(Verdict, Reason),
 }
 
-pub(super) fn find<'a>(snapshot: &'a Snapshot, node: &NodeFacts, packet: &Packet) -> Place<'a> {
+pub(super) fn find<'a>(
+    snapshot: &'a Snapshot,
+    owner: &dyn Fn(Frontend) -> Option<&'a ServicePortName>,
+    node: &NodeFacts,
+    packet: &Packet,
+) -> Place<'a> {
     let (ip, port) = (packet.destination.ip(), packet.destination.port());
     let address = Frontend::address(packet.protocol, ip, port);
     let node_port =
         Some(Frontend::NodePort(packet.protocol, port)).filter(|_| takes_node_ports(node, packet));
-    let wanted = |frontend: &Frontend| *frontend == address || Some(*frontend) == node_port;
-    let all = frontends(snapshot).filter(|(.., frontend, _)| wanted(frontend));
     // An address goes before a node port, as in every mode.
-    let first = all.min_by_key(|(.., frontend, _)| *frontend != address);
+    let mut wanted = std::iter::once(address).chain(node_port);
+    let first = wanted.find_map(|frontend| {
+        let name = owner(frontend)?;
+        let entry = snapshot.entry(name)?;
+        let (_, kind) = entry.port.frontends.iter().find(|(own, _)| *own == frontend)?;
+        Some((name, entry, frontend, *kind))
+    });
     let Some((name, entry, frontend, kind)) = first else {
         let (verdict, reason) = nowhere(snapshot, node, ip);
         return Place::Nowhere(verdict, reason);
     };
     let loopback = frontend == Frontend::NodePort(packet.protocol, port) && ip.is_loopback();
+    // It matters only where no rule takes the packet.
+    let may_be_held = node.mode.other_ports == OtherPorts::RefusedAtAll && passes(entry, kind);
     Place::Served(Found {
         name,
         entry,
         frontend,
         kind,
         copied: loopback && node.mode.loopback == LoopbackNodePorts::Copied,
-        held: node.mode.other_ports == OtherPorts::RefusedAtAll && is_held(snapshot, ip),
+        held: may_be_held && is_held(snapshot, ip),
     })
+}
+
+/// Which service port has a frontend, found by looking at all of them.
+pub(super) fn owner_in(snapshot: &Snapshot, wanted: Frontend) -> Option<&ServicePortName> {
+    frontends(snapshot).find(|(.., frontend, _)| *frontend == wanted).map(|(name, ..)| name)
 }
 
 /// Whether node ports of the protocol are looked at for this destination.

@@ -60,7 +60,11 @@ fn packet(facts: &NodeFacts, tracker: &Tracker, from: &str, to: &str) -> Packet 
 
 /// What becomes of a packet, in one line.
 fn said(facts: &NodeFacts, tracker: &Tracker, from: &str, to: &str) -> String {
-    let explanation = explain(tracker.snapshot(), facts, &packet(facts, tracker, from, to));
+    let packet = packet(facts, tracker, from, to);
+    let explanation = explain(tracker.snapshot(), facts, &packet);
+    // Who knows the owners of frontends says the same.
+    let by_owner = tracker.explain(facts, &packet);
+    assert_eq!(format!("{explanation:?}"), format!("{by_owner:?}"), "{packet:?}");
     let mut text = format!("{:?} {:?}", explanation.verdict, explanation.reason);
     if let (Verdict::Endpoints, Some(served)) = (explanation.verdict, &explanation.served) {
         let used = served.endpoints.iter().filter(|endpoint| endpoint.unused.is_none());

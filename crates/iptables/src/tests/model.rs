@@ -40,6 +40,8 @@ struct Inner {
     refused: BTreeMap<String, usize>,
     /// Lists of clients, as their files show them.
     clients: BTreeMap<String, String>,
+    /// Chains listed, rules in them, and rules asked for.
+    asked: (usize, usize, usize),
 }
 
 /// What the counter of ticks shows.
@@ -117,6 +119,11 @@ impl Model {
 
     pub(crate) fn saves(&self) -> usize {
         self.0.lock().unwrap().saves
+    }
+
+    /// Chains listed one by one since the last call, rules in them, and rules asked for.
+    pub(crate) fn take_asked(&self) -> (usize, usize, usize) {
+        std::mem::take(&mut self.0.lock().unwrap().asked)
     }
 
     /// From now on there is no such table.
@@ -283,6 +290,26 @@ impl Kernel for Model {
                 rules(table, chain).is_some_and(|rules| rules.contains(rule))
             }
         }))
+    }
+
+    fn list_chains(
+        &self,
+        table: &str,
+        chains: &[&str],
+    ) -> Result<Vec<Option<Vec<String>>>, SyncError> {
+        let listed: Vec<_> = chains.iter().map(|chain| self.chain(table, chain)).collect();
+        let mut inner = self.0.lock().unwrap();
+        inner.asked.0 += chains.len();
+        inner.asked.1 += listed.iter().flatten().map(Vec::len).sum::<usize>();
+        Ok(listed)
+    }
+
+    fn find_rules(&self, table: &str, rules: &[(&str, &str)]) -> Result<Vec<bool>, SyncError> {
+        self.0.lock().unwrap().asked.2 += rules.len();
+        let has = |(chain, rule): &(&str, &str)| {
+            self.chain(table, chain).is_some_and(|rules| rules.iter().any(|known| known == rule))
+        };
+        Ok(rules.iter().map(has).collect())
     }
 
     fn route_localnet(&self) -> Result<(), SyncError> {

@@ -8,6 +8,7 @@
 
 mod counting;
 mod first_sync;
+mod look_up;
 mod namespace;
 mod repairs;
 mod restarts;
@@ -35,7 +36,8 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for variant in [Variant::Legacy, Variant::Nft] {
         for family in IpFamily::BOTH {
-            let all = [syncs::TESTS, restarts::TESTS, repairs::TESTS, rollback::TESTS];
+            let all =
+                [syncs::TESTS, restarts::TESTS, repairs::TESTS, rollback::TESTS, look_up::TESTS];
             for (name, test) in all.into_iter().flatten() {
                 let small = variant == Variant::Nft && !namespace::has_root();
                 let large = syncs::LARGE.contains(name)

@@ -22,6 +22,7 @@ use crate::sync::MAX_ENTRIES;
 
 mod compare;
 mod levels;
+mod look_up;
 mod rebuilds;
 mod weights;
 

@@ -21,9 +21,7 @@ pub(super) fn age(port: &ServicePort, families: &[Family], now: Timestamp) -> St
 pub(super) fn sentence(change: &Change, now: Timestamp) -> String {
     let Change { kind, object, what, received, .. } = change;
     let mut parts = vec![format!("{kind} {object} {}", what.name())];
-    if let Some(ago) = elapsed(received, now).and_then(short) {
-        parts.push(format!(" {ago} ago"));
-    }
+    parts.extend(ago(received, now));
     if let (Some(ready), Some(total)) = (change.endpoints_ready, change.endpoints_total) {
         parts.push(format!(", {ready} of {total} endpoints ready"));
     }
@@ -48,6 +46,11 @@ pub(super) fn last(port: &ServicePort, families: &[Family], now: Timestamp) -> O
     }
     let age = age(port, families, now);
     Some(format!("none in the last {}", age.strip_prefix('>')?))
+}
+
+/// ` 3s ago`, to stand behind a word; `None` if the clock makes no sense of it.
+pub(super) fn ago(time: &str, now: Timestamp) -> Option<String> {
+    elapsed(time, now).and_then(short).map(|ago| format!(" {ago} ago"))
 }
 
 fn elapsed(since: &str, now: Timestamp) -> Option<SignedDuration> {

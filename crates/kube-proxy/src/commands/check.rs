@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use super::offline::{Offline, families};
-use super::output::{Output, Style};
+use super::answering::Answering;
+use super::offline::families;
+use super::output::Style;
 use super::print;
-use super::server::Server;
 use super::table::WIDTH;
 use crate::debug::findings::facts::{self, Meant};
 use crate::debug::{Check, Finding, Report, Severity};
@@ -17,24 +17,21 @@ use crate::debug::{Check, Finding, Report, Severity};
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    server: Server,
-    #[command(flatten)]
-    offline: Offline,
+    answering: Answering,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let answer = arguments.server.get::<Check>("/debug/check", &[]).await;
+    let Answering { output, server, offline } = &arguments.answering;
+    let answer = server.get::<Check>("/debug/check", &[]).await;
     let answer = answer.map_err(|error| format!("{error:#}"));
     let mut facts = facts::gather(answer, super::is_command);
-    if facts.check.is_err() && arguments.offline.is_given() {
-        let (loaded, listing) = arguments.offline.read().await?;
+    if facts.check.is_err() && offline.is_given() {
+        let (loaded, listing) = offline.read().await?;
         let families = families(&loaded.effective, &listing)?;
         facts.meant = Some(Meant::of(loaded.effective.mode, &families));
     }
     let report = Report::new(facts);
-    let text = match arguments.output.for_programs(&report)? {
+    let text = match output.for_programs(&report)? {
         Some(text) => text,
         None => text(&report, Style::of_stdout()),
     };

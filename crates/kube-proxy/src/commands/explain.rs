@@ -3,16 +3,18 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use super::answering::Answering;
 use super::changes;
 use super::names::{frontend, kind, service_port};
-use super::offline::{Offline, families};
-use super::output::{Output, Style};
+use super::offline::families;
+use super::output::Style;
 use super::print;
-use super::server::Server;
 use super::table::{Table, WIDTH};
 use crate::debug::{
     Explanation, Family, Path, Session, UnusedReason, explain_offline, weight_text,
 };
+
+mod on_node;
 
 /// Says what becomes of a new connection, and why
 #[derive(Debug, clap::Args)]
@@ -22,19 +24,13 @@ pub(super) struct Arguments {
     /// Where it comes from: pod (any of this node), node, outside, or an IP address; by default pod for cluster IPs and outside for the rest
     #[arg(long, value_name = "SOURCE")]
     from: Option<String>,
-    /// Also compare its rules on the node with what they should be, which lists all rules
-    #[arg(long)]
-    verify: bool,
     #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    server: Server,
-    #[command(flatten)]
-    offline: Offline,
+    answering: Answering,
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { destination, from, verify, output, server, offline } = arguments;
+    let Arguments { destination, from, answering } = arguments;
+    let Answering { output, server, offline } = answering;
     let explanation: Explanation = if offline.is_given() {
         let (loaded, listing) = offline.read().await?;
         let config = &loaded.effective;
@@ -45,19 +41,18 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         let mut parameters = vec![("to", destination.as_str())];
         parameters.extend(from.as_deref().map(|from| ("from", from)));
-        parameters.extend(verify.then_some(("verify", "true")));
         server.get("/debug/explain", &parameters).await?
     };
     let text = match output.for_programs(&explanation)? {
         Some(text) => text,
-        None => text(&explanation, destination, Style::of_stdout()),
+        None => text(&explanation, destination, output.is_wide(), Style::of_stdout()),
     };
     let code = print(&text);
     // A script can tell by the exit code that nothing is known of the destination.
     Ok(if explanation.paths.is_empty() { ExitCode::FAILURE } else { code })
 }
 
-fn text(explanation: &Explanation, destination: &str, style: Style) -> String {
+fn text(explanation: &Explanation, destination: &str, wide: bool, style: Style) -> String {
     let mut text = String::new();
     for warning in &explanation.warnings {
         // Writing into a string does not fail.
@@ -67,7 +62,7 @@ fn text(explanation: &Explanation, destination: &str, style: Style) -> String {
         if !text.is_empty() {
             text.push('\n');
         }
-        text += &self::path(path, &explanation.families, style);
+        text += &self::path(path, &explanation.families, wide, style);
     }
     if explanation.paths.is_empty() {
         let _ = writeln!(text, "Nothing on this node has the destination {destination:?}.");
@@ -82,7 +77,7 @@ fn text(explanation: &Explanation, destination: &str, style: Style) -> String {
     text
 }
 
-fn path(path: &Path, families: &[Family], style: Style) -> String {
+fn path(path: &Path, families: &[Family], wide: bool, style: Style) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{} {value}", style.strong(&format!("{name:<13}")));
@@ -124,14 +119,8 @@ fn path(path: &Path, families: &[Family], style: Style) -> String {
         let done = if masquerade.masqueraded { "masqueraded" } else { "kept" };
         line("Client address", &format!("{done}: {}", masquerade.reason));
     }
-    match path.differences.as_deref() {
-        None => {}
-        Some([]) => line("On the node", "its rules are there as they should be"),
-        Some(differences) => {
-            for difference in differences {
-                line("On the node", &difference.text());
-            }
-        }
+    for text in path.on_node.iter().flat_map(|held| on_node::lines(held, wide)) {
+        line("On the node", &text);
     }
     for near in &path.nearest {
         let what = service_port(&near.service_port);

@@ -9,11 +9,11 @@ use kube_proxy_core::IpFamily;
 use kube_proxy_core::explain::NodeFacts as PacketFacts;
 use serde::{Deserialize, Serialize};
 
+use super::answering::Answering;
 use super::check::listed;
-use super::offline::{Offline, Started, families};
-use super::output::{Output, Style};
+use super::offline::{Started, families};
+use super::output::Style;
 use super::print;
-use super::server::Server;
 use crate::debug::findings::facts::{self, Meant};
 use crate::debug::findings::surroundings::surroundings;
 use crate::debug::{Check, Finding, Severity};
@@ -39,11 +39,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     print: bool,
     #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    server: Server,
-    #[command(flatten)]
-    offline: Offline,
+    answering: Answering,
 }
 
 /// The whole answer.
@@ -68,7 +64,8 @@ struct Plan {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { proxy_mode, print: with_rules, output, server, offline } = arguments;
+    let Arguments { proxy_mode, print: with_rules, answering } = arguments;
+    let Answering { output, server, offline } = answering;
     let started = if offline.is_given() {
         offline.started()
     } else {
@@ -87,7 +84,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let facts = |config| -> anyhow::Result<PacketFacts> {
             Ok(packet_facts::of_node(config, family, &listing.node)?)
         };
-        findings.extend(behavior::findings(tracker.snapshot(), &facts(&old)?, &facts(&new)?));
+        findings.extend(behavior::findings(&tracker, &facts(&old)?, &facts(&new)?));
     }
     // From here on this process is elsewhere.
     let trial = trial::run(&new, &listing, *with_rules).await;

@@ -1,13 +1,13 @@
 //! From the snapshot of a family to an explanation.
 
 mod connections;
-mod differences;
+mod on_node;
 mod sessions;
 mod text;
 
 use kube_proxy_core as core;
 use kube_proxy_core::explain::{self as rules, NodeFacts, Packet, Source};
-use kube_proxy_core::{SessionKey, Tracker};
+use kube_proxy_core::{FrontendQuery, SessionKey, Tracker};
 
 use super::destination::{Destination, Origin};
 use super::endpoints::SlowStart;
@@ -17,7 +17,7 @@ use super::view;
 use crate::family::state::{FamilyServices, FamilyState, ServiceFilter};
 
 pub(super) use connections::add_connections;
-pub(super) use differences::add_differences;
+pub(super) use on_node::look_up;
 pub(super) use sessions::add_sessions;
 
 /// What one family says to a question.
@@ -26,6 +26,8 @@ pub(super) struct FamilyExplanation {
     pub(super) paths: Vec<Path>,
     /// What the source's session is found by, for those paths whose endpoint depends on one: with the index of the path.
     pub(super) sessions: Vec<(usize, SessionKey)>,
+    /// What to look up on the node, likewise.
+    pub(super) queries: Vec<(usize, FrontendQuery)>,
     pub(super) similar: Vec<ServicePortId>,
 }
 
@@ -41,15 +43,17 @@ pub(super) fn of_family(
         Some(Origin::Address(ip)) => Some(ip),
         _ => None,
     };
-    let (mut paths, mut sessions) = (Vec::new(), Vec::new());
+    let (mut paths, mut sessions, mut queries) = (Vec::new(), Vec::new(), Vec::new());
     for packet in to.packets(from, tracker, facts) {
-        let found = rules::explain(tracker.snapshot(), facts, &packet);
+        let found = tracker.explain(facts, &packet);
         let key = client.and_then(|client| found.session_key(facts, &packet, client));
         sessions.extend(key.map(|key| (paths.len(), key)));
+        queries.extend(found.frontend_query(&packet).map(|query| (paths.len(), query)));
         paths.push(path(tracker, &state, &packet, &found));
     }
     let similar = if paths.is_empty() { to.similar(tracker) } else { Vec::new() };
-    FamilyExplanation { state, paths, sessions, similar: similar.iter().map(Into::into).collect() }
+    let similar = similar.iter().map(Into::into).collect();
+    FamilyExplanation { state, paths, sessions, queries, similar }
 }
 
 fn path(
@@ -82,7 +86,7 @@ fn path(
         session: None,
         nearest: found.nearest.iter().map(nearest).collect(),
         connections: None,
-        differences: None,
+        on_node: None,
         summary: String::new(),
         advice: Vec::new(),
     };

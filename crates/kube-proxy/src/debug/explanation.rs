@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoints::{SlowStart, UnusedReason};
 use super::names::{Policy, ServicePortId};
 use super::services::{Family, Frontend, ServicePort};
-use crate::family::check::Difference;
+use crate::family::on_node::OnNode;
 
 /// What becomes of new connections to a destination.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,9 +85,9 @@ pub struct Path {
     /// Where tracked connections to the destination lead now; absent where they could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<Vec<Connections>>,
-    /// What of the service port is not on the node as it should be; absent unless that was asked for, and where it could not be compared.
+    /// What the node holds for the frontend; absent without a service port, and where no proxy was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub differences: Option<Vec<Difference>>,
+    pub on_node: Option<OnNode>,
     /// All of it in one sentence.
     pub summary: String,
     /// What to do next, where something is wrong; a sentence each.

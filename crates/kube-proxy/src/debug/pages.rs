@@ -67,13 +67,9 @@ impl DebugPages {
     fn services(&self, asked: &Asked) -> Reply {
         let filter =
             ServiceFilter { namespace: asked.decoded("namespace"), name: asked.decoded("name") };
-        let endpoints = match asked.decoded("endpoints").as_deref() {
-            None | Some("all") => true,
-            Some("none") => false,
-            Some(other) => {
-                let text = format!("endpoints must be all or none, not {other:?}");
-                return Answer::error(StatusCode::BAD_REQUEST, text).into();
-            }
+        let endpoints = match all_or_none(asked, "endpoints") {
+            Ok(endpoints) => endpoints,
+            Err(error) => return Answer::error(StatusCode::BAD_REQUEST, error).into(),
         };
         let mut answer = Services {
             node: self.node.clone(),
@@ -126,8 +122,11 @@ impl DebugPages {
             similar: Vec::new(),
             warnings: self.silence_warning().into_iter().collect(),
         };
+        let look_up = match all_or_none(asked, "onNode") {
+            Ok(look_up) => look_up,
+            Err(error) => return Answer::error(StatusCode::BAD_REQUEST, error).into(),
+        };
         let (clients, facts) = (self.clients(), self.facts.clone());
-        let verify = asked.decoded("verify").is_some_and(|verify| verify == "true");
         // Userspace connections lead to this process, and IPVS keeps its own.
         let translated = matches!(self.mode, "iptables" | "nftables");
         Reply::Later(Box::pin(async move {
@@ -158,13 +157,10 @@ impl DebugPages {
                         Err(error) => return unanswered(error),
                     }
                 }
-                add(&mut answer, explained);
-                if verify {
-                    match family.compare().await {
-                        Ok(check) => explain::add_differences(&mut answer.paths, &check),
-                        Err(error) => return unanswered(error),
-                    }
+                if look_up {
+                    explain::look_up(&family, &mut explained).await;
                 }
+                add(&mut answer, explained);
             }
             tasks::blocking("debug page", move || {
                 explain::add_connections(&mut answer.paths, translated);
@@ -182,6 +178,15 @@ impl DebugPages {
                 silent.as_secs()
             )
         })
+    }
+}
+
+/// Whether a part of the answer is wanted, as it is by default; or what is wrong with the parameter.
+fn all_or_none(asked: &Asked, name: &str) -> Result<bool, String> {
+    match asked.decoded(name).as_deref() {
+        None | Some("all") => Ok(true),
+        Some("none") => Ok(false),
+        Some(other) => Err(format!("{name} must be all or none, not {other:?}")),
     }
 }
 

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use kube_proxy_core::{IpFamily, SessionKey, Tracker};
+use kube_proxy_core::{FrontendQuery, IpFamily, SessionKey, Tracker};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::check::FamilyCheck;
 use super::mailbox::Message;
+use super::on_node::OnNode;
 use super::state::{FamilyState, FoundSession};
 
 /// How long to wait for a family to read its traffic: it may be in the middle of a sync.
@@ -90,6 +91,16 @@ impl FamilyClient {
     ) -> impl Future<Output = Result<Vec<FoundSession>, Unanswered>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
         let _ = self.sender.send(Message::Sessions(keys, sender));
+        self.answer(PATIENCE, receiver)
+    }
+
+    /// Asks what the node holds for frontends; one answer for each query, in their order.
+    pub fn look_up(
+        &self,
+        queries: Vec<FrontendQuery>,
+    ) -> impl Future<Output = Result<Vec<OnNode>, Unanswered>> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        let _ = self.sender.send(Message::LookUps(queries, sender));
         self.answer(PATIENCE, receiver)
     }
 

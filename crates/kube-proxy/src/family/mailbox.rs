@@ -2,11 +2,14 @@
 
 use std::time::SystemTime;
 
-use kube_proxy_core::{CheckWaker, Event, Frontend, ProxyBackend, SessionKey, SyncError, Tracker};
+use kube_proxy_core::{
+    CheckWaker, Event, Frontend, FrontendQuery, ProxyBackend, SessionKey, SyncError, Tracker,
+};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::check::FamilyCheck;
+use super::on_node::OnNode;
 use super::state::{FamilyState, FoundSession};
 use crate::node::node_ports::NodePortScope;
 use crate::tasks;
@@ -25,6 +28,8 @@ pub(super) enum Message {
     Compare(oneshot::Sender<FamilyCheck>),
     /// A request for sessions of clients.
     Sessions(Vec<SessionKey>, oneshot::Sender<Vec<FoundSession>>),
+    /// A request for what the node holds for frontends.
+    LookUps(Vec<FrontendQuery>, oneshot::Sender<Vec<OnNode>>),
     /// A request for the traffic; dropping the sender reports that it was read.
     ReadTraffic(oneshot::Sender<()>),
     /// The node has changed: from now on another backend.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kube_proxy_core::proxy::Outcome;
 use kube_proxy_core::tracker::ChangeCounts;
-use kube_proxy_core::{Conflict, Event, SessionKey, SyncReport};
+use kube_proxy_core::{Conflict, Event, FrontendQuery, SessionKey, SyncReport};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -16,11 +16,13 @@ use super::report::{NoLocalEndpoints, kind, log_repair, log_sync};
 use super::setup::Setup;
 use crate::family::check::{FamilyCheck, Repair};
 use crate::family::history::History;
+use crate::family::on_node::OnNode;
 use crate::family::state::FoundSession;
 use crate::telemetry::metrics::{Changes, Frontends};
 
 mod comparison;
 mod flows;
+mod look_ups;
 mod sessions;
 mod state;
 
@@ -43,6 +45,8 @@ pub(super) struct Worker {
     comparisons: Vec<oneshot::Sender<FamilyCheck>>,
     /// Who waits for sessions of clients.
     sessions_asked: Vec<(Vec<SessionKey>, oneshot::Sender<Vec<FoundSession>>)>,
+    /// Who waits for what the node holds for frontends.
+    look_ups: Vec<(Vec<FrontendQuery>, oneshot::Sender<Vec<OnNode>>)>,
     /// The last repairs of what another program changed.
     repairs: VecDeque<Repair>,
     /// The last changes of Services and endpoints.
@@ -66,6 +70,7 @@ impl Worker {
             traffic_wanted: Vec::new(),
             comparisons: Vec::new(),
             sessions_asked: Vec::new(),
+            look_ups: Vec::new(),
             repairs: VecDeque::new(),
             history: History::new(SystemTime::now()),
             synced: None,
@@ -106,6 +111,7 @@ impl Worker {
             }
             self.compare().await;
             self.find_sessions().await;
+            self.look_up().await;
             let now = Instant::now();
             if self.setup.proxy.due().is_some_and(|due| due <= now) {
                 self.sync().await;
@@ -129,6 +135,7 @@ impl Worker {
             Message::Look(look) => look(self.setup.proxy.tracker(), self.state()),
             Message::Compare(answer) => self.comparisons.push(answer),
             Message::Sessions(keys, answer) => self.sessions_asked.push((keys, answer)),
+            Message::LookUps(queries, answer) => self.look_ups.push((queries, answer)),
             Message::ReadTraffic(wanted) => self.traffic_wanted.push(wanted),
             Message::Replace(replacement) => return self.replace(*replacement),
             Message::Stop => return false,

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Algorithm, CheckWaker, IpFamily, NodePortAddresses, ProxyBackend, Scope, Snapshot, SyncError,
-    SyncReport, Traffic,
+    Algorithm, CheckWaker, Difference, FrontendQuery, IpFamily, KernelObject, NodePortAddresses,
+    ProxyBackend, Scope, Session, SessionKey, Snapshot, SyncError, SyncReport, Traffic,
 };
 use kube_proxy_userspace::{LocalNodePorts, Observer};
 
@@ -55,6 +55,29 @@ impl ProxyBackend for WithLocalNodePorts {
 
     async fn intact(&mut self) -> Result<bool, SyncError> {
         self.backend.intact().await
+    }
+
+    async fn compare(&mut self, snapshot: &Snapshot) -> Result<Vec<Difference>, SyncError> {
+        self.backend.compare(snapshot).await
+    }
+
+    async fn session(
+        &mut self,
+        snapshot: &Snapshot,
+        key: &SessionKey,
+    ) -> Result<Option<Session>, SyncError> {
+        self.backend.session(snapshot, key).await
+    }
+
+    async fn look_up(
+        &mut self,
+        snapshot: &Snapshot,
+        query: &FrontendQuery,
+    ) -> Result<Vec<KernelObject>, SyncError> {
+        match self.node_ports.look_up(snapshot, query) {
+            Some(objects) => Ok(objects),
+            None => self.backend.look_up(snapshot, query).await,
+        }
     }
 
     fn set_waker(&mut self, waker: CheckWaker) {

@@ -138,6 +138,11 @@ pub(super) fn write_entries(writer: &mut Writer, entries: &[Entry], limit: usize
     taken
 }
 
+/// Writes the one entry that a request is about.
+pub(super) fn write_single(writer: &mut Writer, entry: Entry) {
+    writer.nest(DATA, |writer| write_entry(writer, entry));
+}
+
 fn write_entry(writer: &mut Writer, entry: Entry) {
     let address = |writer: &mut Writer, kind, ip: IpAddr| {
         writer.nest(kind, |writer| {

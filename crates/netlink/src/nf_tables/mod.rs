@@ -8,6 +8,7 @@ mod element;
 mod expression;
 mod flowtable;
 mod foreign;
+mod look_up;
 mod monitor;
 mod object;
 mod trace;

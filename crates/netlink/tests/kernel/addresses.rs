@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ("addresses::flags_and_usability", flags_and_usability),
         ("monitor::notices_added_and_removed", notices_added_and_removed),
         ("routes::next_hops", next_hops),
+        ("routes::interface_of_an_address", interface_of),
         ("monitor::stops_and_times_out", stops_and_times_out),
         ("monitor::overflow_is_told", overflow_is_told),
     ]
@@ -105,6 +106,44 @@ fn next_hops() {
     let wanted = wanted.chain(["192.0.2.19"]).map(|ip| ip.parse().expect("an address"));
     assert_eq!(hops, wanted.collect());
     remove_link("routed");
+}
+
+/// Also on an interface that is down; an address of another host, or of no host, is on none.
+fn interface_of() {
+    add_link("near");
+    run("ip", &["link", "add", "held", "type", "veth", "peer", "name", "held-peer"]);
+    for (address, link) in [
+        ("192.0.2.193/26", "near"),
+        ("2001:db8:9::1/64", "near"),
+        ("203.0.113.200/32", "held"),
+        ("2001:db8:a::c8/128", "held"),
+    ] {
+        // It is local once duplicate address detection is over.
+        let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+        run("ip", &[&["addr", "add", address, "dev", link], nodad].concat());
+    }
+    let mut route = Route::open().expect("route socket");
+    let mut interface = |ip: &str| {
+        route.interface_of(ip.parse().expect("an address")).expect("interface of an address")
+    };
+    let listed: Value = serde_json::from_str(&run("ip", &["-j", "link"])).expect("JSON");
+    let index = |name: &str| {
+        let links = listed.as_array().expect("a list of links");
+        let link = links.iter().find(|link| link["ifname"] == name).expect("the link");
+        u32::try_from(link["ifindex"].as_u64().expect("a number")).ok()
+    };
+    assert_eq!(interface("192.0.2.193"), index("near"));
+    assert_eq!(interface("2001:db8:9::1"), index("near"));
+    assert_eq!(interface("203.0.113.200"), index("held"));
+    assert_eq!(interface("2001:db8:a::c8"), index("held"));
+    assert_eq!(interface("127.0.0.1"), index("lo"));
+    for elsewhere in ["192.0.2.194", "203.0.113.201", "2001:db8:9::2", "2001:db8:b::1"] {
+        assert_eq!(interface(elsewhere), None, "{elsewhere}");
+    }
+    run("ip", &["route", "add", "blackhole", "203.0.113.202"]);
+    assert_eq!(interface("203.0.113.202"), None);
+    remove_link("near");
+    remove_link("held");
 }
 
 type Row = (u32, IpAddr, u8, &'static str, Option<String>);

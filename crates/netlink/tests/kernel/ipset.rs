@@ -9,7 +9,10 @@ use kube_proxy_netlink::ipset::{Entry, Ipset, SetType};
 use crate::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    vec![("ipset::is_what_the_go_kube_proxy_creates", is_what_go_creates)]
+    vec![
+        ("ipset::is_what_the_go_kube_proxy_creates", is_what_go_creates),
+        ("ipset::single_entries_are_looked_up", look_up),
+    ]
 }
 
 const MAX: u32 = 65_536;
@@ -25,6 +28,43 @@ fn go_creates(name: &str, kind: SetType, family: &str) -> bool {
     }
     let output = ipset.arg("-exist").output().expect("package ipset");
     output.status.success()
+}
+
+fn look_up() {
+    let mut sets = Ipset::open().expect("open");
+    let families = [
+        (Family::V4, IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 1, 0]), 24),
+        (
+            Family::V6,
+            IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]),
+            IpAddr::from([0xfd01, 0, 0, 0, 0, 0, 0, 0]),
+            64,
+        ),
+    ];
+    let name = "KUBE-TRY";
+    for (family, ip, net, length) in families {
+        let kinds = [
+            (SetType::Ip, Entry::Ip(ip), Entry::Ip(net)),
+            (SetType::IpPort, Entry::IpPort(ip, 6, 80), Entry::IpPort(ip, 17, 80)),
+            (SetType::IpPortIp, Entry::IpPortIp(ip, 6, 80, ip), Entry::IpPortIp(ip, 6, 80, net)),
+            (
+                SetType::IpPortNet,
+                Entry::IpPortNet(ip, 6, 80, net, length),
+                Entry::IpPortNet(ip, 6, 80, net, length + 1),
+            ),
+            (SetType::Port, Entry::Port(30_080), Entry::Port(30_081)),
+        ];
+        for (kind, entry, other) in kinds {
+            assert_eq!(sets.contains(name, entry), Ok(None), "no such set");
+            sets.create(name, kind, family, MAX).expect("create");
+            assert_eq!(sets.contains(name, entry), Ok(Some(false)), "{entry}");
+            sets.add(name, &[entry]).expect("add");
+            assert_eq!(sets.contains(name, entry), Ok(Some(true)), "{entry}");
+            assert_eq!(sets.contains(name, other), Ok(Some(false)), "{other}");
+            assert_eq!(sets.members(name).expect("members"), [entry], "it changed something");
+            sets.destroy(name).expect("destroy");
+        }
+    }
 }
 
 /// It takes over a set that is there only if type, family and size are the same; what is in it stays.

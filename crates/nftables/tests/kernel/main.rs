@@ -9,6 +9,7 @@ mod handback;
 mod intervals;
 mod large;
 mod listing;
+mod look_up;
 mod notices;
 mod refusals;
 mod repair;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         affinity::trials(),
         repair::trials(),
         compare::trials(),
+        look_up::trials(),
         notices::trials(),
         fast_path::trials(),
         takeover::trials(),

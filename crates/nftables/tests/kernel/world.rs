@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::{
-    CheckWaker, Conditions, Difference, EndpointSlice, Event, IpFamily, LocalTrafficDetector,
-    NodePortAddresses, ObjectName, PerFamily, Port, Protocol, ProxyBackend as _, Scope, Service,
-    SliceEndpoint, SlicePort, Tracker, TrackerOptions, Traffic,
+    CheckWaker, Conditions, Difference, EndpointSlice, Event, FrontendQuery, IpFamily,
+    LocalTrafficDetector, NodePortAddresses, ObjectName, PerFamily, Port, Protocol,
+    ProxyBackend as _, Scope, Service, SliceEndpoint, SlicePort, Tracker, TrackerOptions, Traffic,
 };
 use kube_proxy_nftables::{Config, LastSync, NftablesBackend, WatchGroup};
 use kube_proxy_testkit::cluster::{Cluster, plan};
@@ -336,6 +336,19 @@ impl World {
         let differences = futures::executor::block_on(compared)?;
         let line = |d: Difference| format!("{:?} {} {}", d.deviation, d.kind, d.name);
         Ok(differences.into_iter().map(line).collect())
+    }
+
+    /// What the table holds for a frontend, as lines.
+    pub(crate) fn look_up(&mut self, query: &FrontendQuery) -> anyhow::Result<Vec<String>> {
+        let side = self.side_mut(IpFamily::of(&query.address.ip()));
+        let objects = side.backend.look_up(side.tracker.snapshot(), query);
+        let objects = futures::executor::block_on(objects)?;
+        Ok(objects.iter().map(ToString::to_string).collect())
+    }
+
+    /// The number of the last message that the backend of a family sent.
+    pub(crate) fn last_message(&self, family: IpFamily) -> u32 {
+        self.sides.get(family).as_ref().map_or(0, |side| side.backend.last_message())
     }
 
     pub(crate) fn traffic(&mut self, family: IpFamily) -> anyhow::Result<Vec<Traffic>> {

@@ -6,6 +6,7 @@ mod contested;
 mod damage;
 mod data;
 mod limits;
+mod look_up;
 mod loops;
 mod refused;
 mod world;
@@ -22,9 +23,16 @@ fn main() -> ExitCode {
     sandbox::enter_or_reexec();
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tests =
-        [contested::TESTS, damage::TESTS, data::TESTS, limits::TESTS, loops::TESTS, refused::TESTS]
-            .concat();
+    let tests = [
+        contested::TESTS,
+        damage::TESTS,
+        data::TESTS,
+        limits::TESTS,
+        look_up::TESTS,
+        loops::TESTS,
+        refused::TESTS,
+    ]
+    .concat();
     let trials = tests.into_iter().map(|(name, test)| harness::trial(name, test));
     harness::run(&arguments, trials.collect())
 }

@@ -13,9 +13,9 @@ use futures::executor::block_on;
 use kube_proxy_core::endpoint::{NodeHint, Place};
 use kube_proxy_core::topology::choose;
 use kube_proxy_core::{
-    Changes, Conditions, Difference, Endpoint, IpFamily, LocalTrafficDetector, NodePortAddresses,
-    ObjectName, Port, Protocol, ProxyBackend as _, Scope, Service, ServiceEntry, ServicePortName,
-    Snapshot, SyncReport,
+    Changes, Conditions, Difference, Endpoint, FrontendQuery, IpFamily, LocalTrafficDetector,
+    NodePortAddresses, ObjectName, Port, Protocol, ProxyBackend as _, Scope, Service, ServiceEntry,
+    ServicePortName, Snapshot, SyncReport,
 };
 use kube_proxy_testkit::netns::Netns;
 use kube_proxy_userspace::{Config, Observer, UserspaceBackend};
@@ -128,6 +128,13 @@ impl World {
         let differences = netns.run(|| block_on(backend.compare(snapshot)))?;
         let line = |d: Difference| format!("{:?} {} {}", d.deviation, d.kind, d.name);
         Ok(differences.into_iter().map(line).collect())
+    }
+
+    /// What the node holds for a frontend, as lines.
+    pub(crate) fn look_up(&mut self, query: &FrontendQuery) -> anyhow::Result<Vec<String>> {
+        let Self { netns, backend, snapshot, .. } = self;
+        let objects = netns.run(|| block_on(backend.look_up(snapshot, query)))?;
+        Ok(objects.iter().map(ToString::to_string).collect())
     }
 
     pub(crate) fn connect(&self, to: SocketAddr) -> anyhow::Result<TcpStream> {

@@ -47,6 +47,12 @@ pub fn has_chain(family: IpFamily, table: &str, is_wanted: impl Fn(&str) -> bool
     chains.is_ok_and(|chains| chains.iter().any(|chain| is_wanted(&chain.name)))
 }
 
+/// Whether a table is known not to have a chain, which the kernel looks up by its name.
+pub(super) fn lacks_chain(family: IpFamily, table: &str, chain: &str) -> bool {
+    let found = NfTables::open(protocol(family)).and_then(|mut nf| nf.chain(table, chain));
+    matches!(found, Ok(None))
+}
+
 /// Whether the kernel has no `nf_tables`, or no netlink for it.
 pub(super) fn is_impossible(family: IpFamily) -> bool {
     let chains = NfTables::open(protocol(family)).and_then(|mut nf| nf.chains("nat"));

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use kube_proxy_core::explain::{Explanation, NodeFacts, Packet, Served, Source, Verdict, explain};
-use kube_proxy_core::{Frontend, IpFamily, Protocol, ServicePortName, Snapshot};
+use kube_proxy_core::explain::{Explanation, NodeFacts, Packet, Served, Source, Verdict};
+use kube_proxy_core::{Frontend, IpFamily, Protocol, ServicePortName, Snapshot, Tracker};
 use kube_proxy_netlink::Family;
 use kube_proxy_netlink::conntrack::{Conntrack, Filter};
 
@@ -95,10 +95,11 @@ impl Change {
 }
 
 /// What differs in one family.
-pub(super) fn findings(snapshot: &Snapshot, old: &NodeFacts, new: &NodeFacts) -> Vec<Finding> {
+pub(super) fn findings(tracker: &Tracker, old: &NodeFacts, new: &NodeFacts) -> Vec<Finding> {
+    let snapshot = tracker.snapshot();
     let mut changes = Changes::new();
     for (traffic, packet, name) in packets(snapshot, old) {
-        let [before, after] = [old, new].map(|facts| explain(snapshot, facts, &packet));
+        let [before, after] = [old, new].map(|facts| tracker.explain(facts, &packet));
         for change in differences(&before, &after) {
             changes.entry((traffic, change)).or_default().push((packet, name));
         }

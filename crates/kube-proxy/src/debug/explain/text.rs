@@ -18,7 +18,12 @@ pub(super) fn summary(path: &Path) -> String {
     let to = format!("{}/{}", path.destination, path.protocol.to_lowercase());
     let service =
         path.service_port.as_ref().map_or(String::new(), |port| format!(" ({})", name(&port.id)));
-    format!("A new connection from {source} to {to}{service} {}.", fate(path))
+    let but = match path.on_node.as_ref().map_or(0, |on_node| on_node.wrong) {
+        0 => String::new(),
+        1 => " But 1 object on this node is not as it should be for that.".to_owned(),
+        wrong => format!(" But {wrong} objects on this node are not as they should be for that."),
+    };
+    format!("A new connection from {source} to {to}{service} {}.{but}", fate(path))
 }
 
 fn fate(path: &Path) -> String {

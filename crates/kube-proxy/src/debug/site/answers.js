@@ -11,10 +11,9 @@ const SOURCES = [["", "usual for the destination"], ["pod", "a pod of this node"
 export async function explain(state) {
   const to = state.get("explain");
   const from = state.get("from") ?? "";
-  const verify = state.get("verify") === "true";
-  const content = [element("h1", {}, "Explain a connection"), form(to, from, verify)];
+  const content = [element("h1", {}, "Explain a connection"), form(to, from)];
   if (!to) return { content };
-  const question = { to, ...(from ? { from } : {}), ...(verify ? { verify } : {}) };
+  const question = { to, ...(from ? { from } : {}) };
   const answer = await ask("debug/explain", question).catch((error) => {
     content.push(panel("bad", element("p", {}, error.message)));
     return undefined;
@@ -29,21 +28,20 @@ export async function explain(state) {
   return { answer, content };
 }
 
-function form(to, from, verify) {
+function form(to, from) {
   const isAddress = from !== "" && !SOURCES.some(([value]) => value === from);
   const destination = element("input", { id: "to", value: to ?? "", required: true, placeholder: "10.96.0.10:80, shop/web:http, :30080", spellcheck: "false" });
   const options = SOURCES.map(([value, text]) => element("option", { value, selected: isAddress ? value === "address" : value === from }, text));
   const source = element("select", { id: "from" }, options);
   const address = element("input", { id: "address", value: isAddress ? from : "", placeholder: "198.51.100.7", spellcheck: "false" });
   const addressLabel = element("label", {}, "Source address", address);
-  const compare = element("input", { type: "checkbox", id: "verify", checked: verify });
   const showAddress = () => { addressLabel.hidden = source.value !== "address"; };
   source.addEventListener("change", showAddress);
   showAddress();
   const submit = (event) => {
     event.preventDefault();
     const chosen = source.value === "address" ? address.value.trim() : source.value;
-    const state = { explain: destination.value.trim(), ...(chosen ? { from: chosen } : {}), ...(compare.checked ? { verify: true } : {}) };
+    const state = { explain: destination.value.trim(), ...(chosen ? { from: chosen } : {}) };
     const before = location.hash;
     location.hash = "#" + new URLSearchParams(state);
     // The same question again.
@@ -52,7 +50,6 @@ function form(to, from, verify) {
   return element("form", { on: { submit } },
     element("label", { class: "wide" }, "Destination", destination),
     element("label", {}, "From", source), addressLabel,
-    element("label", { class: "check" }, compare, "compare the rules on the node"),
     element("button", { class: "main" }, "Explain"));
 }
 
@@ -69,7 +66,7 @@ function path(path) {
     ["Session", path.session && sessionText(path.session)],
     ["Last change", port?.lastChange && `${port.lastChange.kind} ${port.lastChange.object} ${port.lastChange.what} ${age(port.lastChange.received)} ago`],
     ["Client address", path.masquerade && `${path.masquerade.masqueraded ? "masqueraded" : "kept"}: ${path.masquerade.reason}`],
-    ["On the node", path.differences && (path.differences.length ? path.differences.map(difference) : "its rules are there as they should be")],
+    ["On the node", onNode(path.onNode)],
     ["Near", (path.nearest ?? []).map((near) => element("div", {}, `${portName(near.servicePort)} at ${near.frontend}: ${near.relation}`))],
     ["Connections", (path.connections ?? []).map((lead) => element("div", {}, `${lead.count} to ${lead.endpoint}${lead.unused ? ", which takes no new ones" : ""}`))],
   ].filter(([, value]) => value !== false && !(Array.isArray(value) && value.length === 0));
@@ -90,8 +87,21 @@ function sessionText(session) {
   return `${session.endpoint} for another ${session.secondsLeft} s${session.followed ? "" : ", which takes no new ones: another is chosen"}`;
 }
 
-function difference({ deviation, kind, name }) {
-  return element("div", { class: "bad" }, `${deviation} ${kind} ${name}`);
+const STATES = { asWanted: ["", ""], missing: ["bad", "missing "], different: ["bad", "different "], inTheWay: ["bad", "in the way: "], unknown: ["warn", "not known: "] };
+
+// What the node holds for the frontend: that all is right, or what is wrong; and all of it for who wants to see it.
+function onNode(held) {
+  if (!held) return false;
+  if (held.failure) return `not known: ${held.failure}`;
+  const line = (object) => {
+    const [kind, word] = STATES[object.state] ?? ["warn", `${object.state} `];
+    const more = object.actual ? `, there is ${object.actual}` : object.why ? `: ${object.why}` : "";
+    return element("div", { class: kind }, `${word}${object.kind} ${object.name}${more}`);
+  };
+  const repaired = (held.repaired ?? []).map((repair) => element("div", { class: "warn" }, `repaired ${age(repair.at)} ago: ${repair.difference.deviation} ${repair.difference.kind} ${repair.difference.name}`));
+  const right = held.wrong === 0 ? [`${held.total} objects serve it, as they should be`] : held.objects.filter((object) => object.state !== "asWanted").map(line);
+  const all = held.objects.length ? element("details", {}, element("summary", {}, "all of them"), held.objects.map(line)) : "";
+  return [...right.map((text) => (typeof text === "string" ? element("div", {}, text) : text)), ...repaired, all];
 }
 
 const SEVERITIES = { problem: ["bad", "Problem"], warning: ["warn", "Warning"], note: ["", "Note"] };

@@ -29,7 +29,7 @@ fn facts() -> NodeFacts {
 
 fn found(new: &NodeFacts) -> Vec<(Severity, String, String)> {
     let tracker = served();
-    let all = findings(tracker.snapshot(), &facts(), new);
+    let all = findings(&tracker, &facts(), new);
     all.into_iter().map(|finding| (finding.severity, finding.id, finding.what)).collect()
 }
 
