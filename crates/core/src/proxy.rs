@@ -1,13 +1,14 @@
 //! One family, put together: tracker, scheduler and backend.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::conntrack::{DeadCheck, Departures, EarlyCheck, UdpCheck};
 use crate::tracker::{ChangeCounts, ObjectChange, TrackerOptions};
 use crate::{
     Algorithm, Changes, CheckWaker, Conflict, Difference, Event, Frontend, Intervals,
-    NodePortAddresses, ObjectName, ProxyBackend, Scheduler, Scope, Session, SessionKey, Snapshot,
-    SyncError, SyncReport, Tracker, Traffic,
+    NodePortAddresses, ObjectName, ProxyBackend, Scheduler, Scope, ServicePortName, Session,
+    SessionKey, Snapshot, SyncError, SyncReport, Tracker, Traffic,
 };
 
 mod repair;
@@ -243,6 +244,11 @@ impl Proxy {
             return Ok(None);
         }
         self.backend.session(self.tracker.snapshot(), key).await
+    }
+
+    /// Service ports at which clients of this node share the endpoints of others, see [`ProxyBackend::without_short_circuit`].
+    pub fn without_short_circuit(&self) -> Option<&BTreeSet<ServicePortName>> {
+        self.backend.without_short_circuit()
     }
 
     /// Hands the backend what it calls when [`check`](Self::check) should come before its turn.

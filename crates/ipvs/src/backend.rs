@@ -15,6 +15,7 @@ use kube_proxy_xtables::Variant;
 use crate::Config;
 use crate::drain::Drains;
 use crate::kernel::{Kernel, Node};
+use crate::marks::Marks;
 use crate::needed::Needed;
 use crate::rebuild::Rebuild;
 use crate::scheduler::{self, SCHEDULER};
@@ -38,6 +39,9 @@ pub struct IpvsBackend {
     /// The external IPs and VIPs that the log says are refused.
     pub(crate) refused: BTreeMap<ServicePortName, BTreeSet<IpAddr>>,
     known_schedulers: Vec<String>,
+    pub(crate) marks: Marks,
+    /// What the log said last about service ports without marks.
+    pub(crate) told_about_marks: Option<String>,
     alarm: Option<Alarm>,
     pub(crate) watch: Option<AddressWatch>,
     last_look: Instant,
@@ -49,6 +53,8 @@ pub(crate) struct Applied {
     pub(crate) device: u32,
     pub(crate) node_addresses: Vec<IpAddr>,
     pub(crate) needed: Needed,
+    /// Whether the rules and the set of marks are there.
+    pub(crate) marking: bool,
     /// Where the next look at destinations begins.
     pub(crate) cursor: Option<ServerKey>,
 }
@@ -80,6 +86,8 @@ impl IpvsBackend {
 
     pub(crate) fn with_kernel(config: Config, kernel: Box<dyn Kernel>, random_fully: bool) -> Self {
         Self {
+            marks: Marks::new(config.mark_mask, config.masquerade_mark),
+            told_about_marks: None,
             config,
             kernel,
             random_fully,
@@ -187,7 +195,11 @@ impl ProxyBackend for IpvsBackend {
         key: &SessionKey,
     ) -> Result<Option<Session>, SyncError> {
         let protocol = key.service.protocol.number();
-        self.kernel.session(ServerKey { protocol, address: key.frontend }, key.client)
+        self.kernel.session(ServerKey::Frontend { protocol, address: key.frontend }, key.client)
+    }
+
+    fn without_short_circuit(&self) -> Option<&BTreeSet<ServicePortName>> {
+        Some(self.marks.without())
     }
 
     fn set_waker(&mut self, waker: CheckWaker) {

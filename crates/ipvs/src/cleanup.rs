@@ -121,11 +121,13 @@ impl Plan {
     ) -> Result<Self, SyncError> {
         let device = kernel.device()?;
         let existing = Actual::read(kernel, family, device)?;
-        let frontends = existing.frontends();
-        let is_ours = |key: &&ServerKey| existing.is_ours(exclude, key, &frontends);
+        let records = existing.records(std::iter::empty());
+        let is_ours = |key: &&ServerKey| existing.is_ours(exclude, key, &records);
         let ours: Vec<_> = existing.servers.keys().filter(is_ours).copied().collect();
         let kept = match connections {
-            Connections::Keep if !ours.is_empty() => Kept::new(&ours, &kernel.connections()?),
+            Connections::Keep if !ours.is_empty() => {
+                Kept::new(&ours, &kernel.connections()?, &existing.marks())
+            }
             _ => Kept::default(),
         };
         let idle = ours.into_iter().filter(|key| !kept.contains(key)).collect();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use kube_proxy_core::ServicePortName;
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::ServerKey;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::layout::Set;
 use crate::plan::{Context, Desired, Item, Planned, plan};
@@ -50,7 +50,7 @@ impl State {
         }
         for name in names {
             if let Some(entry) = context.snapshot.entry(name) {
-                let new = plan(context, entry);
+                let new = plan(context, name, entry);
                 self.keep(name, &new, &mut steps, &mut delta);
                 self.planned.insert(name.clone(), new);
             }
@@ -70,6 +70,7 @@ impl State {
                 _ => {}
             }
         }
+        delta.keep_replaced();
         delta
     }
 
@@ -166,6 +167,20 @@ fn kind(item: &Item) -> Option<Set> {
 }
 
 impl Delta {
+    /// An entry whose mark alone is another one now is not removed: adding it has changed it.
+    pub(crate) fn keep_replaced(&mut self) {
+        let place = |item: &Item| match item {
+            Item::Entry(Set::Mark, Entry::IpPortMark { ip, protocol, port, .. }) => {
+                Some((*ip, *protocol, *port))
+            }
+            _ => None,
+        };
+        let added: FxHashSet<_> = self.added.iter().filter_map(place).collect();
+        if !added.is_empty() {
+            self.removed.retain(|item| !place(item).is_some_and(|place| added.contains(&place)));
+        }
+    }
+
     /// The entries of one set among these items.
     pub(crate) fn entries_of(items: &BTreeSet<Item>, set: Set) -> Vec<Entry> {
         let of_set = items.iter().filter_map(|item| match item {
