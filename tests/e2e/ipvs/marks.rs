@@ -104,10 +104,10 @@ pub(super) fn restart(mode: Mode) -> anyhow::Result<()> {
 /// Whatever of it others break is noticed within a sync period, and what is not ours stays.
 pub(super) fn repair(mode: Mode) -> anyhow::Result<()> {
     let (mut world, _) = world(mode, &[], |service| service)?;
-    world.on_node("ipvsadm", &["-A", "-f", "99", "-s", "rr"])?;
-    world.on_node("ipvsadm", &["-A", "-f", "99", "-6", "-s", "rr"])?;
     let marks = by_mark(&world)?;
     let first = marks.iter().find_map(|line| line.split(' ').nth(2)).context("no mark")?;
+    world.on_node("ipvsadm", &["-A", "-f", "99", "-s", "rr"])?;
+    world.on_node("ipvsadm", &["-A", "-f", "99", "-6", "-s", "rr"])?;
     let broken: [(&str, &[&str]); 5] = [
         ("ipvsadm", &["-D", "-f", first]),
         ("ipset", &["flush", SET]),
