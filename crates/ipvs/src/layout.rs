@@ -1,13 +1,15 @@
 //! The fixed part: sets, chains, hooks and rules.
 
-use std::collections::BTreeSet;
-
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, Protocol};
 use kube_proxy_netlink::ipset::{MAX_NAME, SetType};
 use kube_proxy_xtables::Check;
 
 use crate::Config;
 use crate::marks::Bits;
+
+mod mark_rules;
+
+pub(crate) use mark_rules::{is_for_marks, mark_input, unmark_input};
 
 /// A set of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,14 +113,6 @@ pub(crate) const OWN_CHAINS: [(&str, &str); 13] = [
     ("mangle", "KUBE-IPVS-UNMARK"),
 ];
 
-/// Those of [`OWN_CHAINS`] that are there only while [`Set::Mark`] is.
-const MARK_CHAINS: [&str; 3] = ["KUBE-IPVS-MARK", "KUBE-IPVS-OUT-MARK", "KUBE-IPVS-UNMARK"];
-
-/// Whether a chain is there only while there are marks.
-pub(crate) fn is_for_marks(chain: &str) -> bool {
-    MARK_CHAINS.contains(&chain)
-}
-
 /// Chains that the iptables mode has as well, with their tables.
 pub const SHARED_CHAINS: [(&str, &str); 5] = [
     ("filter", "KUBE-FORWARD"),
@@ -184,58 +178,6 @@ fn mangle(config: &Config) -> [(&'static str, String); 5] {
         ("KUBE-IPVS-OUT-RANGES", format!("{} -j RETURN", set(Set::SourceIp, "dst,dst,src"))),
         ("KUBE-IPVS-OUT-RANGES", "-j DROP".to_owned()),
     ]
-}
-
-/// Rules of marks, in table `mangle`: they come before those in `nat`, and IPVS comes after these.
-///
-/// Only the first packet of a connection needs a mark, and replies must never have one: a virtual server by mark takes packets to anywhere.
-/// An older version, or the Go kube-proxy, does not know of all this, but removes what it does not know from `KUBE-LOOP-BACK`.
-/// So this set has the frontends as well, and no packet gets a mark that leads to endpoints of which nobody takes care any more.
-fn of_marks(config: &Config, bits: Bits) -> Vec<(&'static str, String)> {
-    let new = "-m conntrack --ctstate NEW";
-    let ours = matches(config, Set::LoopBack, "dst,dst,dst");
-    let set = Set::Mark.name(config.family);
-    let mark = format!("{new} {ours} -j SET --map-set {set} dst,dst --map-mark");
-    let (sign, mask) = (bits.sign(), bits.mask());
-    let mut rules = Vec::new();
-    rules.extend(
-        from_local(&config.local_traffic).map(|from| ("KUBE-IPVS-MARK", format!("{from} {mark}"))),
-    );
-    rules.push(("KUBE-IPVS-OUT-MARK", mark));
-    // What comes after IPVS, such as an overlay network, has no use for it.
-    let unmark =
-        format!("{new} -m mark --mark {sign:#x}/{sign:#x} -j MARK --set-xmark 0x0/{mask:#x}");
-    rules.push(("KUBE-IPVS-UNMARK", unmark));
-    rules
-}
-
-/// The input that writes the chains of marks again, with the hooks that are missing.
-pub(crate) fn mark_input(config: &Config, bits: Bits, missing: &[&Hook]) -> String {
-    let mut input = "*mangle\n".to_owned();
-    for chain in MARK_CHAINS {
-        input.extend([":", chain, " - [0:0]\n"]);
-    }
-    for (chain, rule) in of_marks(config, bits) {
-        input.extend(["-A ", chain, " ", &rule, "\n"]);
-    }
-    for hook in missing {
-        input.extend(["-I ", hook.1, " 1 ", &hook_rule(hook), "\n"]);
-    }
-    input.push_str("COMMIT\n");
-    input
-}
-
-/// The input that removes these hooks and chains.
-pub(crate) fn unmark_input(hooks: &[&Hook], chains: &BTreeSet<&str>) -> String {
-    let mut input = "*mangle\n".to_owned();
-    for hook in hooks {
-        input.extend(["-D ", hook.1, " ", &hook_rule(hook), "\n"]);
-    }
-    for chain in chains {
-        input.extend([":", chain, " - [0:0]\n-X ", chain, "\n"]);
-    }
-    input.push_str("COMMIT\n");
-    input
 }
 
 fn filter(config: &Config) -> Vec<(&'static str, String)> {
@@ -382,7 +324,7 @@ pub(crate) fn restore_input(
 /// What must be there: hooks, and the last rule of each chain. `marks` are the bits of marks, if there are any.
 pub(crate) fn checks(config: &Config, random_fully: bool, marks: Option<Bits>) -> Vec<Check> {
     let mut rules = rules(config, random_fully);
-    let of_marks = marks.into_iter().flat_map(|bits| of_marks(config, bits));
+    let of_marks = marks.into_iter().flat_map(|bits| mark_rules::all(config, bits));
     rules.extend(of_marks.map(|(chain, rule)| ("mangle", chain, rule)));
     let mut checks = Vec::new();
     for table in TABLES {

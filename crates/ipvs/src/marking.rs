@@ -88,7 +88,7 @@ impl IpvsBackend {
         let input = layout::mark_input(&self.config, bits, &found.missing_for_marks);
         match self.kernel.restore(&input) {
             Ok(()) => Ok(true),
-            // Whoever holds the lock lets go of it.
+            // Another program has the lock, for now.
             Err(error @ SyncError::Busy(_)) => Err(error),
             Err(error) => {
                 self.tell_about_marks(&error.to_string());

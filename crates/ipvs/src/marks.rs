@@ -190,7 +190,7 @@ impl Marks {
         enough
     }
 
-    /// The next that nobody has; one that was given back comes last.
+    /// The next that is free; one that was given back comes last.
     fn next(&mut self) -> Option<u32> {
         let bits = self.bits?;
         let count = bits.count();

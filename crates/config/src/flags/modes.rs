@@ -57,7 +57,7 @@ flags! {
         /// With a Local traffic policy and no local endpoint, uses the endpoints of other nodes instead of dropping
         #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
         ipvs_local_fallback: Option<bool> => FlagOnly added,
-        /// Bits of the packet mark by which, under external policy Local, pods of the node and the node reach all endpoints; 0 for local ones only
+        /// Bits of the packet mark that lead clients on this node to all endpoints under external policy Local, 0 for none
         #[arg(long, value_name = "MASK", value_parser = values::mark_mask)]
         ipvs_mark_mask: Option<MarkMask> = "0x1f7f" => FlagOnly added,
         /// Longest time that TCP connections of an endpoint that goes may continue, 0 for no limit

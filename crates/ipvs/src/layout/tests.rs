@@ -4,6 +4,7 @@ use std::time::Duration;
 use expect_test::expect_file;
 use kube_proxy_core::NodePortAddresses;
 
+use super::mark_rules::MARK_CHAINS;
 use super::*;
 
 fn config(family: IpFamily, local_traffic: LocalTrafficDetector) -> Config {

@@ -32,7 +32,7 @@ pub(super) static ENTRY: ModeEntry = ModeEntry {
         } else {
             SharedEndpoints::UnderAffinity
         },
-        // The address of a virtual server is on an interface of the node, for everybody or for nobody.
+        // The address of a virtual server is on an interface of the node, for all clients or for none.
         passes_for_all: true,
         local_fallback: config.ipvs.local_fallback,
         ..ModeBehavior::default()
