@@ -17,7 +17,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::kernel::Kernel;
 use crate::layout::{SETS, Set};
-use crate::marks::{Place, is_one_of};
+use crate::marks::{KnownMarks, Place};
 use crate::plan::Item;
 
 /// Addresses of the node, and of the interface for services.
@@ -74,7 +74,7 @@ fn is_link_local(ip: &IpAddr) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     frontends: FxHashSet<Place>,
-    marks: FxHashSet<u32>,
+    marks: KnownMarks,
 }
 
 /// What is on the node.
@@ -129,7 +129,7 @@ impl Actual {
     pub(crate) fn is_ours(&self, exclude: &[IpNet], key: &ServerKey, records: &Records) -> bool {
         let (number, address) = match key {
             ServerKey::Frontend { protocol, address } => (*protocol, *address),
-            ServerKey::Mark { mark, .. } => return is_one_of(&records.marks, *mark),
+            ServerKey::Mark { mark, .. } => return records.marks.has(*mark),
         };
         let (ip, port) = (address.ip(), address.port());
         if exclude.iter().any(|net| net.contains(&ip)) {
@@ -148,8 +148,8 @@ impl Actual {
     }
 
     /// What the sets record, with marks that are known to be ours.
-    pub(crate) fn records(&self, marks: impl Iterator<Item = u32>) -> Records {
-        let marks = marks.chain(self.marks().into_values()).collect();
+    pub(crate) fn records(&self, ours: KnownMarks) -> Records {
+        let marks = self.known_marks(ours);
         let frontends = self.items.iter().filter_map(|item| match item {
             Item::Entry(set, Entry::IpPort(ip, protocol, port))
                 if set.holds_frontends() || *set == Set::NodePort(Protocol::Sctp) =>
@@ -173,10 +173,21 @@ impl Actual {
     }
 
     /// The marks that virtual servers of others go by.
-    pub(crate) fn foreign_marks(&self, ours: impl Iterator<Item = u32>) -> FxHashSet<u32> {
-        let records = self.records(ours);
+    pub(crate) fn foreign_marks(&self, ours: KnownMarks) -> FxHashSet<u32> {
+        let known = self.known_marks(ours);
         let marks = self.servers.keys().filter_map(ServerKey::mark);
-        marks.filter(|mark| !is_one_of(&records.marks, *mark)).collect()
+        marks.filter(|mark| !known.has(*mark)).collect()
+    }
+
+    /// Those of the entries, with others.
+    pub(crate) fn known_marks(&self, mut known: KnownMarks) -> KnownMarks {
+        for item in &self.items {
+            if let Item::Entry(Set::Mark, Entry::IpPortMark { mark, mask, .. }) = item {
+                known.marks.insert(*mark);
+                known.mask |= mask;
+            }
+        }
+        known
     }
 }
 

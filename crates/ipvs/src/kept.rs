@@ -10,11 +10,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::ServerKey;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::connections::Connection;
 use crate::layout::Set;
-use crate::marks::{Place, is_one_of};
+use crate::marks::{KnownMarks, Place};
 
 /// The chains that stay, all in the table `filter`.
 pub(crate) const KEPT_CHAINS: [&str; 4] =
@@ -30,11 +30,11 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Those among `ours` with connections that have not ended; `marks` are those of frontends.
+    /// Those among `ours` with connections that have not ended; `marks` are those of frontends, with the bits that they use.
     pub(crate) fn new(
         ours: &[ServerKey],
         connections: &[Connection],
-        marks: &FxHashMap<Place, u32>,
+        (marks, mask): (&FxHashMap<Place, u32>, u32),
     ) -> Self {
         let mut servers = BTreeMap::new();
         for connection in connections.iter().filter(|connection| !connection.ended) {
@@ -49,8 +49,9 @@ impl Kept {
         let mark = |(protocol, address): (u8, SocketAddr)| {
             marks.get(&(address.ip(), protocol, address.port())).copied()
         };
-        let marks = frontends().filter_map(mark).collect();
-        let has_mark = |key: &&ServerKey| key.mark().is_some_and(|mark| is_one_of(&marks, mark));
+        let marks: FxHashSet<u32> = frontends().filter_map(mark).collect();
+        let known = KnownMarks { marks, mask };
+        let has_mark = |key: &&ServerKey| key.mark().is_some_and(|mark| known.has(mark));
         let by_mark = ours.iter().filter(has_mark).copied().collect();
         Self { servers, by_mark, addresses }
     }

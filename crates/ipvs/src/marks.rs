@@ -62,10 +62,20 @@ impl Bits {
     }
 }
 
-/// Whether a mark is one of these, alone or with the bit that asks for masquerading: that of an earlier configuration may be any.
-pub(crate) fn is_one_of(marks: &FxHashSet<u32>, mark: u32) -> bool {
-    let without_a_bit = || (0..u32::BITS).map(|bit| mark & !(1 << bit));
-    marks.contains(&mark) || without_a_bit().any(|mark| marks.contains(&mark))
+/// Marks that are known to be ours, and the bits that they use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownMarks {
+    pub(crate) marks: FxHashSet<u32>,
+    pub(crate) mask: u32,
+}
+
+impl KnownMarks {
+    /// Whether a virtual server with this mark is ours: it is one of these, alone or with the bit that asks for masquerading.
+    /// That of an earlier configuration may be any but their own.
+    pub(crate) fn has(&self, mark: u32) -> bool {
+        let more = mark & !self.mask;
+        more.count_ones() <= 1 && self.marks.contains(&(mark & self.mask))
+    }
 }
 
 /// A frontend as sets have it: address, IP protocol and port.
@@ -114,8 +124,9 @@ impl Marks {
     }
 
     /// All that service ports have.
-    pub(crate) fn all(&self) -> impl Iterator<Item = u32> + '_ {
-        self.of.values().copied()
+    pub(crate) fn all(&self) -> KnownMarks {
+        let mask = self.bits.map_or(0, Bits::mask);
+        KnownMarks { marks: self.of.values().copied().collect(), mask }
     }
 
     /// The marks of the packets that a service port's mark becomes: as it is, and with the one that asks for masquerading.

@@ -1,7 +1,7 @@
 //! What is wanted of all service ports together, and what a change of some makes different.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_core::ServicePortName;
 use kube_proxy_netlink::ipset::Entry;
@@ -50,7 +50,8 @@ impl State {
         }
         for name in names {
             if let Some(entry) = context.snapshot.entry(name) {
-                let new = plan(context, name, entry);
+                let mut new = plan(context, name, entry);
+                self.give_way(&mut new);
                 self.keep(name, &new, &mut steps, &mut delta);
                 self.planned.insert(name.clone(), new);
             }
@@ -114,6 +115,17 @@ impl State {
                 delta.servers.entry(key).or_insert((Some(wanted), None));
             }
         }
+    }
+
+    /// A frontend whose virtual server belongs to another service port has the mark of that one.
+    fn give_way(&self, new: &mut Planned) {
+        new.items.retain(|item| {
+            let Item::Entry(Set::Mark, Entry::IpPortMark { ip, protocol, port, .. }) = *item else {
+                return true;
+            };
+            let address = SocketAddr::new(ip, port);
+            !self.servers.contains_key(&ServerKey::Frontend { protocol, address })
+        });
     }
 
     fn keep(

@@ -14,6 +14,8 @@ fn kept() -> Kept {
     ];
     ours.sort_unstable();
     ours.extend([0x1001, 0x1002, 0x5001].map(|mark| ServerKey::Mark { v6: false, mark }));
+    let marks = [("10.96.0.1", 0x1001), ("10.96.0.2", 0x1002)];
+    let marks = marks.map(|(ip, mark)| ((ip.parse().unwrap(), 6, 80), mark)).into_iter().collect();
     let connection = |server, ended| Connection { server, ended };
     Kept::new(
         &ours,
@@ -25,10 +27,7 @@ fn kept() -> Kept {
             connection(ours[2], false),
             connection(key(Protocol::Tcp, "10.97.0.1:80"), false),
         ],
-        &[("10.96.0.1", 0x1001), ("10.96.0.2", 0x1002)]
-            .map(|(ip, mark)| ((ip.parse().unwrap(), 6, 80), mark))
-            .into_iter()
-            .collect(),
+        (&marks, 0x1f7f),
     )
 }
 

@@ -305,11 +305,31 @@ fn a_frontend_that_changes_hands_changes_its_mark() {
     }
 }
 
+/// A node port at the very address and port of another Service's external IP: one of them has the virtual server, and its mark.
+#[test]
+fn a_frontend_has_one_mark() {
+    let mut world = World::new();
+    let mut first = local(1, Protocol::Tcp);
+    first.external_ips = vec!["172.18.0.2".parse().unwrap()];
+    first.ports[0].port = NonZeroU16::new(30_002).unwrap();
+    world.service(first);
+    world.service(local(2, Protocol::Tcp));
+    world.full();
+    let all = entries(&world.fake.held());
+    let marks: Vec<_> = all.iter().filter(|(place, _)| place == "172.18.0.2,tcp:30002").collect();
+    assert_eq!(marks, [&("172.18.0.2,tcp:30002".to_owned(), FIRST)]);
+    assert!(block_on(world.backend.intact()).unwrap());
+    world.fake.take_sent();
+    world.full();
+    assert_eq!(world.fake.take_sent().entries, 0);
+}
+
 #[test]
 fn virtual_servers_of_others_stay_and_their_marks_are_not_used() {
     let mut world = World::new();
     let rr = Server { scheduler: "rr".to_owned(), flags: 0, timeout: 0 };
-    let foreign = [by_mark(FIRST), by_mark((FIRST + 1) | MASQUERADE), by_mark(7)];
+    // The last has one bit more than ours will have, but one that marks use.
+    let foreign = [FIRST, (FIRST + 1) | MASQUERADE, 7, (FIRST + 2) | 0x100].map(by_mark);
     for key in foreign {
         world.fake.lock().0.servers.insert(key, (rr.clone(), BTreeMap::new()));
     }
