@@ -339,9 +339,9 @@ fn served<'a>(
     let treatment = entry.treatment(kind);
     let near = packet.source == Source::Node || node.is_local_pod(packet.source);
     // Clients of this node may share the local endpoints with others, as long as there are any.
-    let shares =
+    let may_share =
         node.mode.shared_endpoints.is_so(entry) || node.without_short_circuit.contains(name);
-    let shared = shares && !entry.choice.local.is_empty();
+    let shared = may_share && !entry.choice.local.is_empty();
     let short_circuit = treatment.short_circuit && near && !copied && !shared;
     let falls_back = node.mode.local_fallback && entry.choice.local.is_empty();
     let policy = match treatment.policy {

@@ -114,10 +114,10 @@ fn restore_marks(held: &mut FakeState, input: &str) -> Result<(), SyncError> {
         let mut missing = false;
         match words[..] {
             ["-A", chain, ..] => {
-                if let Some((_, set)) = line.split_once("--map-set ") {
-                    let set = set.split(' ').next().unwrap_or_default();
-                    missing = !held.sets.contains_key(set);
-                }
+                let sets = ["--map-set ", "--match-set "]
+                    .into_iter()
+                    .filter_map(|option| line.split_once(option)?.1.split(' ').next());
+                missing = sets.into_iter().any(|set| !held.sets.contains_key(set));
                 held.mark_rules.entry(chain.to_owned()).or_default().push(line.to_owned());
             }
             ["-I", from, "1", ..] => {

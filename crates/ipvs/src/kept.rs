@@ -46,10 +46,10 @@ impl Kept {
         let frontends = || servers.keys().filter_map(ServerKey::frontend);
         let addresses = frontends().map(|(_, address)| address.ip()).collect();
         // The kernel does not say by which virtual server a connection to a frontend came.
-        let mark = |(protocol, address): (u8, SocketAddr)| {
+        let mark_of = |(protocol, address): (u8, SocketAddr)| {
             marks.get(&(address.ip(), protocol, address.port())).copied()
         };
-        let marks: FxHashSet<u32> = frontends().filter_map(mark).collect();
+        let marks: FxHashSet<u32> = frontends().filter_map(mark_of).collect();
         let known = KnownMarks { marks, mask };
         let has_mark = |key: &&ServerKey| key.mark().is_some_and(|mark| known.has(mark));
         let by_mark = ours.iter().filter(has_mark).copied().collect();

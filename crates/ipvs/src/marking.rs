@@ -8,24 +8,27 @@ use kube_proxy_netlink::ipset::SetType;
 use crate::actual::Actual;
 use crate::backend::IpvsBackend;
 use crate::layout::{self, Set};
+use crate::marks::Bits;
 use crate::needed::Needed;
 use crate::plan::{Context, Item};
+use crate::rebuild::Rebuild;
 use crate::state::State;
 use crate::sync::{Hooks, room};
 
 impl IpvsBackend {
-    /// Plans all service ports for a full sync, and writes the rules and the set of marks if any needs them.
+    /// Plans all service ports for a full sync, makes the sets that they need, and writes the rules of marks if any needs them.
     pub(crate) fn plan_all(
         &mut self,
         snapshot: &Snapshot,
         existing: &Actual,
         needed: &Needed,
-        found: &Hooks,
+        (found, rebuild): (&Hooks, &Rebuild),
     ) -> Result<(State, BTreeSet<Item>), SyncError> {
         let foreign = existing.foreign_marks(self.marks.all());
         self.marks.recover(snapshot, &existing.marks(), &foreign, &existing.addresses.node);
         self.assign_marks(snapshot, snapshot.services.keys());
         let planned = self.planned(snapshot, existing, needed);
+        self.ensure_sets(existing, &planned.0, rebuild)?;
         let (entries, has_set) =
             (planned.0.entries(Set::Mark), existing.sets.contains_key(&Set::Mark));
         if entries == 0 || self.add_marking(has_set, entries, found)? {
@@ -61,12 +64,12 @@ impl IpvsBackend {
         names: impl Iterator<Item = &'a ServicePortName>,
     ) {
         if !self.marks.assign(snapshot, names) {
-            let bits = self.marks.bits().map_or(0, |bits| bits.mask());
+            let bits = self.marks.bits().map_or(0, Bits::mask);
             self.tell_about_marks(&format!("all marks with the bits {bits:#x} are in use"));
         }
     }
 
-    /// Writes the rules and makes the set. `false`: this kernel, or its iptables, does not have what they need, which the log says.
+    /// Writes the rules, which refer to other sets too, and makes the set of marks. `false`: this kernel, or its iptables, does not have what they need, which the log says.
     pub(crate) fn add_marking(
         &mut self,
         has_set: bool,
@@ -102,8 +105,9 @@ impl IpvsBackend {
 
     /// Removes the rules, and the set if it is there.
     pub(crate) fn remove_marking(&mut self, has_set: bool, found: &Hooks) -> Result<(), SyncError> {
-        if !found.mark_hooks.is_empty() || !found.mark_chains.is_empty() {
-            self.kernel.restore(&layout::unmark_input(&found.mark_hooks, &found.mark_chains))?;
+        if !found.there_for_marks.is_empty() || !found.mark_chains.is_empty() {
+            self.kernel
+                .restore(&layout::unmark_input(&found.there_for_marks, &found.mark_chains))?;
         }
         if has_set { self.kernel.destroy_set(&Set::Mark.name(self.config.family)) } else { Ok(()) }
     }

@@ -187,14 +187,11 @@ impl Marks {
             if !can_have_mark(entry) || self.bits().is_none() {
                 self.without.insert(name.clone());
             } else if !self.of.contains_key(name) {
-                match self.next() {
-                    Some(mark) => {
-                        self.of.insert(name.clone(), mark);
-                    }
-                    None => {
-                        enough = false;
-                        self.without.insert(name.clone());
-                    }
+                if let Some(mark) = self.next() {
+                    self.of.insert(name.clone(), mark);
+                } else {
+                    enough = false;
+                    self.without.insert(name.clone());
                 }
             }
         }

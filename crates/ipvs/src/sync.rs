@@ -55,8 +55,7 @@ impl IpvsBackend {
         let names = told.iter().chain(snapshot.services.keys());
         let refused = self.tell_refused(snapshot, &needed, names);
         let found = self.look_at_hooks()?;
-        let (state, wanted) = self.plan_all(snapshot, &existing, &needed, &found)?;
-        self.ensure_sets(&existing, &state, rebuild)?;
+        let (state, wanted) = self.plan_all(snapshot, &existing, &needed, (&found, rebuild))?;
         let added = wanted.difference(&existing.items).copied().collect();
         let keeps = |item: &&Item| match item {
             Item::Address(ip) => !self.config.excludes(ip),
@@ -153,7 +152,7 @@ impl IpvsBackend {
     }
 
     /// Makes the sets that are missing, and others of those that are too small or to be made again.
-    fn ensure_sets(
+    pub(crate) fn ensure_sets(
         &mut self,
         existing: &Actual,
         state: &State,
@@ -248,9 +247,9 @@ impl IpvsBackend {
         let (mark_hooks, hooks): (Vec<&Hook>, Vec<&Hook>) =
             HOOKS.iter().partition(|hook| layout::is_for_marks(hook.3));
         let missing = hooks.into_iter().filter(|hook| !there.contains(hook)).collect();
-        let (mark_hooks, missing_for_marks) =
+        let (there_for_marks, missing_for_marks) =
             mark_hooks.into_iter().partition(|hook| there.contains(hook));
-        Ok(Hooks { missing, missing_for_marks, mark_hooks, mark_chains, iptables_mode })
+        Ok(Hooks { missing, missing_for_marks, there_for_marks, mark_chains, iptables_mode })
     }
 
     /// Writes all rules of these tables, and the hooks that are missing.
@@ -273,7 +272,7 @@ pub(crate) struct Hooks {
     /// Those that marks need are not among these.
     pub(crate) missing_for_marks: Vec<&'static Hook>,
     /// Of those that marks need, what is there.
-    pub(crate) mark_hooks: Vec<&'static Hook>,
+    pub(crate) there_for_marks: Vec<&'static Hook>,
     pub(crate) mark_chains: BTreeSet<&'static str>,
     /// There are rules that the iptables mode has for services.
     iptables_mode: bool,

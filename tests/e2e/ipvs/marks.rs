@@ -136,7 +136,9 @@ pub(super) fn repair(mode: Mode) -> anyhow::Result<()> {
     let left = state(&world, mode)?;
     ensure!(!left.contains("KUBE-"), "{left}");
     ensure!(by_mark(&world)?.len() == 2, "{left}");
-    Ok(())
+    // On a node that has nothing of it, with the Service there from the start.
+    world.start()?;
+    reaches(&world, &BOTH)
 }
 
 /// An older version and the Go kube-proxy remove entries that they do not know from sets that they know; then no packet gets a mark.

@@ -24,13 +24,13 @@ pub(super) fn all(config: &Config, bits: Bits) -> Vec<(&'static str, String)> {
     let new = "-m conntrack --ctstate NEW";
     let ours = matches(config, Set::LoopBack, "dst,dst,dst");
     let set = Set::Mark.name(config.family);
-    let mark = format!("{new} {ours} -j SET --map-set {set} dst,dst --map-mark");
+    let give = format!("{new} {ours} -j SET --map-set {set} dst,dst --map-mark");
     let (sign, mask) = (bits.sign(), bits.mask());
     let mut rules = Vec::new();
     rules.extend(
-        from_local(&config.local_traffic).map(|from| ("KUBE-IPVS-MARK", format!("{from} {mark}"))),
+        from_local(&config.local_traffic).map(|from| ("KUBE-IPVS-MARK", format!("{from} {give}"))),
     );
-    rules.push(("KUBE-IPVS-OUT-MARK", mark));
+    rules.push(("KUBE-IPVS-OUT-MARK", give));
     // What comes after IPVS, such as an overlay network, has no use for it.
     let unmark =
         format!("{new} -m mark --mark {sign:#x}/{sign:#x} -j MARK --set-xmark 0x0/{mask:#x}");

@@ -18,7 +18,7 @@ fn services(count: u16) -> Tracker {
         let mut service = testing::service(&format!("ns/s{number:05}"), &ip);
         service.ports[0].node_port = NonZeroU16::new(30_000 + number);
         service.policy.external_traffic_policy = TrafficPolicy::Local;
-        service.policy.session_affinity = (number == 0).then_some(Duration::from_secs(60));
+        service.policy.session_affinity = (number == 0).then_some(Duration::from_mins(1));
         tracker.apply(Event::ServiceApplied(Arc::new(service)));
     }
     tracker.fold();

@@ -239,7 +239,7 @@ pub fn decode_members(message: &Message<'_>) -> Result<Vec<Entry>, Malformed> {
 
 fn read_entry(data: Attribute<'_>) -> Result<Option<Entry>, Malformed> {
     let (mut ip, mut second, mut port, mut protocol, mut length) = (None, None, None, None, None);
-    let mut mark = None;
+    let mut both = None;
     for found in data.nested() {
         let found = found?;
         match found.kind {
@@ -248,16 +248,17 @@ fn read_entry(data: Attribute<'_>) -> Result<Option<Entry>, Malformed> {
             data::PORT => port = Some(found.u16_be()?),
             data::PROTOCOL => protocol = Some(found.u8()?),
             data::CIDR2 => length = Some(found.u8()?),
-            data::MARK => mark = Some(found.u64_be()?),
+            data::MARK => both = Some(found.u64_be()?),
             _ => {}
         }
     }
     if let (Some(ip), Some(port), Some(protocol), None, Some(both)) =
-        (ip, port, protocol, second, mark)
+        (ip, port, protocol, second, both)
     {
-        let [a, b, c, d, e, f, g, h] = both.to_be_bytes();
-        let (mark, mask) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
-        return Ok(Some(Entry::IpPortMark { ip, protocol, port, mark, mask }));
+        let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
+        let entry =
+            Entry::IpPortMark { ip, protocol, port, mark: half(both >> 32), mask: half(both) };
+        return Ok(Some(entry));
     }
     Ok(match (ip, port, protocol, second, length) {
         (Some(ip), None, ..) => Some(Entry::Ip(ip)),

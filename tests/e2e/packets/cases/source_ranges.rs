@@ -10,6 +10,7 @@ use crate::packets::Source::{Any, Kept, Masqueraded};
 use crate::packets::{Case, Flow, To, client_net};
 use crate::world::From::{Node, Outside};
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn source_ranges() -> Vec<Case> {
     let flow = Flow::new;
     let ranges = |name, number, ranges: &[String]| {

@@ -87,7 +87,7 @@ pub(super) fn numbered(mut held: FakeState) -> FakeState {
     };
     let servers = std::mem::take(&mut held.servers).into_iter().map(|(key, server)| match key {
         ServerKey::Mark { v6, mark } => (ServerKey::Mark { v6, mark: number(mark) }, server),
-        frontend => (frontend, server),
+        frontend @ ServerKey::Frontend { .. } => (frontend, server),
     });
     held.servers = servers.collect();
     if let Some((.., entries)) = held.sets.get_mut(SET) {
@@ -296,9 +296,9 @@ fn a_frontend_that_changes_hands_changes_its_mark() {
         assert_eq!(of_vip(&world), Some(FIRST));
         world.tracker.apply(Event::ServiceDeleted(ObjectName::new("ns", "s1")));
         if full {
-            world.full()
+            world.full();
         } else {
-            world.partial()
+            world.partial();
         }
         assert_eq!(of_vip(&world), Some(FIRST + 1));
         assert!(block_on(world.backend.intact()).unwrap());
