@@ -123,7 +123,9 @@ fn remove(world: &World, mode: Mode) -> anyhow::Result<String> {
             let key = world.cluster.node(0).netns().run(|| -> anyhow::Result<_> {
                 let mut ipvs = Ipvs::open()?;
                 let servers = ipvs.servers()?;
-                let of_web = |key: &kube_proxy_netlink::ipvs::ServerKey| key.address.ip() == ip;
+                let of_web = |key: &kube_proxy_netlink::ipvs::ServerKey| {
+                    key.frontend().is_some_and(|(_, address)| address.ip() == ip)
+                };
                 let key = servers.iter().map(|found| found.key).find(of_web).context("server")?;
                 ipvs.change(&[Change::Delete(key)])?;
                 Ok(key)

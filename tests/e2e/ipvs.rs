@@ -15,6 +15,7 @@ use crate::packets::cluster_cidr;
 use crate::traffic::works;
 use crate::world::{From, GUARD, Mode, TARGET, World, cluster_address};
 
+mod marks;
 mod source_ports;
 
 pub(crate) const TESTS: &[PerMode] = &[
@@ -32,6 +33,14 @@ pub(crate) const TESTS: &[PerMode] = &[
     ("servers/source-ports-that-are-node-ports", source_ports::are_node_ports),
     ("servers/reserved-source-ports", source_ports::reserved),
     ("servers/handed-to-the-go-kube-proxy", handed_to_go),
+    ("marks/restart", marks::restart),
+    ("marks/repair-and-cleanup", marks::repair),
+    ("marks/handed-back-to-an-older-version", marks::handed_back),
+    ("marks/bits-of-others", marks::bits_of_others),
+    ("marks/affinity", marks::affinity),
+    ("marks/masks", marks::masks),
+    ("marks/datagrams", marks::datagrams),
+    ("marks/left-by-the-mode", marks::left),
 ];
 
 const CLIENT: From = From::Pod("client");

@@ -1,5 +1,6 @@
 //! The one trait that a mode implements.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -85,6 +86,13 @@ pub trait ProxyBackend: Send {
         Err(SyncError::Unsupported(
             "this mode does not say what the node holds for a single frontend".to_owned(),
         ))
+    }
+
+    /// Service ports under the external policy `Local` at whose external frontends clients of this node get no other endpoints than others,
+    /// although [`Treatment::short_circuit`](crate::Treatment::short_circuit) says that they do: what the mode needs for that is not
+    /// there. `None` where the mode always does what it says.
+    fn without_short_circuit(&self) -> Option<&BTreeSet<ServicePortName>> {
+        None
     }
 
     /// Hands over what a backend calls when it wants [`intact`](Self::intact) to be called before its turn: when it learned that another program

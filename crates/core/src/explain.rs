@@ -6,6 +6,7 @@
 mod found;
 mod nearest;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -57,6 +58,9 @@ pub struct NodeFacts {
     pub masquerade_all: bool,
     /// What the mode does in its own way.
     pub mode: ModeBehavior,
+    /// Service ports at which it turned out not to do what it should: see
+    /// [`ProxyBackend::without_short_circuit`](crate::ProxyBackend::without_short_circuit).
+    pub without_short_circuit: BTreeSet<ServicePortName>,
 }
 
 /// What modes do in different ways.
@@ -68,12 +72,37 @@ pub struct ModeBehavior {
     pub refused_on_loopback: Vec<Protocol>,
     /// Other ports of addresses of Services.
     pub other_ports: OtherPorts,
-    /// All clients of a frontend share its endpoints: under the external policy `Local` those of this node, for as long as there are any.
-    pub shared_endpoints: bool,
+    /// Where all clients of a frontend share its endpoints: under the external policy `Local` those of this node, for as long as there are any.
+    pub shared_endpoints: SharedEndpoints,
+    /// What passes for want of local endpoints passes for clients of this node as well.
+    pub passes_for_all: bool,
     /// The policy `Local` uses endpoints of other nodes where this one has none.
     pub local_fallback: bool,
     /// This process copies the connections: endpoints see the node's address.
     pub copies: bool,
+}
+
+/// Where clients of this node get no other endpoints of external frontends than others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SharedEndpoints {
+    /// Nowhere.
+    #[default]
+    Never,
+    /// At service ports with session affinity.
+    UnderAffinity,
+    /// Everywhere.
+    Always,
+}
+
+impl SharedEndpoints {
+    /// Whether those of a service port are shared.
+    fn is_so(self, entry: &ServiceEntry) -> bool {
+        match self {
+            Self::Never => false,
+            Self::UnderAffinity => entry.port.policy.session_affinity.is_some(),
+            Self::Always => true,
+        }
+    }
 }
 
 /// What a mode does with node ports on loopback addresses.
@@ -327,8 +356,10 @@ fn served<'a>(
     let &Found { name, entry, frontend, kind, copied, .. } = found;
     let treatment = entry.treatment(kind);
     let near = packet.source == Source::Node || node.is_local_pod(packet.source);
-    // All clients of this node share the local endpoints, as long as there are any.
-    let shared = node.mode.shared_endpoints && !entry.choice.local.is_empty();
+    // Clients of this node may share the local endpoints with others, as long as there are any.
+    let may_share =
+        node.mode.shared_endpoints.is_so(entry) || node.without_short_circuit.contains(name);
+    let shared = may_share && !entry.choice.local.is_empty();
     let short_circuit = treatment.short_circuit && near && !copied && !shared;
     let falls_back = node.mode.local_fallback && entry.choice.local.is_empty();
     let policy = match treatment.policy {
@@ -403,7 +434,7 @@ fn verdict(
     {
         return (Verdict::Refused, Reason::Loopback);
     }
-    if node.mode.shared_endpoints && found::passes(found.entry, found.kind) {
+    if node.mode.passes_for_all && found::passes(found.entry, found.kind) {
         let verdict = if found.held { Verdict::Refused } else { Verdict::Passed };
         return (verdict, Reason::NoLocalEndpoints);
     }

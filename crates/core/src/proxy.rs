@@ -1,5 +1,6 @@
 //! One family, put together: tracker, scheduler and backend.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::conntrack::{DeadCheck, Departures, EarlyCheck, UdpCheck};
@@ -7,7 +8,7 @@ use crate::tracker::{ChangeCounts, ObjectChange, TrackerOptions};
 use crate::{
     Algorithm, Changes, CheckWaker, Conflict, Difference, Event, Frontend, FrontendQuery,
     Intervals, KernelObject, NodePortAddresses, ObjectName, ProxyBackend, Scheduler, Scope,
-    Session, SessionKey, Snapshot, SyncError, SyncReport, Tracker, Traffic,
+    ServicePortName, Session, SessionKey, Snapshot, SyncError, SyncReport, Tracker, Traffic,
 };
 
 mod repair;
@@ -268,6 +269,11 @@ impl Proxy {
             return Ok(None);
         }
         self.backend.look_up(self.tracker.snapshot(), query).await.map(Some)
+    }
+
+    /// Service ports at which clients of this node share the endpoints of others, see [`ProxyBackend::without_short_circuit`].
+    pub fn without_short_circuit(&self) -> Option<&BTreeSet<ServicePortName>> {
+        self.backend.without_short_circuit()
     }
 
     /// Hands the backend what it calls when [`check`](Self::check) should come before its turn.

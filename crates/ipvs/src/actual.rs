@@ -2,7 +2,8 @@
 //!
 //! Ours are the sets by their names, host addresses on the interface, and virtual servers that one of these records:
 //! the address is on the interface, address and port are in a set of frontends, or the port is in a set of node ports and the address the
-//! node's own. Records are written before a virtual server and deleted after it. What `excludeCIDRs` names is never removed.
+//! node's own. One that goes by mark is ours if an entry of the set of marks has it, perhaps with another bit: that of masquerading.
+//! Records are written before a virtual server and deleted after it. What `excludeCIDRs` names is never removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,10 +13,11 @@ use kube_proxy_core::{IpFamily, Protocol, SyncError};
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::{Found, ServerKey};
 use kube_proxy_netlink::route::{Address, Scope};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::kernel::Kernel;
 use crate::layout::{SETS, Set};
+use crate::marks::{KnownMarks, Place};
 use crate::plan::Item;
 
 /// Addresses of the node, and of the interface for services.
@@ -68,6 +70,13 @@ fn is_link_local(ip: &IpAddr) -> bool {
     }
 }
 
+/// What of ours virtual servers are there for.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    frontends: FxHashSet<Place>,
+    marks: KnownMarks,
+}
+
 /// What is on the node.
 #[derive(Debug, Default)]
 pub(crate) struct Actual {
@@ -95,12 +104,18 @@ impl Actual {
             let name = set.name(family);
             let Some(header) = headers.iter().find(|header| header.name == name) else { continue };
             let number = if family == IpFamily::V4 { 2 } else { 10 };
-            if header.kind != kind.name() || (header.family != 0 && header.family != number) {
+            if header.kind != kind.name()
+                || (header.family != 0 && header.family != number)
+                || header.has_marks != (set == Set::Mark)
+            {
+                let options = |marks: bool| if marks { " with skbinfo" } else { "" };
                 return Err(SyncError::Refused(format!(
-                    "ipset {name} exists with type {} of address family {}, needed is {} of {family}: remove it (`ipset destroy {name}`)",
+                    "ipset {name} exists with type {}{} of address family {}, needed is {}{} of {family}: remove it (`ipset destroy {name}`)",
                     header.kind,
+                    options(header.has_marks),
                     header.family,
-                    kind.name()
+                    kind.name(),
+                    options(set == Set::Mark),
                 )));
             }
             items.extend(kernel.members(&name)?.into_iter().map(|entry| Item::Entry(set, entry)));
@@ -111,30 +126,30 @@ impl Actual {
     }
 
     /// Whether a virtual server was made by this program, or a Go kube-proxy.
-    pub(crate) fn is_ours(
-        &self,
-        exclude: &[IpNet],
-        key: &ServerKey,
-        frontends: &FxHashSet<(IpAddr, u8, u16)>,
-    ) -> bool {
-        let (ip, port) = (key.address.ip(), key.address.port());
+    pub(crate) fn is_ours(&self, exclude: &[IpNet], key: &ServerKey, records: &Records) -> bool {
+        let (number, address) = match key {
+            ServerKey::Frontend { protocol, address } => (*protocol, *address),
+            ServerKey::Mark { mark, .. } => return records.marks.has(*mark),
+        };
+        let (ip, port) = (address.ip(), address.port());
         if exclude.iter().any(|net| net.contains(&ip)) {
             return false;
         }
         let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
             .into_iter()
-            .find(|protocol| protocol.number() == key.protocol);
+            .find(|protocol| protocol.number() == number);
         let Some(protocol) = protocol else { return false };
         let node_port =
             self.items.contains(&Item::Entry(Set::NodePort(protocol), Entry::Port(port)))
                 && self.addresses.node.contains(&ip);
         self.addresses.device.contains(&ip)
-            || frontends.contains(&(ip, key.protocol, port))
+            || records.frontends.contains(&(ip, number, port))
             || node_port
     }
 
-    /// Frontends that the sets record.
-    pub(crate) fn frontends(&self) -> FxHashSet<(IpAddr, u8, u16)> {
+    /// What the sets record, with marks that are known to be ours.
+    pub(crate) fn records(&self, ours: KnownMarks) -> Records {
+        let marks = self.known_marks(ours);
         let frontends = self.items.iter().filter_map(|item| match item {
             Item::Entry(set, Entry::IpPort(ip, protocol, port))
                 if set.holds_frontends() || *set == Set::NodePort(Protocol::Sctp) =>
@@ -143,7 +158,36 @@ impl Actual {
             }
             _ => None,
         });
-        frontends.collect()
+        Records { frontends: frontends.collect(), marks }
+    }
+
+    /// The marks that the set has for frontends.
+    pub(crate) fn marks(&self) -> FxHashMap<Place, u32> {
+        let marks = self.items.iter().filter_map(|item| match item {
+            Item::Entry(Set::Mark, Entry::IpPortMark { ip, protocol, port, mark, .. }) => {
+                Some(((*ip, *protocol, *port), *mark))
+            }
+            _ => None,
+        });
+        marks.collect()
+    }
+
+    /// The marks that virtual servers of others go by.
+    pub(crate) fn foreign_marks(&self, ours: KnownMarks) -> FxHashSet<u32> {
+        let known = self.known_marks(ours);
+        let marks = self.servers.keys().filter_map(ServerKey::mark);
+        marks.filter(|mark| !known.has(*mark)).collect()
+    }
+
+    /// Those of the entries, with others.
+    pub(crate) fn known_marks(&self, mut known: KnownMarks) -> KnownMarks {
+        for item in &self.items {
+            if let Item::Entry(Set::Mark, Entry::IpPortMark { mark, mask, .. }) = item {
+                known.marks.insert(*mark);
+                known.mask |= mask;
+            }
+        }
+        known
     }
 }
 

@@ -15,6 +15,7 @@ use kube_proxy_xtables::Variant;
 use crate::Config;
 use crate::drain::Drains;
 use crate::kernel::{Kernel, Node};
+use crate::marks::Marks;
 use crate::needed::Needed;
 use crate::rebuild::Rebuild;
 use crate::scheduler::{self, ALGORITHMS, SCHEDULER, of_algorithm};
@@ -40,6 +41,9 @@ pub struct IpvsBackend {
     known_schedulers: Vec<String>,
     /// Algorithms that turned out to be schedulers that this kernel does not have.
     lacking: BTreeSet<Algorithm>,
+    pub(crate) marks: Marks,
+    /// What the log said last about service ports without marks.
+    pub(crate) told_about_marks: Option<String>,
     alarm: Option<Alarm>,
     pub(crate) watch: Option<AddressWatch>,
     last_look: Instant,
@@ -51,6 +55,8 @@ pub(crate) struct Applied {
     pub(crate) device: u32,
     pub(crate) node_addresses: Vec<IpAddr>,
     pub(crate) needed: Needed,
+    /// Whether the rules and the set of marks are there.
+    pub(crate) marking: bool,
     /// Where the next look at destinations begins.
     pub(crate) cursor: Option<ServerKey>,
 }
@@ -82,6 +88,8 @@ impl IpvsBackend {
 
     pub(crate) fn with_kernel(config: Config, kernel: Box<dyn Kernel>, random_fully: bool) -> Self {
         Self {
+            marks: Marks::new(config.mark_mask, config.masquerade_mark),
+            told_about_marks: None,
             config,
             kernel,
             random_fully,
@@ -193,7 +201,11 @@ impl ProxyBackend for IpvsBackend {
         key: &SessionKey,
     ) -> Result<Option<Session>, SyncError> {
         let protocol = key.service.protocol.number();
-        self.kernel.session(ServerKey { protocol, address: key.frontend }, key.client)
+        self.kernel.session(ServerKey::Frontend { protocol, address: key.frontend }, key.client)
+    }
+
+    fn without_short_circuit(&self) -> Option<&BTreeSet<ServicePortName>> {
+        Some(self.marks.without())
     }
 
     /// The virtual server and each entry and address are asked for by name, and of that server alone the destinations are listed.

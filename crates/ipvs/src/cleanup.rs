@@ -15,6 +15,7 @@ use crate::actual::{Actual, Addresses};
 use crate::kept::{KEPT_CHAINS, Kept};
 use crate::kernel::{Kernel, Node};
 use crate::layout::{HOOKS, Hook, OWN_CHAINS, SETS, SHARED_CHAINS, TABLES, hook_rule};
+use crate::marks::KnownMarks;
 use crate::plan::Item;
 
 /// What becomes of connections through the virtual servers that are removed.
@@ -121,11 +122,14 @@ impl Plan {
     ) -> Result<Self, SyncError> {
         let device = kernel.device()?;
         let existing = Actual::read(kernel, family, device)?;
-        let frontends = existing.frontends();
-        let is_ours = |key: &&ServerKey| existing.is_ours(exclude, key, &frontends);
+        let records = existing.records(KnownMarks::default());
+        let is_ours = |key: &&ServerKey| existing.is_ours(exclude, key, &records);
         let ours: Vec<_> = existing.servers.keys().filter(is_ours).copied().collect();
         let kept = match connections {
-            Connections::Keep if !ours.is_empty() => Kept::new(&ours, &kernel.connections()?),
+            Connections::Keep if !ours.is_empty() => {
+                let mask = existing.known_marks(KnownMarks::default()).mask;
+                Kept::new(&ours, &kernel.connections()?, (&existing.marks(), mask))
+            }
             _ => Kept::default(),
         };
         let idle = ours.into_iter().filter(|key| !kept.contains(key)).collect();

@@ -8,7 +8,7 @@ use kube_proxy_netlink::ipvs::Change;
 use crate::DEVICE;
 use crate::actual::Actual;
 use crate::backend::IpvsBackend;
-use crate::layout::{self, SETS, hook_rule};
+use crate::layout::{self, SETS, Set, hook_rule};
 use crate::plan::{Context, Item};
 use crate::rebuild::Rebuild;
 use crate::state::State;
@@ -30,13 +30,17 @@ impl IpvsBackend {
             node_addresses: &existing.addresses.node,
             needed: &needed,
             unknown_schedulers: &self.unknown_schedulers,
+            marks: &self.marks,
         };
         let wanted = state.update(snapshot.services.keys(), &context).added;
         let mut differences = Vec::new();
         if device.is_none() {
             differences.push(Difference::new("interface", DEVICE, Deviation::Missing));
         }
-        for (set, ..) in SETS.iter().filter(|(set, ..)| !existing.sets.contains_key(set)) {
+        let marking = state.entries(Set::Mark) > 0;
+        let is_needed = |set: &Set| set.is_fixed() || marking;
+        let missing = SETS.iter().filter(|(set, ..)| !existing.sets.contains_key(set));
+        for (set, ..) in missing.filter(|(set, ..)| is_needed(set)) {
             differences.push(Difference::new("ipset", set.name(family), Deviation::Missing));
         }
         self.compare_items(&wanted, &existing.items, &mut differences);
@@ -45,7 +49,7 @@ impl IpvsBackend {
         let changes = self.changes_from(&existing, &state, &Rebuild::Nothing);
         self.drains = drains;
         differences.extend(changes?.iter().map(|change| of_server(change, &state)));
-        self.compare_rules(&mut differences)?;
+        self.compare_rules(marking, &mut differences)?;
         Ok(differences)
     }
 
@@ -74,16 +78,23 @@ impl IpvsBackend {
             .for_each(|item| add(item, Deviation::Unexpected));
     }
 
-    fn compare_rules(&mut self, differences: &mut Vec<Difference>) -> Result<(), SyncError> {
-        let missing = self.look_at_hooks()?.missing;
+    fn compare_rules(
+        &mut self,
+        marking: bool,
+        differences: &mut Vec<Difference>,
+    ) -> Result<(), SyncError> {
+        let found = self.look_at_hooks()?;
+        let mut missing = found.missing;
+        missing.extend(found.missing_for_marks.iter().filter(|_| marking));
+        let marks = self.marks.bits().filter(|_| marking);
         for hook in &missing {
             let name = format!("{} -A {} {}", hook.0, hook.1, hook_rule(hook));
             differences.push(Difference::new("rule", name, Deviation::Missing));
         }
         if missing.is_empty()
-            && !self.kernel.holds(&layout::checks(&self.config, self.random_fully))?
+            && !self.kernel.holds(&layout::checks(&self.config, self.random_fully, marks))?
         {
-            let name = "a chain of ours in table filter or nat has not the rules that were written";
+            let name = "a chain of ours in table filter, nat or mangle has not the rules that were written";
             differences.push(Difference::new("chain", name, Deviation::Different));
         }
         Ok(())

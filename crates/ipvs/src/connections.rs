@@ -69,7 +69,7 @@ fn read(line: &str) -> Option<Line<'_>> {
     };
     let mut address = || Some((ip(words.next()?)?, port(words.next()?)?));
     let (client, server, endpoint) = (address()?, address()?, address()?);
-    let server = ServerKey { protocol: protocol.number(), address: server.into() };
+    let server = ServerKey::Frontend { protocol: protocol.number(), address: server.into() };
     let (state, expires) = (words.next()?, words.next().unwrap_or_default());
     Some(Line { client, server, endpoint: endpoint.into(), state, expires })
 }

@@ -30,6 +30,11 @@ pub(crate) struct FakeState {
     pub(crate) connections: Vec<Connection>,
     pub(crate) templates: Vec<Template>,
     pub(crate) rules: String,
+    /// The same of the chains of marks, by chain, and the chains of the kernel that lead to one.
+    pub(crate) mark_rules: BTreeMap<String, Vec<String>>,
+    pub(crate) mark_hooks: BTreeSet<String>,
+    /// What this kernel lacks for marks.
+    pub(crate) lacks: Option<Lack>,
     /// Rules of the iptables mode for services.
     pub(crate) iptables_mode: bool,
     /// Virtual servers that can only be deleted.
@@ -40,6 +45,15 @@ pub(crate) struct FakeState {
     pub(crate) missing_schedulers: BTreeSet<&'static str>,
     /// Sets that take no entries.
     pub(crate) stuck_sets: BTreeSet<String>,
+}
+
+/// What a kernel may not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// Sets with marks.
+    Sets,
+    /// Rules that give marks of a set to packets.
+    Rules,
 }
 
 /// How often each kind of message was told.
@@ -84,6 +98,54 @@ fn refuse_object<T>(kind: &'static str, name: impl std::fmt::Display) -> Result<
         message: format!("{kind} {name}: refused by the model"),
         refusal,
     })
+}
+
+/// What the kernel finds an entry by: not its mark.
+fn identity(entry: &Entry) -> Entry {
+    match *entry {
+        Entry::IpPortMark { ip, protocol, port, .. } => Entry::IpPort(ip, protocol, port),
+        other => other,
+    }
+}
+
+/// The chains of marks are written by themselves.
+fn restore_marks(held: &mut FakeState, input: &str) -> Result<(), SyncError> {
+    if held.lacks == Some(Lack::Rules) && input.contains("--map-set") {
+        return refuse("a rule with --map-set");
+    }
+    for line in input.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut missing = false;
+        match words[..] {
+            ["-A", chain, ..] => {
+                let sets = ["--map-set ", "--match-set "]
+                    .into_iter()
+                    .filter_map(|option| line.split_once(option)?.1.split(' ').next());
+                missing = sets.into_iter().any(|set| !held.sets.contains_key(set));
+                held.mark_rules.entry(chain.to_owned()).or_default().push(line.to_owned());
+            }
+            ["-I", from, "1", ..] => {
+                let hook =
+                    line.replace("-I ", "-A ").replace(&format!("{from} 1 "), &format!("{from} "));
+                missing = !held.mark_hooks.insert(hook);
+            }
+            ["-D", ..] => missing = !held.mark_hooks.remove(&line.replace("-D ", "-A ")),
+            ["-X", chain] => {
+                let target = format!("-j {chain}");
+                missing = held.mark_hooks.iter().any(|hook| hook.ends_with(&target));
+                held.mark_rules.remove(chain);
+            }
+            _ => {
+                if let Some(chain) = words[0].strip_prefix(':') {
+                    held.mark_rules.insert(chain.to_owned(), Vec::new());
+                }
+            }
+        }
+        if missing {
+            return refuse(line);
+        }
+    }
+    Ok(())
 }
 
 fn apply(held: &mut FakeState, change: &Change) -> bool {
@@ -246,6 +308,7 @@ impl Kernel for Fake {
             family: 0,
             elements: u32::try_from(entries.len()).ok(),
             max: Some(*max),
+            has_marks: *kind == SetType::IpPortMark,
         });
         Ok(headers.collect())
     }
@@ -265,6 +328,9 @@ impl Kernel for Fake {
 
     fn create_set(&mut self, set: &str, kind: SetType, max: u32) -> Result<(), SyncError> {
         let (held, _) = &mut *self.lock();
+        if held.lacks == Some(Lack::Sets) && kind == SetType::IpPortMark {
+            return Err(SyncError::Unsupported("the model has no such sets".to_owned()));
+        }
         match held.sets.insert(set.to_owned(), (kind, max, BTreeSet::new())) {
             None => Ok(()),
             Some(_) => refuse(set),
@@ -273,7 +339,11 @@ impl Kernel for Fake {
 
     fn destroy_set(&mut self, set: &str) -> Result<(), SyncError> {
         let (held, _) = &mut *self.lock();
-        if held.rules.contains(&format!("--match-set {set} ")) {
+        let map = format!("--map-set {set} ");
+        let of_marks = held.mark_rules.values().flatten();
+        if held.rules.contains(&format!("--match-set {set} "))
+            || of_marks.into_iter().any(|rule| rule.contains(&map))
+        {
             return refuse(set);
         }
         held.stuck_sets.remove(set);
@@ -300,7 +370,10 @@ impl Kernel for Fake {
             return refuse_object("set", set);
         }
         let Some((_, max, known)) = held.sets.get_mut(set) else { return refuse(set) };
-        known.extend(entries);
+        for entry in entries {
+            known.retain(|old| identity(old) != identity(entry));
+            known.insert(*entry);
+        }
         if known.len() > *max as usize { refuse(set) } else { Ok(()) }
     }
 
@@ -308,7 +381,7 @@ impl Kernel for Fake {
         let (held, told) = &mut *self.lock();
         told.entries += entries.len();
         let Some((.., known)) = held.sets.get_mut(set) else { return refuse(set) };
-        known.retain(|entry| !entries.contains(entry));
+        known.retain(|old| !entries.iter().any(|entry| identity(old) == identity(entry)));
         Ok(())
     }
 
@@ -316,12 +389,20 @@ impl Kernel for Fake {
         if self.lock().0.iptables_mode && table == "nat" {
             each("-A KUBE-SVC-X -j KUBE-SEP-X");
         }
+        if table == "mangle" {
+            let (held, _) = &*self.lock();
+            held.mark_rules.keys().for_each(|chain| each(&format!(":{chain} - [0:0]")));
+            held.mark_hooks.iter().for_each(|hook| each(hook));
+        }
         Ok(())
     }
 
     fn restore(&mut self, input: &str) -> Result<(), SyncError> {
         let (held, told) = &mut *self.lock();
         told.restores += 1;
+        if input.starts_with("*mangle\n") && input.contains("KUBE-IPVS-MARK") {
+            return restore_marks(held, input);
+        }
         let mut words = input.split_whitespace();
         while let Some(word) = words.next() {
             if word == "--match-set" && !words.next().is_some_and(|set| held.sets.contains_key(set))
@@ -341,9 +422,13 @@ impl Kernel for Fake {
 
     fn holds(&mut self, checks: &[Check]) -> Result<bool, SyncError> {
         let (held, _) = &mut *self.lock();
+        let of_marks = |rule: &String| {
+            let mut all = held.mark_rules.values().flatten().chain(&held.mark_hooks);
+            all.any(|known| known.contains(rule))
+        };
         Ok(checks.iter().all(|check| match check {
             Check::Chain { chain, .. } => held.rules.contains(&format!(":{chain} ")),
-            Check::Rule { rule, .. } => held.rules.contains(rule),
+            Check::Rule { rule, .. } => held.rules.contains(rule) || of_marks(rule),
         }))
     }
 

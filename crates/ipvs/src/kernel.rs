@@ -62,6 +62,9 @@ pub(crate) trait Kernel: Send {
     fn prepare(&mut self, config: &Config) -> Result<(), SyncError>;
 }
 
+/// `IPSET_ERR_FIND_TYPE`: the kernel does not have the type of set, or not with what is asked of it.
+const UNKNOWN_SET_TYPE: i32 = 4098;
+
 /// The kernel of this node.
 pub(crate) struct Node {
     family: IpFamily,
@@ -194,8 +197,8 @@ impl Kernel for Node {
     fn servers(&mut self) -> Result<Vec<Found>, SyncError> {
         let Some(ipvs) = &mut self.ipvs else { return Ok(Vec::new()) };
         let mut found = ipvs.servers().map_err(sync_error)?;
-        let family = self.family;
-        found.retain(|found| IpFamily::of(&found.key.address.ip()) == family);
+        let v6 = self.family == IpFamily::V6;
+        found.retain(|found| found.key.is_ipv6() == v6);
         Ok(found)
     }
 
@@ -315,7 +318,13 @@ impl Kernel for Node {
 
     fn create_set(&mut self, set: &str, kind: SetType, max: u32) -> Result<(), SyncError> {
         let family = self.netlink_family();
-        self.ipset()?.create(set, kind, family, max).map_err(sync_error)
+        self.ipset()?.create(set, kind, family, max).map_err(|error| {
+            let is_type_missing = |refusal: &Refusal| refusal.code == UNKNOWN_SET_TYPE;
+            if error.refusals().any(is_type_missing) {
+                return SyncError::Unsupported(error.to_string());
+            }
+            sync_error(error)
+        })
     }
 
     fn destroy_set(&mut self, set: &str) -> Result<(), SyncError> {

@@ -5,6 +5,11 @@ use kube_proxy_netlink::ipset::{MAX_NAME, SetType};
 use kube_proxy_xtables::Check;
 
 use crate::Config;
+use crate::marks::Bits;
+
+mod mark_rules;
+
+pub(crate) use mark_rules::{is_for_marks, mark_input, unmark_input};
 
 /// A set of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,17 +32,20 @@ pub(crate) enum Set {
     DropOutside,
     /// The same, refused instead.
     RejectOutside,
+    /// Frontends with the marks that packets of this node to them get. There only while it has entries.
+    Mark,
     /// Every address on the interface. The last: what it holds is refused unless another set has it.
     Addresses,
 }
 
 /// All sets, in the order in which entries are added; they are deleted in the other direction.
 #[rustfmt::skip]
-pub(crate) const SETS: [(Set, &str, SetType); 20] = [
+pub(crate) const SETS: [(Set, &str, SetType); 21] = [
     (Set::LoopBack,                        "LOOP-BACK",                   SetType::IpPortIp),
     (Set::Drop,                            "DROP",                        SetType::IpPort),
     (Set::DropOutside,                     "DROP-OUTSIDE",                SetType::IpPort),
     (Set::RejectOutside,                   "REJECT-OUTSIDE",              SetType::IpPort),
+    (Set::Mark,                            "IPVS-MARK",                   SetType::IpPortMark),
     (Set::SourceIp,                        "LOAD-BALANCER-SOURCE-IP",     SetType::IpPortIp),
     (Set::SourceCidr,                      "LOAD-BALANCER-SOURCE-CIDR",   SetType::IpPortNet),
     (Set::LoadBalancerFirewall,            "LOAD-BALANCER-FW",            SetType::IpPort),
@@ -66,6 +74,11 @@ impl Set {
         name
     }
 
+    /// Whether it is there also without entries: rules that are always there refer to it.
+    pub(crate) fn is_fixed(self) -> bool {
+        self != Self::Mark
+    }
+
     /// Whether its entries are frontends that some clients may not use, for want of an endpoint on this node.
     pub(crate) fn bars(self) -> bool {
         matches!(self, Self::Drop | Self::DropOutside | Self::RejectOutside)
@@ -84,7 +97,7 @@ impl Set {
 pub(crate) type Hook = (&'static str, &'static str, &'static str, &'static str);
 
 /// Chains that exist only in this mode.
-pub(crate) const OWN_CHAINS: [(&str, &str); 10] = [
+pub(crate) const OWN_CHAINS: [(&str, &str); 13] = [
     ("filter", "KUBE-NODE-PORT"),
     ("filter", "KUBE-SOURCE-RANGES-FIREWALL"),
     ("filter", "KUBE-IPVS-FILTER"),
@@ -95,6 +108,9 @@ pub(crate) const OWN_CHAINS: [(&str, &str); 10] = [
     ("nat", "KUBE-LOAD-BALANCER"),
     ("mangle", "KUBE-IPVS-OUT-DROP"),
     ("mangle", "KUBE-IPVS-OUT-RANGES"),
+    ("mangle", "KUBE-IPVS-MARK"),
+    ("mangle", "KUBE-IPVS-OUT-MARK"),
+    ("mangle", "KUBE-IPVS-UNMARK"),
 ];
 
 /// Chains that the iptables mode has as well, with their tables.
@@ -108,7 +124,7 @@ pub const SHARED_CHAINS: [(&str, &str); 5] = [
 
 /// Each is put first in its chain.
 #[rustfmt::skip]
-pub(crate) const HOOKS: [Hook; 10] = [
+pub(crate) const HOOKS: [Hook; 13] = [
     ("filter", "FORWARD",     "kubernetes forwarding rules",            "KUBE-FORWARD"),
     ("filter", "INPUT",       "kubernetes ipvs access filter",          "KUBE-IPVS-FILTER"),
     ("filter", "OUTPUT",      "kubernetes ipvs access filter",          "KUBE-IPVS-OUT-FILTER"),
@@ -119,6 +135,9 @@ pub(crate) const HOOKS: [Hook; 10] = [
     ("nat",    "OUTPUT",      "kubernetes service portals",             "KUBE-SERVICES"),
     ("nat",    "POSTROUTING", "kubernetes postrouting rules",           "KUBE-POSTROUTING"),
     ("mangle", "OUTPUT",      "kubernetes ipvs drop rules",             "KUBE-IPVS-OUT-DROP"),
+    ("mangle", "PREROUTING",  "kubernetes ipvs mark rules",             "KUBE-IPVS-MARK"),
+    ("mangle", "OUTPUT",      "kubernetes ipvs mark rules",             "KUBE-IPVS-OUT-MARK"),
+    ("mangle", "POSTROUTING", "kubernetes ipvs mark rules",             "KUBE-IPVS-UNMARK"),
 ];
 
 /// The words of a hook, without its chain.
@@ -129,7 +148,7 @@ pub(crate) fn hook_rule((_, _, comment, to): &Hook) -> String {
 /// The tables, in the order in which they are written.
 pub(crate) const TABLES: [&str; 3] = ["mangle", "filter", "nat"];
 
-/// All rules: table, chain, rule without its chain.
+/// All rules but those of marks: table, chain, rule without its chain.
 pub(crate) fn rules(
     config: &Config,
     random_fully: bool,
@@ -287,8 +306,8 @@ pub(crate) fn restore_input(
     let mut input = String::new();
     for table in TABLES.into_iter().filter(|table| tables.contains(table)) {
         input.extend(["*", table, "\n"]);
-        for (of, chain) in OWN_CHAINS.iter().chain(&SHARED_CHAINS).filter(|(of, _)| *of == table) {
-            debug_assert_eq!(*of, table, "filtered");
+        let chains = OWN_CHAINS.iter().chain(&SHARED_CHAINS);
+        for (_, chain) in chains.filter(|(of, chain)| *of == table && !is_for_marks(chain)) {
             input.extend([":", chain, " - [0:0]\n"]);
         }
         for (_, chain, rule) in rules.iter().filter(|(of, ..)| *of == table) {
@@ -302,12 +321,15 @@ pub(crate) fn restore_input(
     input
 }
 
-/// What must be there: hooks, and the last rule of each chain.
-pub(crate) fn checks(config: &Config, random_fully: bool) -> Vec<Check> {
-    let rules = rules(config, random_fully);
+/// What must be there: hooks, and the last rule of each chain. `marks` are the bits of marks, if there are any.
+pub(crate) fn checks(config: &Config, random_fully: bool, marks: Option<Bits>) -> Vec<Check> {
+    let mut rules = rules(config, random_fully);
+    let of_marks = marks.into_iter().flat_map(|bits| mark_rules::all(config, bits));
+    rules.extend(of_marks.map(|(chain, rule)| ("mangle", chain, rule)));
     let mut checks = Vec::new();
     for table in TABLES {
         let hooks = HOOKS.iter().filter(|hook| hook.0 == table);
+        let hooks = hooks.filter(|hook| marks.is_some() || !is_for_marks(hook.3));
         checks.extend(hooks.map(|hook| Check::Rule {
             table: hook.0,
             chain: hook.1,

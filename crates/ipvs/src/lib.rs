@@ -9,6 +9,7 @@
 //! * `drain.rs` lets connections of endpoints that go come to their end.
 //! * `actual.rs` compares with what is on the node, for full syncs, and reports what is ours.
 //! * `cleanup.rs` removes it all, and `kept.rs` says what of it has to wait for connections (`connections.rs`) to end.
+//! * `marks.rs` gives marks to service ports whose frontends treat clients on this node in another way, and `marking.rs` writes what they need.
 //! * `needed.rs` says which addresses this node must not take for itself.
 //! * `look.rs` checks whether all is still there; `watch.rs` says when. `look_up.rs` says what serves one frontend.
 //! * `sysctls.rs` sets what the mode needs of the kernel.
@@ -36,6 +37,8 @@ mod kernel;
 mod layout;
 mod look;
 mod look_up;
+mod marking;
+mod marks;
 mod needed;
 mod plan;
 mod rebuild;
@@ -63,6 +66,8 @@ pub struct Config {
     pub masquerade_all: bool,
     /// The packet mark that asks for masquerading: `1 << masqueradeBit`.
     pub masquerade_mark: u32,
+    /// The bits of packet marks by which clients on this node reach every endpoint; 0 for none. That of `masquerade_mark` is left out.
+    pub mark_mask: u32,
     /// How traffic of local pods is recognised.
     pub local_traffic: LocalTrafficDetector,
     /// Which addresses of the node take NodePort traffic; loopback never does.

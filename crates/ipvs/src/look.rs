@@ -70,7 +70,7 @@ impl IpvsBackend {
             return Ok(false);
         }
         let headers = self.kernel.sets()?;
-        for (set, ..) in SETS {
+        for (set, ..) in SETS.into_iter().filter(|(set, ..)| set.is_fixed() || applied.marking) {
             let name = set.name(self.config.family);
             let header = headers.iter().find(|header| header.name == name);
             let wanted = applied.state.entries(set);
@@ -93,7 +93,8 @@ impl IpvsBackend {
         if there != applied.state.servers.len() || !self.look_at_destinations(applied)? {
             return Ok(false);
         }
-        self.kernel.holds(&layout::checks(&self.config, self.random_fully))
+        let marks = self.marks.bits().filter(|_| applied.marking);
+        self.kernel.holds(&layout::checks(&self.config, self.random_fully, marks))
     }
 
     pub(crate) fn look_at_destinations(

@@ -3,14 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_core::{
-    Algorithm, Endpoint, Frontend, FrontendKind, NoLocalEndpoints, Protocol, ServiceEntry,
-    ServicePort, Snapshot, Steering, TrafficPolicy, Treatment, Unserved,
+    Algorithm, Endpoint, Frontend, FrontendKind, IpFamily, NoLocalEndpoints, Protocol, ServiceEntry,
+    ServicePort, ServicePortName, Snapshot, Steering, TrafficPolicy, Treatment, Unserved,
 };
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::{HASH_FALLBACK, HASH_PORT, PERSISTENT, Server, ServerKey};
 
 use crate::Config;
 use crate::layout::Set;
+use crate::marks::Marks;
 use crate::needed::{Needed, outer};
 use crate::scheduler::{self, SOURCE_HASH, starts_slowly};
 
@@ -25,6 +26,8 @@ pub(crate) enum Item {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Desired {
     pub(crate) server: Server,
+    /// Of its service port: the kernel knows none of one that goes by mark.
+    pub(crate) protocol: Protocol,
     /// Sorted.
     pub(crate) destinations: Vec<SocketAddr>,
     /// The weight of each; empty where all have the usual one.
@@ -35,14 +38,14 @@ pub(crate) struct Desired {
 const USUAL: u32 = Steering::USUAL_WEIGHT as u32;
 
 impl Desired {
-    fn new(server: Server, mut endpoints: Vec<(SocketAddr, u32)>) -> Self {
+    fn new(server: Server, protocol: Protocol, mut endpoints: Vec<(SocketAddr, u32)>) -> Self {
         endpoints.sort_unstable();
         endpoints.dedup_by_key(|(address, _)| *address);
         let usual = endpoints.iter().all(|(_, weight)| *weight == USUAL);
         let weights =
             if usual { Vec::new() } else { endpoints.iter().map(|(_, weight)| *weight).collect() };
         let destinations = endpoints.into_iter().map(|(address, _)| address).collect();
-        Self { server, destinations, weights }
+        Self { server, protocol, destinations, weights }
     }
 
     /// Each destination with its weight, in order.
@@ -79,6 +82,8 @@ pub(crate) struct Context<'a> {
     pub(crate) needed: &'a Needed,
     /// Schedulers that this kernel turned out not to have.
     pub(crate) unknown_schedulers: &'a [String],
+    /// The marks of service ports, by which clients on this node reach every endpoint.
+    pub(crate) marks: &'a Marks,
 }
 
 /// Where a kind of frontend leads.
@@ -88,6 +93,8 @@ struct Choice<'a> {
     all: &'a [Endpoint],
     /// The set that bars some from it.
     bar: Option<Set>,
+    /// Clients on this node reach every endpoint, those of other nodes too.
+    short_circuit: bool,
 }
 
 struct Planner<'a> {
@@ -96,15 +103,18 @@ struct Planner<'a> {
     server: Server,
     /// Destinations have tenths of the weights of endpoints, for steps of those that start slowly. Others keep theirs then.
     tenths: bool,
+    /// The mark of packets of this node, if the service port has one.
+    mark: Option<u32>,
     planned: Planned,
 }
 
 /// Plans one service port.
-pub(crate) fn plan(context: &Context<'_>, entry: &ServiceEntry) -> Planned {
+pub(crate) fn plan(context: &Context<'_>, name: &ServicePortName, entry: &ServiceEntry) -> Planned {
     let port = &entry.port;
     let server = server(context, entry);
     let tenths = starts_slowly(port) && server.scheduler != SOURCE_HASH;
-    let mut planner = Planner { context, port, server, tenths, planned: Planned::default() };
+    let mark = context.marks.of(name);
+    let mut planner = Planner { context, port, server, tenths, mark, planned: Planned::default() };
     let protocol = port.protocol;
     // Where endpoints of other nodes stand in for local ones, the answers must come back through this node.
     let falls_back = context.config.local_fallback && entry.choice.local.is_empty();
@@ -120,6 +130,7 @@ pub(crate) fn plan(context: &Context<'_>, entry: &ServiceEntry) -> Planned {
         let (ip, number) = (endpoint.ip, endpoint.port.get());
         planner.entry(Set::LoopBack, Entry::IpPortIp(ip, protocol.number(), number, ip));
     }
+    planner.servers_by_mark(entry);
     if let Some(health) = port.policy.health_check_node_port {
         planner.entry(Set::HealthCheck, Entry::Port(health.get()));
     }
@@ -157,7 +168,7 @@ fn choice<'a>(
 ) -> Option<Choice<'a>> {
     let Treatment { policy, short_circuit, unserved, .. } = entry.treatment(kind);
     let all = &entry.endpoints;
-    let served = Choice { endpoints: entry.choice.of(policy), all, bar: None };
+    let served = Choice { endpoints: entry.choice.of(policy), all, bar: None, short_circuit };
     let Some(unserved) = unserved.filter(|_| policy == TrafficPolicy::Local) else {
         return Some(served);
     };
@@ -171,7 +182,7 @@ fn choice<'a>(
             Unserved::NoLocalEndpoints(NoLocalEndpoints::Passthrough) => return None,
         };
         let endpoints = if short_circuit { &entry.choice.cluster[..] } else { fallback(entry) };
-        return Some(Choice { endpoints, all, bar });
+        return Some(Choice { endpoints, all, bar, short_circuit });
     }
     let bar = matches!(unserved, Unserved::NoLocalEndpoints(_)).then_some(Set::Drop);
     Some(Choice { bar, ..served })
@@ -189,17 +200,45 @@ impl Planner<'_> {
 
     fn server(&mut self, ip: IpAddr, port: u16, choice: &Choice<'_>) {
         let protocol = self.port.protocol.number();
-        let key = ServerKey { protocol, address: SocketAddr::new(ip, port) };
+        let key = ServerKey::Frontend { protocol, address: SocketAddr::new(ip, port) };
         if let Some(set) = choice.bar {
             self.entry(set, Entry::IpPort(ip, protocol, port));
         }
+        if choice.short_circuit
+            && let Some((mark, bits)) = self.mark.zip(self.context.marks.bits())
+        {
+            self.entry(
+                Set::Mark,
+                Entry::IpPortMark { ip, protocol, port, mark, mask: bits.mask() },
+            );
+            self.entry(Set::LoopBack, Entry::IpPortIp(ip, protocol, port, ip));
+        }
+        let desired = self.desired(choice);
+        self.planned.servers.push((key, desired));
+    }
+
+    /// What packets of this node with the mark of the service port go to, if any frontend gives it to them.
+    fn servers_by_mark(&mut self, entry: &ServiceEntry) {
+        let is_mark = |item: &Item| matches!(item, Item::Entry(Set::Mark, _));
+        let Some(mark) = self.mark.filter(|_| self.planned.items.iter().any(is_mark)) else {
+            return;
+        };
+        let (endpoints, all) = (&entry.choice.cluster[..], &entry.endpoints[..]);
+        let desired = self.desired(&Choice { endpoints, all, bar: None, short_circuit: true });
+        let v6 = self.context.config.family == IpFamily::V6;
+        for mark in self.context.marks.of_packets(mark) {
+            self.planned.servers.push((ServerKey::Mark { v6, mark }, desired.clone()));
+        }
+    }
+
+    fn desired(&self, choice: &Choice<'_>) -> Desired {
         let ready = |endpoint: &&Endpoint| endpoint.is_ready() || endpoint.is_serving_terminating();
         let chosen =
             choice.endpoints.iter().filter(ready).map(|e| (e.socket_address(), self.weight(e)));
         let drain = choice.all.iter().filter(|endpoint| self.only_keeps(endpoint, choice));
         let drain = drain.map(|endpoint| (endpoint.socket_address(), 0));
         let endpoints = chosen.chain(drain).collect();
-        self.planned.servers.push((key, Desired::new(self.server.clone(), endpoints)));
+        Desired::new(self.server.clone(), self.port.protocol, endpoints)
     }
 
     fn weight(&self, endpoint: &Endpoint) -> u32 {

@@ -22,12 +22,12 @@ impl IpvsBackend {
         state: &State,
         rebuild: &Rebuild,
     ) -> Result<Vec<Change>, SyncError> {
-        let frontends = existing.frontends();
+        let records = existing.records(self.marks.all());
         let mut changes = Vec::new();
         let before = self.drains.waiting.clone();
         self.drains = Drains::default();
         for key in existing.servers.keys().filter(|key| !state.servers.contains_key(key)) {
-            if existing.is_ours(&self.config.exclude_cidrs, key, &frontends) {
+            if existing.is_ours(&self.config.exclude_cidrs, key, &records) {
                 changes.push(Change::Delete(*key));
             }
         }
@@ -57,7 +57,8 @@ impl IpvsBackend {
                     changes.push(Change::SetDestination(*key, to, weight));
                 }
                 if weight.is_none() {
-                    self.leave(*key, to, destination.weight > 0 && !again, &mut changes);
+                    let live = destination.weight > 0 && !again;
+                    self.leave(*key, wanted.protocol, (to, live), &mut changes);
                     if let Some(deadline) = before.get(&(*key, to)) {
                         self.drains.waiting.entry((*key, to)).and_modify(|at| *at = *deadline);
                     }
@@ -103,19 +104,19 @@ impl IpvsBackend {
         }
         let gone = before.into_iter().flat_map(Desired::weighted);
         for (to, weight) in gone.filter(|(to, _)| after.weight(to).is_none()) {
-            self.leave(key, to, weight > 0, changes);
+            self.leave(key, after.protocol, (to, weight > 0), changes);
         }
     }
 
-    /// An endpoint goes: at once where there are no connections to wait for.
-    pub(crate) fn leave(
+    /// An endpoint goes, which may be live: at once where there are no connections to wait for.
+    fn leave(
         &mut self,
         key: ServerKey,
-        to: SocketAddr,
-        live: bool,
+        protocol: Protocol,
+        (to, live): (SocketAddr, bool),
         changes: &mut Vec<Change>,
     ) {
-        if key.protocol != Protocol::Tcp.number() {
+        if protocol != Protocol::Tcp {
             changes.push(Change::DeleteDestination(key, to));
             return;
         }

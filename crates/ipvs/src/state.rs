@@ -1,12 +1,12 @@
 //! What is wanted of all service ports together, and what a change of some makes different.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_core::ServicePortName;
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::ServerKey;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::layout::Set;
 use crate::plan::{Context, Desired, Item, Planned, plan};
@@ -50,7 +50,8 @@ impl State {
         }
         for name in names {
             if let Some(entry) = context.snapshot.entry(name) {
-                let new = plan(context, entry);
+                let mut new = plan(context, name, entry);
+                self.give_way(&mut new);
                 self.keep(name, &new, &mut steps, &mut delta);
                 self.planned.insert(name.clone(), new);
             }
@@ -70,6 +71,7 @@ impl State {
                 _ => {}
             }
         }
+        delta.keep_replaced();
         delta
     }
 
@@ -118,6 +120,17 @@ impl State {
                 delta.servers.entry(key).or_insert((Some(wanted), None));
             }
         }
+    }
+
+    /// A frontend whose virtual server belongs to another service port has the mark of that one.
+    fn give_way(&self, new: &mut Planned) {
+        new.items.retain(|item| {
+            let Item::Entry(Set::Mark, Entry::IpPortMark { ip, protocol, port, .. }) = *item else {
+                return true;
+            };
+            let address = SocketAddr::new(ip, port);
+            !self.servers.contains_key(&ServerKey::Frontend { protocol, address })
+        });
     }
 
     fn keep(
@@ -171,6 +184,20 @@ fn kind(item: &Item) -> Option<Set> {
 }
 
 impl Delta {
+    /// An entry whose mark alone is another one now is not removed: adding it has changed it.
+    pub(crate) fn keep_replaced(&mut self) {
+        let place = |item: &Item| match item {
+            Item::Entry(Set::Mark, Entry::IpPortMark { ip, protocol, port, .. }) => {
+                Some((*ip, *protocol, *port))
+            }
+            _ => None,
+        };
+        let added: FxHashSet<_> = self.added.iter().filter_map(place).collect();
+        if !added.is_empty() {
+            self.removed.retain(|item| !place(item).is_some_and(|place| added.contains(&place)));
+        }
+    }
+
     /// The entries of one set among these items.
     pub(crate) fn entries_of(items: &BTreeSet<Item>, set: Set) -> Vec<Entry> {
         let of_set = items.iter().filter_map(|item| match item {

@@ -11,7 +11,7 @@ use kube_proxy_netlink::ipvs::Change;
 
 use crate::actual::Actual;
 use crate::backend::{Applied, IpvsBackend};
-use crate::layout::{self, HOOKS, Hook, SETS, Set, TABLES};
+use crate::layout::{self, HOOKS, Hook, OWN_CHAINS, SETS, Set, TABLES};
 use crate::plan::{Context, Item};
 use crate::rebuild::Rebuild;
 use crate::state::{Delta, State};
@@ -54,16 +54,8 @@ impl IpvsBackend {
         let told: Vec<ServicePortName> = self.refused.keys().cloned().collect();
         let names = told.iter().chain(snapshot.services.keys());
         let refused = self.tell_refused(snapshot, &needed, names);
-        let mut state = State::default();
-        let context = Context {
-            config: &self.config,
-            snapshot,
-            node_addresses: &existing.addresses.node,
-            needed: &needed,
-            unknown_schedulers: &self.unknown_schedulers,
-        };
-        let wanted = state.update(snapshot.services.keys(), &context).added;
-        self.ensure_sets(&existing, &state, rebuild)?;
+        let found = self.look_at_hooks()?;
+        let (state, wanted) = self.plan_all(snapshot, &existing, &needed, (&found, rebuild))?;
         let added = wanted.difference(&existing.items).copied().collect();
         let keeps = |item: &&Item| match item {
             Item::Address(ip) => !self.config.excludes(ip),
@@ -71,9 +63,9 @@ impl IpvsBackend {
         };
         let removed = existing.items.difference(&wanted).filter(keeps).copied().collect();
         let changes = self.changes_from(&existing, &state, rebuild)?;
-        let delta = Delta { added, removed, servers: std::collections::BTreeMap::new() };
+        let mut delta = Delta { added, removed, servers: std::collections::BTreeMap::new() };
+        delta.keep_replaced();
         self.add(&delta.added, Some(device), true)?;
-        let found = self.look_at_hooks()?;
         // Where the iptables mode serves, it does so until all is there that takes over.
         let (first, last) = if found.iptables_mode { TAKEOVER } else { (&TABLES[..], &[][..]) };
         self.write_rules(&found.missing, first)?;
@@ -87,9 +79,13 @@ impl IpvsBackend {
             self.prepared = true;
         }
         self.remove(&delta.removed, device)?;
+        let marking = state.entries(Set::Mark) > 0;
+        if !marking {
+            self.remove_marking(existing.sets.contains_key(&Set::Mark), &found)?;
+        }
         let written = changes.len();
         let node_addresses = existing.addresses.node;
-        let applied = Applied { state, device, node_addresses, needed, cursor: None };
+        let applied = Applied { state, device, node_addresses, needed, marking, cursor: None };
         let report = report(&applied, written, &delta);
         let removed_udp = removed_udp(&changes, &delta.removed);
         self.applied = Some(applied);
@@ -116,14 +112,23 @@ impl IpvsBackend {
         }
         let refused = self.tell_refused(snapshot, &applied.needed, names.iter().copied());
         self.try_schedulers(snapshot, names.iter().copied())?;
+        self.assign_marks(snapshot, names.iter().copied());
         let context = Context {
             config: &self.config,
             snapshot,
             node_addresses: &applied.node_addresses,
             needed: &applied.needed,
             unknown_schedulers: &self.unknown_schedulers,
+            marks: &self.marks,
         };
-        let delta = applied.state.update(names.into_iter(), &context);
+        let delta = applied.state.update(names.iter().copied(), &context);
+        let marking = applied.state.entries(Set::Mark) > 0;
+        if marking && !applied.marking {
+            let found = self.look_at_hooks()?;
+            if !self.add_marking(false, applied.state.entries(Set::Mark), &found)? {
+                return self.sync_fully(snapshot, &Rebuild::Nothing);
+            }
+        }
         let mut changes = Vec::new();
         for (key, (before, after)) in &delta.servers {
             self.change_server(*key, before.as_ref(), after.as_ref(), &mut changes);
@@ -134,6 +139,12 @@ impl IpvsBackend {
             self.kernel.change(&changes)?;
         }
         self.remove(&delta.removed, applied.device)?;
+        if applied.marking && !marking {
+            let found = self.look_at_hooks()?;
+            self.remove_marking(true, &found)?;
+        }
+        applied.marking = marking;
+        self.marks.release(snapshot, names.into_iter());
         let report = report(&applied, changes.len(), &delta);
         self.applied = Some(applied);
         self.set_alarm();
@@ -141,7 +152,7 @@ impl IpvsBackend {
     }
 
     /// Makes the sets that are missing, and others of those that are too small or to be made again.
-    fn ensure_sets(
+    pub(crate) fn ensure_sets(
         &mut self,
         existing: &Actual,
         state: &State,
@@ -150,9 +161,9 @@ impl IpvsBackend {
         for (set, _, kind) in SETS {
             let name = set.name(self.config.family);
             let needed = u32::try_from(state.entries(set)).unwrap_or(u32::MAX);
-            // Room to grow: a full set costs a full sync.
-            let max = MAX_ENTRIES.max(needed.saturating_mul(2).next_power_of_two());
+            let max = room(state.entries(set));
             match existing.sets.get(&set) {
+                None if !set.is_fixed() => {}
                 None => self.kernel.create_set(&name, kind, max)?,
                 Some(has)
                     if rebuild.has_set(&name)
@@ -212,20 +223,33 @@ impl IpvsBackend {
         Ok(())
     }
 
-    /// Which hooks are missing.
+    /// Which hooks are missing, and what there is of marks.
     pub(crate) fn look_at_hooks(&mut self) -> Result<Hooks, SyncError> {
         let mut there: Vec<&Hook> = Vec::new();
         let mut iptables_mode = false;
+        let mut mark_chains = BTreeSet::new();
         for table in TABLES {
             self.kernel.save(table, &mut |line| {
                 iptables_mode |= table == "nat" && line.starts_with("-A KUBE-SVC-");
+                let declares = |chain: &str| {
+                    let name = line.strip_prefix(':').and_then(|line| line.strip_prefix(chain));
+                    name.is_some_and(|rest| rest.starts_with(' '))
+                };
+                let of_marks = OWN_CHAINS.iter().filter(|(of, chain)| {
+                    *of == table && layout::is_for_marks(chain) && declares(chain)
+                });
+                mark_chains.extend(of_marks.map(|(_, chain)| *chain));
                 there.extend(
                     HOOKS.iter().filter(|hook| hook.0 == table && cleanup::is_hook(line, hook)),
                 );
             })?;
         }
-        let missing = HOOKS.iter().filter(|hook| !there.contains(hook)).collect();
-        Ok(Hooks { missing, iptables_mode })
+        let (mark_hooks, hooks): (Vec<&Hook>, Vec<&Hook>) =
+            HOOKS.iter().partition(|hook| layout::is_for_marks(hook.3));
+        let missing = hooks.into_iter().filter(|hook| !there.contains(hook)).collect();
+        let (there_for_marks, missing_for_marks) =
+            mark_hooks.into_iter().partition(|hook| there.contains(hook));
+        Ok(Hooks { missing, missing_for_marks, there_for_marks, mark_chains, iptables_mode })
     }
 
     /// Writes all rules of these tables, and the hooks that are missing.
@@ -245,18 +269,30 @@ impl IpvsBackend {
 /// What a look at the rules found.
 pub(crate) struct Hooks {
     pub(crate) missing: Vec<&'static Hook>,
+    /// Those that marks need are not among these.
+    pub(crate) missing_for_marks: Vec<&'static Hook>,
+    /// Of those that marks need, what is there.
+    pub(crate) there_for_marks: Vec<&'static Hook>,
+    pub(crate) mark_chains: BTreeSet<&'static str>,
     /// There are rules that the iptables mode has for services.
     iptables_mode: bool,
+}
+
+/// The most entries that a set holds which needs so many: with room to grow, as a full set costs a full sync.
+pub(crate) fn room(entries: usize) -> u32 {
+    let needed = u32::try_from(entries).unwrap_or(u32::MAX);
+    MAX_ENTRIES.max(needed.saturating_mul(2).next_power_of_two())
 }
 
 /// The UDP frontends whose virtual servers or node ports were found and are removed.
 fn removed_udp(changes: &[Change], removed: &BTreeSet<Item>) -> Vec<Frontend> {
     let udp = Protocol::Udp.number();
     let servers = changes.iter().filter_map(|change| match change {
-        Change::Delete(key) if key.protocol == udp => {
-            Some(Frontend::Address(Protocol::Udp, key.address))
-        }
+        Change::Delete(key) => key.frontend(),
         _ => None,
+    });
+    let servers = servers.filter_map(|(protocol, address)| {
+        (protocol == udp).then_some(Frontend::Address(Protocol::Udp, address))
     });
     let node_ports = removed.iter().filter_map(|item| match item {
         Item::Entry(Set::NodePort(Protocol::Udp), Entry::Port(port)) => {

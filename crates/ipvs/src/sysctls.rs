@@ -74,7 +74,7 @@ pub(crate) fn probe_key(family: IpFamily) -> ServerKey {
         IpFamily::V4 => SocketAddr::from((Ipv4Addr::new(198, 51, 100, 0), 20_000)),
         IpFamily::V6 => SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 20_000)),
     };
-    ServerKey { protocol: 6, address }
+    ServerKey::Frontend { protocol: 6, address }
 }
 
 /// A virtual server that exists only to learn whether there is such a scheduler.

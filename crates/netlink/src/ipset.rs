@@ -43,6 +43,8 @@ pub enum SetType {
     Ip,
     /// `hash:ip,port`
     IpPort,
+    /// `hash:ip,port` whose entries have a mark, which a rule can give to packets (`skbinfo`; Linux 3.18).
+    IpPortMark,
     /// `hash:ip,port,ip`
     IpPortIp,
     /// `hash:ip,port,net`
@@ -56,7 +58,7 @@ impl SetType {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ip => "hash:ip",
-            Self::IpPort => "hash:ip,port",
+            Self::IpPort | Self::IpPortMark => "hash:ip,port",
             Self::IpPortIp => "hash:ip,port,ip",
             Self::IpPortNet => "hash:ip,port,net",
             Self::Port => "bitmap:port",
@@ -70,6 +72,8 @@ impl SetType {
             // With SCTP.
             Self::IpPort | Self::IpPortIp => 1,
             Self::IpPortNet => 2,
+            // With marks.
+            Self::IpPortMark => 5,
         }
     }
 }

@@ -33,24 +33,67 @@ mod command {
     pub(super) const SET_CONFIG: u8 = 12;
 }
 
-/// The key of a virtual server. Prints as `tcp 10.96.0.10:80`.
+/// The key of a virtual server. Prints as `tcp 10.96.0.10:80`, or as `IPv4 mark 0x1001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServerKey {
-    /// IP protocol number: 6 TCP, 17 UDP, 132 SCTP.
-    pub protocol: u8,
-    /// Address and port.
-    pub address: SocketAddr,
+pub enum ServerKey {
+    /// Takes packets to an address and port.
+    Frontend {
+        /// IP protocol number: 6 TCP, 17 UDP, 132 SCTP.
+        protocol: u8,
+        /// Address and port.
+        address: SocketAddr,
+    },
+    /// Takes packets of one family that have this mark and no other bit of it, whatever their protocol and destination.
+    /// The kernel looks for it before it looks for one by address and port.
+    Mark {
+        /// IPv6, else IPv4.
+        v6: bool,
+        /// Not 0.
+        mark: u32,
+    },
+}
+
+impl ServerKey {
+    /// Whether it takes packets of IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        match self {
+            Self::Frontend { address, .. } => address.is_ipv6(),
+            Self::Mark { v6, .. } => *v6,
+        }
+    }
+
+    /// Protocol, address and port; `None` if it goes by mark.
+    pub fn frontend(&self) -> Option<(u8, SocketAddr)> {
+        match self {
+            Self::Frontend { protocol, address } => Some((*protocol, *address)),
+            Self::Mark { .. } => None,
+        }
+    }
+
+    /// The mark; `None` if it goes by address and port.
+    pub fn mark(&self) -> Option<u32> {
+        match self {
+            Self::Frontend { .. } => None,
+            Self::Mark { mark, .. } => Some(*mark),
+        }
+    }
 }
 
 impl fmt::Display for ServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.protocol {
+        let (protocol, address) = match self {
+            Self::Frontend { protocol, address } => (protocol, address),
+            Self::Mark { v6, mark } => {
+                return write!(f, "IPv{} mark {mark:#x}", if *v6 { 6 } else { 4 });
+            }
+        };
+        match protocol {
             6 => f.write_str("tcp")?,
             17 => f.write_str("udp")?,
             132 => f.write_str("sctp")?,
             other => write!(f, "protocol {other}")?,
         }
-        write!(f, " {}", self.address)
+        write!(f, " {address}")
     }
 }
 
@@ -187,7 +230,7 @@ impl Ipvs {
         Ok(Self { socket, family })
     }
 
-    /// Hands out all virtual servers but those by firewall mark.
+    /// Hands out all virtual servers, of both families.
     pub fn servers(&mut self) -> Result<Vec<Found>, Error> {
         let request = self.request(&"list virtual servers");
         let (found, _end) = self.socket.dump_all(
@@ -232,7 +275,7 @@ impl Ipvs {
                 generic::header(writer, command::GET_DEST, 1);
                 codec::write_key(writer, key);
             },
-            |message: &Message<'_>| decode_destination(message, key.address.is_ipv6()),
+            |message: &Message<'_>| decode_destination(message, key.is_ipv6()),
         )?;
         match end {
             DumpEnd::Complete => Ok(found),

@@ -293,11 +293,12 @@ fn policies() -> Vec<Case> {
                 flow(Outside, To::Vip(4), Pods(LOCAL, Kept)),
                 flow(Outside, To::External(4), Pods(LOCAL, Kept)),
                 flow(CLIENT, To::ClusterIp(4), Pods(BOTH, Kept)),
-                // One virtual server has one list of destinations: local ones, as long as there are any.
-                flow(CLIENT, To::Vip(4), Pods(BOTH, Kept)).in_ipvs(Pods(LOCAL, Kept)),
-                flow(CLIENT, To::External(4), Pods(BOTH, Kept)).in_ipvs(Pods(LOCAL, Kept)),
-                flow(Node, To::Vip(4), Pods(BOTH, Any)).in_ipvs(Pods(LOCAL, Any)),
-                flow(Node, To::NodePort(4), Pods(BOTH, Any)).in_ipvs(Pods(LOCAL, Any)),
+                flow(CLIENT, To::Vip(4), Pods(BOTH, Kept)),
+                flow(CLIENT, To::External(4), Pods(BOTH, Kept)),
+                flow(CLIENT, To::NodePort(4), Pods(BOTH, Kept)),
+                flow(Node, To::Vip(4), Pods(BOTH, Any)),
+                flow(Node, To::External(4), Pods(BOTH, Any)),
+                flow(Node, To::NodePort(4), Pods(BOTH, Any)),
             ],
         ),
         case(
@@ -321,6 +322,16 @@ fn policies() -> Vec<Case> {
                 flow(Outside, To::NodePort(6), Refused),
                 flow(Outside, To::Vip(6), Refused),
                 flow(CLIENT, To::ClusterIp(6), Refused),
+            ],
+        ),
+        case(
+            "external Local, UDP",
+            Svc::new("external-udp", 8).udp().node_port().external_local(),
+            both,
+            vec![
+                flow(Outside, To::NodePortUdp(8), Pods(LOCAL, Kept)),
+                flow(CLIENT, To::NodePortUdp(8), Pods(BOTH, Kept)),
+                flow(Node, To::NodePortUdp(8), Pods(BOTH, Any)),
             ],
         ),
         case(

@@ -105,6 +105,8 @@ fn source(config: &KubeProxyConfiguration, flags: &Flags) -> Source {
 }
 
 fn ipvs(config: &KubeProxyConfiguration, flags: &IpvsFlags) -> IpvsSettings {
+    /// Bits that no known network plugin and no part of Kubernetes uses beyond `mangle`.
+    const MARK_MASK: u32 = 0x1f7f;
     const DRAIN_TIMEOUT: Duration = Duration::from_hours(24);
     let ipvs = &config.ipvs;
     let scheduler = if ipvs.scheduler.is_empty() { "rr" } else { &ipvs.scheduler };
@@ -116,6 +118,7 @@ fn ipvs(config: &KubeProxyConfiguration, flags: &IpvsFlags) -> IpvsSettings {
         tcp_fin_timeout: unless_zero(ipvs.tcp_fin_timeout),
         udp_timeout: unless_zero(ipvs.udp_timeout),
         local_fallback: flags.ipvs_local_fallback.unwrap_or(false),
+        mark_mask: flags.ipvs_mark_mask.map_or(MARK_MASK, |mask| mask.0),
         drain_timeout: flags
             .ipvs_graceful_termination_timeout
             .map_or(DRAIN_TIMEOUT, GoDuration::to_std),

@@ -51,6 +51,8 @@ pub struct IpvsSettings {
     pub udp_timeout: Option<Duration>,
     /// With a `Local` policy and no local endpoint, use the endpoints of other nodes.
     pub local_fallback: bool,
+    /// Bits of packet marks by which clients on the node reach every endpoint; 0 for none.
+    pub mark_mask: u32,
     /// How long connections of an endpoint that goes may continue; zero for no limit.
     pub drain_timeout: Duration,
 }

@@ -225,3 +225,16 @@ proptest! {
         let _ = parse(["kube-proxy".into(), arg.into()]);
     }
 }
+
+#[test]
+fn a_mask_of_marks_is_a_number_with_several_bits_or_none() {
+    let mask = |line: &str| loaded(line).effective.ipvs.mark_mask;
+    assert_eq!(mask(""), 0x1f7f);
+    for (text, expected) in [("0", 0), ("0x30000", 0x3_0000), ("3", 3), ("0XFFFFFFFF", u32::MAX)] {
+        assert_eq!(mask(&format!("--ipvs-mark-mask={text}")), expected);
+    }
+    for text in ["0x1000", "1", "-1", "0x1ffffffff", "0x", "0x+3", "many"] {
+        let line = format!("--ipvs-mark-mask={text}");
+        assert!(first_line(&line).contains("at least two of them set"), "{text}");
+    }
+}

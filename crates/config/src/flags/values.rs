@@ -23,6 +23,10 @@ pub enum IptablesVariant {
     Nft,
 }
 
+/// Bits of a packet mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkMask(pub u32);
+
 /// A shell that completes command lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CompletionShell {
@@ -71,6 +75,21 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err("true or false is expected".to_owned()),
+    }
+}
+
+/// Bits of a packet mark: none, or at least two, as one of them says that the others count.
+pub(super) fn mark_mask(text: &str) -> Result<MarkMask, String> {
+    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) if !digits.starts_with('+') => u32::from_str_radix(digits, 16),
+        _ => text.parse(),
+    };
+    match number {
+        Ok(mask) if mask.count_ones() != 1 => Ok(MarkMask(mask)),
+        _ => Err(
+            "0, or a number of 32 bits with at least two of them set, such as 0x1f7f, is expected"
+                .to_owned(),
+        ),
     }
 }
 

@@ -17,6 +17,7 @@ fn facts() -> NodeFacts {
         node_ports: NodePortAddresses::Within(vec!["192.168.0.0/16".parse().unwrap()]),
         masquerade_all: false,
         mode: ModeBehavior::default(),
+        without_short_circuit: BTreeSet::new(),
     }
 }
 
@@ -110,9 +111,26 @@ fn the_external_policy_local_is_for_outsiders() {
     ] {
         assert_eq!(said(&facts, &all, from, to), expected, "{from} -> {to}");
     }
-    let shared = ModeBehavior { shared_endpoints: true, ..ModeBehavior::default() };
-    let shared = NodeFacts { mode: shared, ..facts };
-    assert_eq!(said(&shared, &all, "10.1.0.9", "203.0.113.2:80"), "10.1.0.5 Local");
+    let sharing = |shared_endpoints| {
+        let mode = ModeBehavior { shared_endpoints, ..ModeBehavior::default() };
+        NodeFacts { mode, ..facts.clone() }
+    };
+    let (near, to) = ("10.1.0.9", "203.0.113.2:80");
+    let (always, affine) = (SharedEndpoints::Always, SharedEndpoints::UnderAffinity);
+    assert_eq!(said(&sharing(always), &all, near, to), "10.1.0.5 Local");
+    assert_eq!(said(&sharing(affine), &all, near, to), "10.1.0.5 10.1.1.5 LocalPod");
+    let sticky = everything(|s| {
+        s.policy.external_traffic_policy = TrafficPolicy::Local;
+        s.policy.session_affinity = Some(Duration::from_mins(1));
+    });
+    assert_eq!(said(&sharing(affine), &sticky, near, to), "10.1.0.5 Local");
+    assert_eq!(said(&facts, &sticky, near, to), "10.1.0.5 10.1.1.5 LocalPod");
+    // What a backend says of one service port is of that one alone.
+    let mut lacking = facts.clone();
+    lacking.without_short_circuit = all.snapshot().services.keys().cloned().collect();
+    assert_eq!(said(&lacking, &all, near, to), "10.1.0.5 Local");
+    lacking.without_short_circuit = [crate::testing::port_name("ns/other", "")].into();
+    assert_eq!(said(&lacking, &all, near, to), "10.1.0.5 10.1.1.5 LocalPod");
 }
 
 #[test]
@@ -136,7 +154,7 @@ fn without_endpoints_here() {
     assert_eq!(said(&facts, &passed, CLIENT, to), "Passed NoLocalEndpoints");
     assert_eq!(said(&facts, &passed, "10.1.0.9", to), "10.1.1.5 LocalPod");
     let other_ports = OtherPorts::RefusedAtAll;
-    let mode = ModeBehavior { shared_endpoints: true, other_ports, ..ModeBehavior::default() };
+    let mode = ModeBehavior { passes_for_all: true, other_ports, ..ModeBehavior::default() };
     let shared = NodeFacts { mode, ..facts.clone() };
     assert_eq!(said(&shared, &passed, "10.1.0.9", to), "Passed NoLocalEndpoints");
     let internal = far(|s| s.policy.internal_traffic_policy = TrafficPolicy::Local);
@@ -305,7 +323,7 @@ proptest! {
         local in any::<[bool; 2]>(),
         from in 0..3_usize,
         to in 0..4_usize,
-        shared in any::<bool>(),
+        shared in prop::sample::select(vec![SharedEndpoints::Never, SharedEndpoints::UnderAffinity, SharedEndpoints::Always]),
     ) {
         let policy = |local| if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
         let endpoints = states.iter().enumerate().map(|(i, &([ready, serving, terminating, here], zone))| {

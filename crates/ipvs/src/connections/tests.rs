@@ -3,7 +3,10 @@ use proptest::prelude::*;
 use super::*;
 
 fn check(line: &str, expected: Option<(u8, &str, bool)>) {
-    let found = parse(line).map(|c| (c.server.protocol, c.server.address.to_string(), c.ended));
+    let found = parse(line).map(|c| {
+        let (protocol, address) = c.server.frontend().unwrap();
+        (protocol, address.to_string(), c.ended)
+    });
     assert_eq!(found, expected.map(|(protocol, to, ended)| (protocol, to.to_owned(), ended)));
 }
 
@@ -30,7 +33,7 @@ fn session_affinity_is_no_connection() {
     let template = "TCP 0AF40105 0000 0A600001 0050 0AF40102 1F90 NONE            100";
     check(template, None);
     let Template { server, client, session } = parse_template(template).unwrap();
-    assert_eq!((server.protocol, server.address.to_string().as_str()), (6, "10.96.0.1:80"));
+    assert_eq!(server.to_string(), "tcp 10.96.0.1:80");
     assert_eq!(client.to_string(), "10.244.1.5");
     assert_eq!(session.endpoint.to_string(), "10.244.1.2:8080");
     assert_eq!(session.remaining, Duration::from_secs(100));

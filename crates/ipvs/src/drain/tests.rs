@@ -3,7 +3,7 @@ use super::*;
 const TIMEOUT: Duration = Duration::from_secs(100);
 
 fn key() -> ServerKey {
-    ServerKey { protocol: 6, address: "10.96.0.1:80".parse().unwrap() }
+    ServerKey::Frontend { protocol: 6, address: "10.96.0.1:80".parse().unwrap() }
 }
 
 fn to(port: u16) -> SocketAddr {

@@ -3,7 +3,7 @@ use kube_proxy_core::Protocol;
 use super::*;
 
 fn key(protocol: Protocol, address: &str) -> ServerKey {
-    ServerKey { protocol: protocol.number(), address: address.parse().unwrap() }
+    ServerKey::Frontend { protocol: protocol.number(), address: address.parse().unwrap() }
 }
 
 fn kept() -> Kept {
@@ -13,6 +13,9 @@ fn kept() -> Kept {
         key(Protocol::Udp, "172.18.0.2:30053"),
     ];
     ours.sort_unstable();
+    ours.extend([0x1001, 0x1002, 0x5001].map(|mark| ServerKey::Mark { v6: false, mark }));
+    let marks = [("10.96.0.1", 0x1001), ("10.96.0.2", 0x1002)];
+    let marks = marks.map(|(ip, mark)| ((ip.parse().unwrap(), 6, 80), mark)).into_iter().collect();
     let connection = |server, ended| Connection { server, ended };
     Kept::new(
         &ours,
@@ -24,6 +27,7 @@ fn kept() -> Kept {
             connection(ours[2], false),
             connection(key(Protocol::Tcp, "10.97.0.1:80"), false),
         ],
+        (&marks, 0x1f7f),
     )
 }
 
@@ -34,6 +38,8 @@ fn what_goes_on_counts_and_what_ended_does_not() {
     assert!(kept.contains(&key(Protocol::Tcp, "10.96.0.1:80")));
     assert!(!kept.contains(&key(Protocol::Tcp, "10.96.0.2:80")), "only ended ones");
     assert!(!kept.contains(&key(Protocol::Tcp, "10.97.0.1:80")), "not ours");
+    let by_mark = [0x1001, 0x1002, 0x5001].map(|mark| ServerKey::Mark { v6: false, mark });
+    assert_eq!(by_mark.map(|key| kept.contains(&key)), [true, false, true]);
 }
 
 #[test]
@@ -45,6 +51,15 @@ fn entries_stay_as_long_as_their_virtual_server_does() {
     assert!(!kept.needs_entry(Set::ClusterIp, &entry("10.96.0.1", 81)));
     assert!(!kept.needs_entry(Set::ClusterIp, &entry("10.96.0.2", 80)));
     assert!(!kept.needs_entry(Set::Drop, &entry("10.96.0.1", 80)));
+    let marked = |address: &str| Entry::IpPortMark {
+        ip: ip(address),
+        protocol: 6,
+        port: 80,
+        mark: 0x1001,
+        mask: 0x1f7f,
+    };
+    assert!(kept.needs_entry(Set::Mark, &marked("10.96.0.1")));
+    assert!(!kept.needs_entry(Set::Mark, &marked("10.96.0.2")));
     assert!(kept.needs_entry(Set::Addresses, &Entry::Ip(ip("10.96.0.1"))));
     assert!(!kept.needs_entry(Set::Addresses, &Entry::Ip(ip("10.96.0.2"))));
     assert!(kept.needs_entry(Set::NodePort(Protocol::Udp), &Entry::Port(30053)));
@@ -55,5 +70,6 @@ fn entries_stay_as_long_as_their_virtual_server_does() {
 #[test]
 fn without_connections_no_set_stays() {
     assert!(kept().needs_set(Set::ClusterIp) && !kept().needs_set(Set::LoopBack));
+    assert!(kept().needs_set(Set::Mark));
     assert!(!Kept::default().needs_set(Set::ClusterIp));
 }

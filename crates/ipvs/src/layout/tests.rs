@@ -4,6 +4,7 @@ use std::time::Duration;
 use expect_test::expect_file;
 use kube_proxy_core::NodePortAddresses;
 
+use super::mark_rules::MARK_CHAINS;
 use super::*;
 
 fn config(family: IpFamily, local_traffic: LocalTrafficDetector) -> Config {
@@ -11,6 +12,7 @@ fn config(family: IpFamily, local_traffic: LocalTrafficDetector) -> Config {
         family,
         masquerade_all: false,
         masquerade_mark: 0x4000,
+        mark_mask: 0x1f7f,
         local_traffic,
         node_ports: NodePortAddresses::All,
         scheduler: "rr".to_owned(),
@@ -28,12 +30,43 @@ fn config(family: IpFamily, local_traffic: LocalTrafficDetector) -> Config {
 #[test]
 fn rules_of_both_families() {
     let cidr = LocalTrafficDetector::Cidr("10.244.0.0/16".parse().unwrap());
-    let all: Vec<&Hook> = HOOKS.iter().collect();
+    let all: Vec<&Hook> = HOOKS.iter().filter(|hook| !is_for_marks(hook.3)).collect();
     let v4 = restore_input(&config(IpFamily::V4, cidr), true, &all, &TABLES);
     expect_file!["golden/cidr-ipv4.txt"].assert_eq(&v4);
     let bridge = LocalTrafficDetector::Bridge("cni0".to_owned());
     let v6 = restore_input(&config(IpFamily::V6, bridge), false, &[], &TABLES);
     expect_file!["golden/bridge-ipv6.txt"].assert_eq(&v6);
+}
+
+fn bits() -> Bits {
+    Bits::new(0x1f7f, 0x4000).unwrap()
+}
+
+#[test]
+fn rules_of_marks() {
+    let hooks: Vec<&Hook> = HOOKS.iter().filter(|hook| is_for_marks(hook.3)).collect();
+    assert_eq!(hooks.len(), 3);
+    let cidr = LocalTrafficDetector::Cidr("10.244.0.0/16".parse().unwrap());
+    let v4 = mark_input(&config(IpFamily::V4, cidr), bits(), &hooks);
+    let v6 = mark_input(&config(IpFamily::V6, LocalTrafficDetector::None), bits(), &[]);
+    let chains: BTreeSet<&str> = MARK_CHAINS.into_iter().collect();
+    let removed = unmark_input(&hooks, &chains);
+    expect_file!["golden/marks.txt"].assert_eq(&[v4, v6, removed].join("\n"));
+}
+
+#[test]
+fn rules_of_marks_are_checked_only_where_they_are() {
+    let config = config(IpFamily::V4, LocalTrafficDetector::None);
+    let of_marks = |checks: Vec<Check>| {
+        let is = |check: &&Check| match check {
+            Check::Chain { chain, .. } => is_for_marks(chain),
+            Check::Rule { chain, rule, .. } => is_for_marks(chain) || rule.contains("mark rules"),
+        };
+        checks.iter().filter(is).count()
+    };
+    assert_eq!(of_marks(checks(&config, true, None)), 0);
+    // Three hooks and the last rules of two chains: without a detector the third has none.
+    assert_eq!(of_marks(checks(&config, true, Some(bits()))), 5);
 }
 
 #[test]
@@ -114,7 +147,8 @@ fn the_go_kube_proxy_can_take_over() {
     }
     let own = SETS.iter().filter(|(_, base, _)| !SETS_OF_GO.iter().any(|(name, _)| name == base));
     let own: Vec<_> = own.map(|(_, base, _)| *base).collect();
-    assert_eq!(own, ["DROP", "DROP-OUTSIDE", "REJECT-OUTSIDE"], "sets that only this version has");
+    let expected = ["DROP", "DROP-OUTSIDE", "REJECT-OUTSIDE", "IPVS-MARK"];
+    assert_eq!(own, expected, "sets that only this version has");
     let chains: Vec<_> = OWN_CHAINS.iter().chain(&SHARED_CHAINS).collect();
     for chain in &CHAINS_OF_GO {
         assert!(chains.contains(&chain), "{chain:?}");
@@ -125,6 +159,9 @@ fn the_go_kube_proxy_can_take_over() {
         &("filter", "KUBE-IPVS-REJECT"),
         &("mangle", "KUBE-IPVS-OUT-DROP"),
         &("mangle", "KUBE-IPVS-OUT-RANGES"),
+        &("mangle", "KUBE-IPVS-MARK"),
+        &("mangle", "KUBE-IPVS-OUT-MARK"),
+        &("mangle", "KUBE-IPVS-UNMARK"),
     ];
     assert_eq!(own, expected);
 }

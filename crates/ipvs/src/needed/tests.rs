@@ -24,7 +24,7 @@ fn with_external(number: u16, external: &[&str]) -> Service {
 /// Whether the address is on the interface, and whether there is a virtual server for it.
 fn holds(world: &World, address: &str) -> (bool, bool) {
     let held = world.fake.held();
-    let key = ServerKey { protocol: 6, address: SocketAddr::new(ip(address), 80) };
+    let key = ServerKey::Frontend { protocol: 6, address: SocketAddr::new(ip(address), 80) };
     (held.device.unwrap().contains(&ip(address)), held.servers.contains_key(&key))
 }
 
@@ -50,7 +50,9 @@ fn the_next_hop_of_a_route_is_not_taken() {
     assert_eq!(holds(&world, OTHER_NODE), (false, false));
     assert_eq!(holds(&world, "192.0.2.1"), (true, true), "its other address");
     let held = world.fake.held();
-    let here = |key: &ServerKey, port| key.address == SocketAddr::new(ip("172.18.0.2"), port);
+    let here = |key: &ServerKey, port| {
+        key.frontend() == Some((6, SocketAddr::new(ip("172.18.0.2"), port)))
+    };
     assert!(held.servers.keys().any(|key| here(key, 30_001)), "its node port");
     let entries: Vec<_> = held.sets.values().flat_map(|(.., entries)| entries).collect();
     assert!(!format!("{entries:?}").contains(OTHER_NODE), "{entries:?}");

@@ -43,6 +43,8 @@ pub(super) fn of_family(
         Some(Origin::Address(ip)) => Some(ip),
         _ => None,
     };
+    let without_short_circuit = state.without_short_circuit.clone();
+    let facts = &NodeFacts { without_short_circuit, ..facts.clone() };
     let (mut paths, mut sessions, mut queries) = (Vec::new(), Vec::new(), Vec::new());
     for packet in to.packets(from, tracker, facts) {
         let found = tracker.explain(facts, &packet);

@@ -63,5 +63,6 @@ fn state(tracker: &Tracker) -> FamilyState {
         node_ip: snapshot.node_ip,
         changes: Changes { last: Arc::default(), since: SystemTime::now() },
         zone: snapshot.zone.clone(),
+        without_short_circuit: std::collections::BTreeSet::new(),
     }
 }

@@ -1,6 +1,6 @@
 //! What others see of a family: how far it is, and its service ports.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,6 +39,8 @@ pub struct FamilyState {
     pub changes: Changes,
     /// The zone of this node.
     pub zone: Option<Arc<str>>,
+    /// Service ports at which clients of this node share the endpoints of others.
+    pub without_short_circuit: BTreeSet<ServicePortName>,
 }
 
 /// Service ports of a family as of its last sync.

@@ -268,6 +268,9 @@ impl Worker {
             since_epoch(),
         );
         metrics.service_ports.refused(family, report.refused);
+        if let Some(names) = self.setup.proxy.without_short_circuit() {
+            metrics.service_ports.without_short_circuit(family, names.len());
+        }
         let now = SystemTime::now();
         (self.synced, self.failure) = (Some(now), None);
         self.history.written(now);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use kube_proxy_config::{Effective, Mode};
 use kube_proxy_core::IpFamily;
-use kube_proxy_core::explain::{ModeBehavior, OtherPorts};
+use kube_proxy_core::explain::{ModeBehavior, OtherPorts, SharedEndpoints};
 use kube_proxy_iptables::InUse;
 use kube_proxy_ipvs::{Config, Connections, IpvsBackend, SHARED_CHAINS};
 
@@ -27,8 +27,13 @@ pub(super) static ENTRY: ModeEntry = ModeEntry {
     has_variants: false,
     behavior: |config, _| ModeBehavior {
         other_ports: OtherPorts::RefusedAtAll,
-        // A virtual server has one list of destinations.
-        shared_endpoints: true,
+        shared_endpoints: if config.ipvs.mark_mask == 0 {
+            SharedEndpoints::Always
+        } else {
+            SharedEndpoints::UnderAffinity
+        },
+        // The address of a virtual server is on an interface of the node, for all clients or for none.
+        passes_for_all: true,
         local_fallback: config.ipvs.local_fallback,
         ..ModeBehavior::default()
     },
@@ -60,6 +65,7 @@ fn settings(config: &Effective, family: IpFamily, node: &NodeFacts) -> Config {
         family,
         masquerade_all: config.masquerade_all,
         masquerade_mark: config.masquerade_mark,
+        mark_mask: ipvs.mark_mask,
         local_traffic: config.local_traffic_detector(family, &node.pod_cidrs),
         node_ports: config.node_port_addresses(family, node.ip),
         scheduler: ipvs.scheduler.clone(),

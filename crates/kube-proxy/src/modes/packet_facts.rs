@@ -1,5 +1,7 @@
 //! What explanations have to know of this node.
 
+use std::collections::BTreeSet;
+
 use kube_proxy_core::IpFamily;
 use kube_proxy_core::explain::NodeFacts;
 use kube_proxy_netlink::Error;
@@ -25,6 +27,7 @@ pub(crate) fn of_node(
         node_ports: config.node_port_addresses(family, news.address(config, family)),
         masquerade_all: config.masquerade_all,
         mode: modes::behavior(config, family),
+        without_short_circuit: BTreeSet::new(),
     })
 }
 

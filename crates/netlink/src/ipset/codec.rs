@@ -41,12 +41,17 @@ mod data {
     pub(super) const PORT: u16 = 4;
     pub(super) const PORT_TO: u16 = 5;
     pub(super) const PROTOCOL: u16 = 7;
+    pub(super) const FLAGS: u16 = 8;
     pub(super) const HASH_SIZE: u16 = 18;
     pub(super) const MAX_ELEMENTS: u16 = 19;
     pub(super) const ELEMENTS: u16 = 24;
     pub(super) const IP2: u16 = 20;
     pub(super) const CIDR2: u16 = 21;
+    pub(super) const MARK: u16 = 27;
 }
+
+/// `IPSET_FLAG_WITH_SKBINFO`.
+const WITH_MARKS: u32 = 1 << 6;
 
 /// What a hash starts with; it grows by itself.
 const HASH_SIZE: u32 = 1024;
@@ -58,6 +63,20 @@ pub enum Entry {
     Ip(IpAddr),
     /// Of `hash:ip,port`, with the IP protocol.
     IpPort(IpAddr, u8, u16),
+    /// Of `hash:ip,port` with marks: the bits of a packet's mark that are replaced, and what they become.
+    /// The first three are what the kernel finds it by; adding it again changes its mark.
+    IpPortMark {
+        /// The address.
+        ip: IpAddr,
+        /// IP protocol number.
+        protocol: u8,
+        /// The port.
+        port: u16,
+        /// The bits that are set.
+        mark: u32,
+        /// The bits that are replaced.
+        mask: u32,
+    },
     /// Of `hash:ip,port,ip`.
     IpPortIp(IpAddr, u8, u16, IpAddr),
     /// Of `hash:ip,port,net`, with the length of the prefix.
@@ -77,6 +96,9 @@ impl fmt::Display for Entry {
         match self {
             Self::Ip(ip) => write!(f, "{ip}"),
             Self::IpPort(ip, protocol, port) => write!(f, "{ip},{}:{port}", name(protocol)),
+            Self::IpPortMark { ip, protocol, port, mark, mask } => {
+                write!(f, "{ip},{}:{port} skbmark {mark:#x}/{mask:#x}", name(protocol))
+            }
             Self::IpPortIp(ip, protocol, port, second) => {
                 write!(f, "{ip},{}:{port},{second}", name(protocol))
             }
@@ -101,6 +123,8 @@ pub struct Header {
     pub elements: Option<u32>,
     /// How many a hash may have.
     pub max: Option<u32>,
+    /// Its entries can have marks.
+    pub has_marks: bool,
 }
 
 pub(super) fn write_header_only(writer: &mut Writer) {
@@ -118,6 +142,9 @@ pub(super) fn write_create(writer: &mut Writer, kind: SetType, family: Family, m
         } else {
             writer.u32_be(data::HASH_SIZE | NET_BYTE_ORDER, HASH_SIZE);
             writer.u32_be(data::MAX_ELEMENTS | NET_BYTE_ORDER, max);
+        }
+        if kind == SetType::IpPortMark {
+            writer.u32_be(data::FLAGS | NET_BYTE_ORDER, WITH_MARKS);
         }
     });
 }
@@ -155,6 +182,7 @@ fn write_entry(writer: &mut Writer, entry: Entry) {
         Entry::Ip(ip) => address(writer, data::IP, ip),
         Entry::Port(number) => port(writer, number),
         Entry::IpPort(ip, protocol, number)
+        | Entry::IpPortMark { ip, protocol, port: number, .. }
         | Entry::IpPortIp(ip, protocol, number, _)
         | Entry::IpPortNet(ip, protocol, number, ..) => {
             address(writer, data::IP, ip);
@@ -166,6 +194,10 @@ fn write_entry(writer: &mut Writer, entry: Entry) {
             if let Entry::IpPortNet(.., length) = entry {
                 writer.u8(data::CIDR2, length);
             }
+            if let Entry::IpPortMark { mark, mask, .. } = entry {
+                let both = u64::from(mark) << 32 | u64::from(mask);
+                writer.u64_be(data::MARK | NET_BYTE_ORDER, both);
+            }
         }
     }
 }
@@ -173,6 +205,7 @@ fn write_entry(writer: &mut Writer, entry: Entry) {
 /// Reads a message of a list; `None` if it only continues one before.
 pub fn decode_header(message: &Message<'_>) -> Result<Option<Header>, Malformed> {
     let (mut name, mut kind, mut family, mut elements, mut max) = (None, None, 0, None, None);
+    let mut has_marks = false;
     for found in message.attributes(netfilter::HEADER_LEN)? {
         let found = found?;
         match found.kind {
@@ -185,6 +218,7 @@ pub fn decode_header(message: &Message<'_>) -> Result<Option<Header>, Malformed>
                     match inside.kind {
                         data::ELEMENTS => elements = Some(inside.u32_be()?),
                         data::MAX_ELEMENTS => max = Some(inside.u32_be()?),
+                        data::FLAGS => has_marks = inside.u32_be()? & WITH_MARKS != 0,
                         _ => {}
                     }
                 }
@@ -193,7 +227,7 @@ pub fn decode_header(message: &Message<'_>) -> Result<Option<Header>, Malformed>
         }
     }
     let (Some(name), Some(kind)) = (name, kind) else { return Ok(None) };
-    Ok(Some(Header { name, kind, family, elements, max }))
+    Ok(Some(Header { name, kind, family, elements, max, has_marks }))
 }
 
 /// Reads the entries in a message of a list; those of types that are not spoken here are left out.
@@ -210,6 +244,7 @@ pub fn decode_members(message: &Message<'_>) -> Result<Vec<Entry>, Malformed> {
 
 fn read_entry(data: Attribute<'_>) -> Result<Option<Entry>, Malformed> {
     let (mut ip, mut second, mut port, mut protocol, mut length) = (None, None, None, None, None);
+    let mut both = None;
     for found in data.nested() {
         let found = found?;
         match found.kind {
@@ -218,8 +253,17 @@ fn read_entry(data: Attribute<'_>) -> Result<Option<Entry>, Malformed> {
             data::PORT => port = Some(found.u16_be()?),
             data::PROTOCOL => protocol = Some(found.u8()?),
             data::CIDR2 => length = Some(found.u8()?),
+            data::MARK => both = Some(found.u64_be()?),
             _ => {}
         }
+    }
+    if let (Some(ip), Some(port), Some(protocol), None, Some(both)) =
+        (ip, port, protocol, second, both)
+    {
+        let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
+        let entry =
+            Entry::IpPortMark { ip, protocol, port, mark: half(both >> 32), mask: half(both) };
+        return Ok(Some(entry));
     }
     Ok(match (ip, port, protocol, second, length) {
         (Some(ip), None, ..) => Some(Entry::Ip(ip)),

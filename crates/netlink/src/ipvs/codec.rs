@@ -53,8 +53,8 @@ mod stats {
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-fn family(address: &SocketAddr) -> u16 {
-    if address.is_ipv4() { AF_INET } else { AF_INET6 }
+fn family(v6: bool) -> u16 {
+    if v6 { AF_INET6 } else { AF_INET }
 }
 
 /// `union nf_inet_addr`: 16 bytes, of which IPv4 uses the first four.
@@ -86,10 +86,15 @@ pub(super) fn write_key(writer: &mut Writer, key: ServerKey) {
 }
 
 fn key_attributes(writer: &mut Writer, key: ServerKey) {
-    writer.bytes(service::FAMILY, &family(&key.address).to_ne_bytes());
-    writer.bytes(service::PROTOCOL, &u16::from(key.protocol).to_ne_bytes());
-    writer.bytes(service::ADDRESS, &inet_address(key.address.ip()));
-    writer.u16_be(service::PORT, key.address.port());
+    writer.bytes(service::FAMILY, &family(key.is_ipv6()).to_ne_bytes());
+    match key {
+        ServerKey::Frontend { protocol, address } => {
+            writer.bytes(service::PROTOCOL, &u16::from(protocol).to_ne_bytes());
+            writer.bytes(service::ADDRESS, &inet_address(address.ip()));
+            writer.u16_be(service::PORT, address.port());
+        }
+        ServerKey::Mark { mark, .. } => writer.u32(service::FWMARK, mark),
+    }
 }
 
 fn write_server(writer: &mut Writer, key: ServerKey, server: &Server) {
@@ -101,7 +106,7 @@ fn write_server(writer: &mut Writer, key: ServerKey, server: &Server) {
         writer.bytes(service::FLAGS, &[f0, f1, f2, f3, 0xff, 0xff, 0xff, 0xff]);
         writer.u32(service::TIMEOUT, server.timeout);
         // A mask for IPv4, the length of a prefix for IPv6: each client for itself.
-        let netmask = if key.address.is_ipv4() { u32::MAX } else { 128 };
+        let netmask = if key.is_ipv6() { 128 } else { u32::MAX };
         writer.u32(service::NETMASK, netmask);
     });
 }
@@ -110,7 +115,7 @@ fn write_destination(writer: &mut Writer, to: SocketAddr, weight: Option<u32>) {
     writer.nest(DESTINATION, |writer| {
         writer.bytes(destination::ADDRESS, &inet_address(to.ip()));
         writer.u16_be(destination::PORT, to.port());
-        writer.bytes(destination::FAMILY, &family(&to).to_ne_bytes());
+        writer.bytes(destination::FAMILY, &family(to.is_ipv6()).to_ne_bytes());
         if let Some(weight) = weight {
             // NAT, and no thresholds.
             writer.u32(destination::FORWARDING, 0);
@@ -149,12 +154,13 @@ pub(crate) fn write_change(writer: &mut Writer, change: &Change) {
     }
 }
 
-/// Reads the answer about one virtual server; `None` if it goes by firewall mark, or is of another family than IPv4 and IPv6.
+/// Reads the answer about one virtual server; `None` if it is of another family than IPv4 and IPv6.
 pub fn decode_server(message: &Message<'_>) -> Result<Option<Found>, Malformed> {
     let missing = |what| Malformed::Missing { what };
     let service = message.attributes(generic::HEADER_LEN)?.find(SERVICE)?;
     let service = service.ok_or(missing("a virtual server"))?;
     let (mut family, mut protocol, mut port, mut address) = (0, None, None, None);
+    let mut mark = None;
     let mut server = Server { scheduler: String::new(), flags: 0, timeout: 0 };
     let (mut old, mut new) = (Counters::default(), None);
     for found in service.nested() {
@@ -164,7 +170,7 @@ pub fn decode_server(message: &Message<'_>) -> Result<Option<Found>, Malformed> 
             service::PROTOCOL => protocol = u8::try_from(u16_host(found)?).ok(),
             service::ADDRESS => address = Some(found),
             service::PORT => port = Some(found.u16_be()?),
-            service::FWMARK => return Ok(None),
+            service::FWMARK => mark = Some(found.u32()?),
             service::SCHEDULER => server.scheduler = found.text().into_owned(),
             service::FLAGS => {
                 let flags = found.u64_be()?.to_be_bytes();
@@ -182,10 +188,14 @@ pub fn decode_server(message: &Message<'_>) -> Result<Option<Found>, Malformed> 
         AF_INET6 => true,
         _ => return Ok(None),
     };
-    let ip = read_address(address.ok_or(missing("an address"))?, v6)?;
-    let key = ServerKey {
-        protocol: protocol.ok_or(missing("a protocol"))?,
-        address: SocketAddr::new(ip, port.ok_or(missing("a port"))?),
+    let key = if let Some(mark) = mark {
+        ServerKey::Mark { v6, mark }
+    } else {
+        let ip = read_address(address.ok_or(missing("an address"))?, v6)?;
+        ServerKey::Frontend {
+            protocol: protocol.ok_or(missing("a protocol"))?,
+            address: SocketAddr::new(ip, port.ok_or(missing("a port"))?),
+        }
     };
     Ok(Some(Found { key, server, counters: new.unwrap_or(old) }))
 }

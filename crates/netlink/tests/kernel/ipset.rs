@@ -12,6 +12,7 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         ("ipset::is_what_the_go_kube_proxy_creates", is_what_go_creates),
         ("ipset::single_entries_are_looked_up", look_up),
+        ("ipset::entries_have_marks", entries_have_marks),
     ]
 }
 
@@ -95,5 +96,40 @@ fn is_what_go_creates() {
                 sets.destroy(name).expect("destroy");
             }
         }
+    }
+}
+
+/// The program shows the mark of an entry; adding it again changes that, and deleting it asks for none.
+fn entries_have_marks() {
+    let mut sets = Ipset::open().expect("open");
+    let families = [
+        (Family::V4, IpAddr::from([10, 0, 0, 1])),
+        (Family::V6, IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1])),
+    ];
+    for (family, ip) in families {
+        let name = "KUBE-MARK-TRY";
+        let entry = |mark| Entry::IpPortMark { ip, protocol: 6, port: 80, mark, mask: 0x1f7f };
+        sets.create(name, SetType::IpPortMark, family, MAX).expect("create");
+        let header = |sets: &mut Ipset| {
+            let headers = sets.headers().expect("headers");
+            headers.into_iter().find(|header| header.name == name).expect("the set")
+        };
+        assert!(header(&mut sets).has_marks);
+        for mark in [0x1001, 0x1002] {
+            sets.add(name, &[entry(mark)]).expect("add");
+            assert_eq!(sets.members(name).expect("members"), [entry(mark)]);
+            let output = Command::new("ipset").args(["list", name]).output().expect("ipset");
+            let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+            // Without the mask if that is of all bits.
+            let line = entry(mark).to_string();
+            assert!(shown.lines().any(|found| found.trim() == line), "{line} in {shown}");
+        }
+        sets.delete(name, &[entry(0x1001)]).expect("delete");
+        assert_eq!(sets.members(name).expect("members"), []);
+        sets.destroy(name).expect("destroy");
+        sets.create(name, SetType::IpPort, family, MAX).expect("create");
+        assert!(!header(&mut sets).has_marks);
+        assert!(sets.add(name, &[entry(0x1001)]).is_err(), "a set without marks");
+        sets.destroy(name).expect("destroy");
     }
 }

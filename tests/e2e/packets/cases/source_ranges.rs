@@ -10,6 +10,7 @@ use crate::packets::Source::{Any, Kept, Masqueraded};
 use crate::packets::{Case, Flow, To, client_net};
 use crate::world::From::{Node, Outside};
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn source_ranges() -> Vec<Case> {
     let flow = Flow::new;
     let ranges = |name, number, ranges: &[String]| {
@@ -78,7 +79,22 @@ pub(super) fn source_ranges() -> Vec<Case> {
             "ranges and Local",
             ranges("local", 5, &client).external_local(),
             both,
-            vec![flow(Outside, To::Vip(5), Pods(LOCAL, Kept)), flow(CLIENT, To::Vip(5), Dropped)],
+            vec![
+                flow(Outside, To::Vip(5), Pods(LOCAL, Kept)),
+                flow(CLIENT, To::Vip(5), Dropped),
+                flow(CLIENT, To::External(5), Pods(BOTH, Kept)),
+                flow(Node, To::Vip(5), Dropped),
+            ],
+        ),
+        case(
+            "ranges with pods and the node, and Local",
+            ranges("near", 10, &[pods, nodes].concat()).external_local(),
+            both,
+            vec![
+                flow(Outside, To::Vip(10), Dropped),
+                flow(CLIENT, To::Vip(10), Pods(BOTH, Kept)),
+                flow(Node, To::Vip(10), Pods(BOTH, Any)),
+            ],
         ),
         case(
             "an external IP that is also a VIP",

@@ -32,7 +32,7 @@ fn each_damage_is_named_and_none_repaired() {
     let mut world = many(3, 2);
     world.full();
     assert_eq!(world.compare(), []);
-    let key = ServerKey { protocol: 6, address: (address(96, 1), 80).into() };
+    let key = ServerKey::Frontend { protocol: 6, address: (address(96, 1), 80).into() };
     let service = Some("ns/s1".to_owned());
 
     let removed = world.fake.lock().0.servers.remove(&key).unwrap();

@@ -6,7 +6,7 @@ use kube_proxy_netlink::ipvs::ServerKey;
 use super::*;
 
 fn key(number: u16) -> ServerKey {
-    ServerKey { protocol: 6, address: (address(96, number), 80).into() }
+    ServerKey::Frontend { protocol: 6, address: (address(96, number), 80).into() }
 }
 
 impl World {

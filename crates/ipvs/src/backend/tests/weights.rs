@@ -9,7 +9,7 @@ const ALL: [(u8, bool); 3] = [(1, false), (2, false), (3, false)];
 
 fn key(protocol: Protocol) -> ServerKey {
     let address = SocketAddr::new(address(96, 1), 80);
-    ServerKey { protocol: protocol.number(), address }
+    ServerKey::Frontend { protocol: protocol.number(), address }
 }
 
 /// Service 1 with three endpoints of these weights.

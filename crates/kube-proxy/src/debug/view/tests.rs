@@ -126,6 +126,7 @@ fn answer(filter: &ServiceFilter, endpoints: bool) -> Services {
         node_ip: tracker.snapshot().node_ip,
         changes: changes(),
         zone: tracker.snapshot().zone.clone(),
+        without_short_circuit: std::collections::BTreeSet::new(),
     };
     let all = FamilyServices::of(&tracker, filter, state);
     Services {

@@ -16,6 +16,7 @@ impl Worker {
             node_ip: proxy.snapshot().node_ip,
             changes: self.history.changes(),
             zone: proxy.snapshot().zone.clone(),
+            without_short_circuit: proxy.without_short_circuit().cloned().unwrap_or_default(),
         }
     }
 }

@@ -8,6 +8,9 @@ fn entry() -> impl Strategy<Value = Entry> {
         any::<IpAddr>().prop_map(Entry::Ip),
         any::<u16>().prop_map(Entry::Port),
         any::<(IpAddr, u8, u16)>().prop_map(|(a, p, n)| Entry::IpPort(a, p, n)),
+        any::<(IpAddr, u8, u16, u32, u32)>().prop_map(|(ip, protocol, port, bits, mask)| {
+            Entry::IpPortMark { ip, protocol, port, mark: bits, mask }
+        }),
         any::<(IpAddr, u8, u16, IpAddr)>().prop_map(|(a, p, n, b)| Entry::IpPortIp(a, p, n, b)),
         any::<(IpAddr, u8, u16, IpAddr, u8)>()
             .prop_map(|(a, p, n, b, l)| Entry::IpPortNet(a, p, n, b, l)),

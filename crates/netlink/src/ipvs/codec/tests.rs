@@ -4,8 +4,13 @@ use super::*;
 use crate::message::Messages;
 
 fn key() -> impl Strategy<Value = ServerKey> {
-    (any::<u8>(), any::<SocketAddr>())
-        .prop_map(|(protocol, address)| ServerKey { protocol, address: plain(address) })
+    prop_oneof![
+        (any::<u8>(), any::<SocketAddr>()).prop_map(|(protocol, address)| ServerKey::Frontend {
+            protocol,
+            address: plain(address),
+        }),
+        (any::<bool>(), 1..u32::MAX).prop_map(|(v6, mark)| ServerKey::Mark { v6, mark }),
+    ]
 }
 
 /// Without scope and flow label, which addresses of virtual servers do not have.
@@ -54,4 +59,17 @@ proptest! {
             let _ = decode_destination(&message, true);
         }
     }
+}
+
+/// `ipvsadm -A -f 4097 -6 -s rr`, as the kernel reads it: family and mark, and neither protocol nor address.
+#[test]
+fn a_server_by_mark_has_no_address() {
+    let key = ServerKey::Mark { v6: true, mark: 0x1001 };
+    let bytes = written(&Change::Delete(key));
+    // Headers of netlink and generic netlink, and the attribute that nests the others.
+    let attributes = bytes.get(24..).unwrap();
+    let family = [6, 0, 1, 0, 10, 0, 0, 0];
+    let mark = [8, 0, 5, 0, 0x01, 0x10, 0, 0];
+    assert_eq!(attributes, [family, mark].concat());
+    assert_eq!(key.to_string(), "IPv6 mark 0x1001");
 }

@@ -21,7 +21,7 @@ fn datagrams(changes: &[Change]) -> Vec<Vec<(u16, u8, u32)>> {
 
 #[test]
 fn each_change_is_one_message_and_many_are_one_datagram() {
-    let key = ServerKey { protocol: 6, address: "10.96.0.1:80".parse().unwrap() };
+    let key = ServerKey::Frontend { protocol: 6, address: "10.96.0.1:80".parse().unwrap() };
     let to = |number: u16| SocketAddr::from(([10, 244, 1, 1], number));
     // An endpoint that goes and one that comes.
     let one = [Change::SetDestination(key, to(1), 0), Change::AddDestination(key, to(2), 1)];

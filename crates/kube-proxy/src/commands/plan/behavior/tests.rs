@@ -23,6 +23,7 @@ fn facts() -> NodeFacts {
         addresses: vec!["192.0.2.1".parse().unwrap(), "192.0.2.77".parse().unwrap()],
         node_ports: NodePortAddresses::All,
         masquerade_all: false,
+        without_short_circuit: std::collections::BTreeSet::new(),
         mode: ModeBehavior { loopback: LoopbackNodePorts::Served, ..ModeBehavior::default() },
     }
 }
@@ -43,6 +44,7 @@ fn what_clients_lose_is_a_warning_with_its_places() {
     let only = vec!["192.0.2.1/32".parse().unwrap()];
     let new = NodeFacts {
         node_ports: NodePortAddresses::Within(only),
+        without_short_circuit: std::collections::BTreeSet::new(),
         mode: ModeBehavior::default(),
         ..facts()
     };
