@@ -51,20 +51,38 @@ impl IpvsBackend {
             );
             objects.push(KernelObject::new("address", name, ObjectState::InTheWay));
         }
-        self.look_at_server(applied, query, &mut objects)?;
+        for key in self.server_keys(planned, query) {
+            self.look_at_server(applied, key, query, &mut objects)?;
+        }
         self.look_at_items(applied, planned, query, &mut objects)?;
-        self.look_at_rules(&mut objects)?;
+        self.look_at_rules(applied, &mut objects)?;
         Ok(objects)
+    }
+
+    /// The virtual server of the frontend, and those by mark to which it leads clients on this node.
+    fn server_keys(&self, planned: &Planned, query: &FrontendQuery) -> Vec<ServerKey> {
+        let (protocol, address) = (query.frontend.protocol().number(), query.address);
+        let marks_packets = |item: &Item| match item {
+            Item::Entry(_, Entry::IpPortMark { ip, protocol: number, port, .. }) => {
+                (*ip, *number, *port) == (address.ip(), protocol, address.port())
+            }
+            _ => false,
+        };
+        let is_marked = planned.items.iter().any(marks_packets);
+        let mark = self.marks.of(&query.service).filter(|_| is_marked);
+        let v6 = address.is_ipv6();
+        let by_mark = mark.into_iter().flat_map(|mark| self.marks.of_packets(mark));
+        let by_mark = by_mark.map(|mark| ServerKey::Mark { v6, mark });
+        [ServerKey::Frontend { protocol, address }].into_iter().chain(by_mark).collect()
     }
 
     fn look_at_server(
         &mut self,
         applied: &Applied,
+        key: ServerKey,
         query: &FrontendQuery,
         objects: &mut Vec<KernelObject>,
     ) -> Result<(), SyncError> {
-        let key =
-            ServerKey { protocol: query.frontend.protocol().number(), address: query.address };
         let is_own = |(owner, _): &&(ServicePortName, Desired)| *owner == query.service;
         let wanted = applied.state.servers.get(&key).filter(is_own).map(|(_, wanted)| wanted);
         let found = self.kernel.server(key)?;
@@ -156,8 +174,13 @@ impl IpvsBackend {
     }
 
     /// The rules that look packets up in the sets are the same for all Services.
-    fn look_at_rules(&mut self, objects: &mut Vec<KernelObject>) -> Result<(), SyncError> {
-        let checks = layout::checks(&self.config, self.random_fully);
+    fn look_at_rules(
+        &mut self,
+        applied: &Applied,
+        objects: &mut Vec<KernelObject>,
+    ) -> Result<(), SyncError> {
+        let marks = self.marks.bits().filter(|_| applied.marking);
+        let checks = layout::checks(&self.config, self.random_fully, marks);
         for table in TABLES {
             let rules = checks.iter().filter_map(|check| match check {
                 Check::Rule { table: of, chain, rule } if *of == table => Some((*chain, &**rule)),
@@ -207,7 +230,8 @@ fn serves(item: &Item, query: &FrontendQuery) -> bool {
             _,
             Entry::IpPort(ip, number, port)
             | Entry::IpPortIp(ip, number, port, _)
-            | Entry::IpPortNet(ip, number, port, ..),
+            | Entry::IpPortNet(ip, number, port, ..)
+            | Entry::IpPortMark { ip, protocol: number, port, .. },
         ) => is(ip, number, port),
     }
 }

@@ -78,7 +78,7 @@ fn each_frontend_has_its_objects() {
 fn each_damage_is_named() {
     let mut world = world(3);
     let [cluster_ip, external_ip, vip, node_port] = frontends()[..] else { panic!("four") };
-    let key = ServerKey { protocol: 6, address: cluster_ip };
+    let key = ServerKey::Frontend { protocol: 6, address: cluster_ip };
     let check = |world: &mut World, to, expected: &[String]| {
         assert_eq!(world.wrong(to), expected);
         world.full();
