@@ -280,9 +280,7 @@ impl Explanation<'_> {
             client,
         })
     }
-}
 
-impl Explanation<'_> {
     /// What to ask a backend to learn what the node holds for this packet; `None` if no service port has the destination.
     pub fn frontend_query(&self, packet: &Packet) -> Option<FrontendQuery> {
         let Served { name, frontend, .. } = self.served.as_ref()?;

@@ -41,6 +41,8 @@ pub struct DebugPages {
     is_command: fn(&str) -> bool,
     /// Held by the one question that runs programs of the node; others wait.
     running_programs: Arc<tokio::sync::Mutex<()>>,
+    /// Held by the one question that looks at the node: however many ask, syncs come in between.
+    looking_up: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A time without word from the API server.
@@ -56,8 +58,8 @@ impl DebugPages {
         silence: Option<Arc<Silence>>,
         is_command: fn(&str) -> bool,
     ) -> Self {
-        let running_programs = Arc::default();
-        Self { node, mode, families, facts, silence, is_command, running_programs }
+        let (running_programs, looking_up) = Default::default();
+        Self { node, mode, families, facts, silence, is_command, running_programs, looking_up }
     }
 
     fn clients(&self) -> Vec<FamilyClient> {
@@ -127,6 +129,7 @@ impl DebugPages {
             Err(error) => return Answer::error(StatusCode::BAD_REQUEST, error).into(),
         };
         let (clients, facts) = (self.clients(), self.facts.clone());
+        let looking_up = self.looking_up.clone();
         // Userspace connections lead to this process, and IPVS keeps its own.
         let translated = matches!(self.mode, "iptables" | "nftables");
         Reply::Later(Box::pin(async move {
@@ -158,6 +161,7 @@ impl DebugPages {
                     }
                 }
                 if look_up {
+                    let _alone = looking_up.lock().await;
                     explain::look_up(&family, &mut explained).await;
                 }
                 add(&mut answer, explained);
