@@ -180,9 +180,8 @@ pub(super) fn affinity(mode: Mode) -> anyhow::Result<()> {
     reaches(&world, &LOCAL)?;
     let gauge = |family, expected: u8| {
         let response = world.probe(From::Node).http_get(METRICS, "/metrics")?;
-        let line = format!(
-            "kubeproxy_service_ports_without_short_circuit{{ip_family=\"{family}\"}} {expected}"
-        );
+        let line =
+            format!("kubeproxy_local_only_service_ports{{ip_family=\"{family}\"}} {expected}");
         ensure!(response.body.lines().any(|found| found == line), "no line {line}");
         anyhow::Ok(())
     };

@@ -32,7 +32,7 @@ impl super::Group for ServicePortMetrics {
         r.register("refused_service_ports", "Service ports that the kernel refused, or an address of which this node needs otherwise (see the log)", self.refused.clone());
         r.register("contested_frontends", "Addresses and node ports that more than one service port asks for; one has it (see the log)", self.contested.clone());
         r.register("services_without_their_lb_algorithm", "Services whose annotation asks for an algorithm that this mode does not have; they get the random choice (see the log)", self.lacking_algorithm.clone());
-        r.register("service_ports_without_short_circuit", "Service ports under external traffic policy Local where pods of this node and the node reach only endpoints of this node, while there are any (ipvs mode: session affinity, or no packet marks; see the log)", self.without_short_circuit.clone());
+        r.register("local_only_service_ports", "Service ports under external traffic policy Local where pods of this node and the node reach only endpoints of this node, while there are any (ipvs mode: session affinity, or no packet marks; see the log)", self.without_short_circuit.clone());
     }
 }
 
