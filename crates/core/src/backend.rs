@@ -7,7 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Algorithm, Changes, Frontend, NodePortAddresses, ServicePortName, Session, SessionKey, Snapshot,
+    Algorithm, Changes, Frontend, NodePortAddresses, Refused, ServicePortName, Session, SessionKey,
+    Snapshot,
 };
 
 /// Makes one node match snapshots of one IP family.
@@ -81,6 +82,15 @@ pub trait ProxyBackend: Send {
     /// The counters are the kernel's: they may start again when rules are written, so who keeps totals adds up what they rise by.
     /// A service port that had traffic is in the answer as long as it is in the snapshot: its totals end when it is left out.
     async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
+        Ok(Vec::new())
+    }
+
+    /// The attempts to connect to each service port that no endpoint got, as counted on the node, in no particular order.
+    /// Empty where the mode does not count them.
+    ///
+    /// What holds for [`traffic`](Self::traffic) holds here: who keeps totals adds up what they rise by, and what is counted stays in the answer
+    /// as long as the service port is in the snapshot.
+    async fn refused(&mut self) -> Result<Vec<Refused>, SyncError> {
         Ok(Vec::new())
     }
 }

@@ -88,6 +88,7 @@ fn config() -> Config {
         node_ports: NodePortAddresses::All,
         refused_on_loopback: Vec::new(),
         offload_after: None,
+        count_refused: true,
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Content {
     pub(crate) sets: Elements,
     /// The flowtable is there.
     has_flowtable: bool,
+    /// [`SetId::FirewallDropped`] is there.
+    counts_refused: bool,
     /// The fingerprints of each chain's rules.
     rules: FxHashMap<String, Vec<Option<u64>>>,
     /// Chains that elements lead to.
@@ -56,6 +58,8 @@ pub(crate) struct Tasks {
     pub(crate) diff: Diff,
     /// What becomes of the flowtable.
     pub(crate) flowtable: Keep,
+    /// What becomes of [`SetId::FirewallDropped`].
+    pub(crate) firewall_dropped: Keep,
     /// How many elements there will be.
     pub(crate) counts: Counts,
 }
@@ -72,6 +76,16 @@ pub(crate) enum Keep {
     Delete,
 }
 
+impl Keep {
+    fn of(is_there: bool, is_wanted: bool) -> Self {
+        match (is_there, is_wanted) {
+            (false, true) => Self::Make,
+            (true, false) => Self::Delete,
+            _ => Self::AsItIs,
+        }
+    }
+}
+
 impl Actual {
     /// Reads the table back. It may change meanwhile: the caller compares generations.
     pub(crate) fn read(netlink: &mut NfTables, config: &Config) -> Result<Self, Error> {
@@ -84,16 +98,17 @@ impl Actual {
         if !are_all_sets(&sets, config.family) {
             return Ok(Self::OtherLayout);
         }
+        let counts_refused = sets.len() == SetId::ALL.len();
         let flowtables = netlink.flowtables(TABLE)?;
         if !flowtables.iter().all(|flowtable| flowtable.name == FLOWTABLE && flowtable.flags == 0) {
             return Ok(Self::OtherLayout);
         }
         let has_flowtable = !flowtables.is_empty();
-        let mut content = Content { has_flowtable, chains, ..Content::default() };
+        let mut content = Content { has_flowtable, counts_refused, chains, ..Content::default() };
         for rule in netlink.rules(TABLE)? {
             content.rules.entry(rule.chain).or_default().push(rule.fingerprint);
         }
-        content.sets = Elements::read(netlink, &sets, config.family)?;
+        content.sets = Elements::read(netlink, &sets, config)?;
         Ok(Self::Table(content))
     }
 
@@ -106,11 +121,10 @@ impl Actual {
             Self::Table(content) => (false, content),
         };
         repair.all_elements = all_elements;
-        repair.flowtable = match (content.has_flowtable, config.offload_after.is_some()) {
-            (false, true) => Keep::Make,
-            (true, false) => Keep::Delete,
-            _ => Keep::AsItIs,
-        };
+        repair.flowtable = Keep::of(content.has_flowtable, config.offload_after.is_some());
+        if !all_elements {
+            repair.firewall_dropped = Keep::of(content.counts_refused, config.count_refused);
+        }
         for chain in &CHAINS {
             if !content.has_rules(chain.name, &rules.of_static(chain.id)) {
                 repair.static_chains.push(chain);
@@ -251,12 +265,15 @@ pub(crate) fn read_chains(netlink: &mut NfTables) -> Result<Option<FxHashSet<Cha
     Ok((found == CHAINS.len() && whole).then_some(chains))
 }
 
+/// Whether these are the sets of the table, with or without the one that depends on the configuration.
 fn are_all_sets(sets: &[Set], family: IpFamily) -> bool {
-    let is_there = |id: &SetId| {
-        let spec = set_spec(*id, family);
+    let is_there = |id: SetId| {
+        let spec = set_spec(id, family);
         sets.iter().any(|set| set.is(&spec))
     };
-    sets.len() == SetId::ALL.len() && SetId::ALL.iter().all(is_there)
+    let missing: Vec<_> = SetId::ALL.into_iter().filter(|id| !is_there(*id)).collect();
+    (missing.is_empty() || missing == [SetId::FirewallDropped])
+        && sets.len() + missing.len() == SetId::ALL.len()
 }
 
 #[cfg(test)]

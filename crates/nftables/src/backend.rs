@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use kube_proxy_core::{
     Algorithm, Changes, CheckWaker, Difference, Frontend, NodePortAddresses, ObjectCount,
-    ProxyBackend, Scope, Session, SessionKey, Snapshot, SyncError, SyncReport, Traffic,
+    ProxyBackend, Refused, Scope, Session, SessionKey, Snapshot, SyncError, SyncReport, Traffic,
 };
 use kube_proxy_netlink::nf_tables::{NfTables, Transaction};
 use kube_proxy_netlink::writer::TooLong;
@@ -16,8 +16,9 @@ use crate::counts::Counts;
 use crate::diff::Diff;
 use crate::element::SetId;
 use crate::error::{sync_error, too_long};
-use crate::layout::{CHAINS, FLOWTABLE, TABLE};
+use crate::layout::{CHAINS, FLOWTABLE, TABLE, set_name, set_spec};
 use crate::rebuild::Rebuild;
+use crate::refused_attempts::Attempts;
 use crate::state::State;
 use crate::takeover::OldSession;
 use crate::traffic::{Counters, Totals, carried_over};
@@ -54,6 +55,7 @@ pub struct NftablesBackend {
     fast_path: Option<FastPath>,
     last: LastSync,
     traffic: Totals,
+    attempts: Attempts,
     looks: usize,
     /// UDP frontends that full syncs found and removed since the last successful one.
     removed_udp: Vec<Frontend>,
@@ -134,6 +136,7 @@ impl NftablesBackend {
             fast_path,
             last: LastSync::default(),
             traffic: Totals::default(),
+            attempts: Attempts::default(),
             looks: 0,
             removed_udp: Vec::new(),
             has_hash,
@@ -203,8 +206,10 @@ impl NftablesBackend {
         self.commit(&mut synced)?;
         if repair.all_elements {
             self.traffic.all_written();
+            self.attempts.all_written();
         }
         self.traffic.written(&repair.diff, &counters);
+        self.attempts.written(&repair.diff);
         removed_udp.extend(left_over::of_difference(&repair.diff, self.config.family));
         self.removed_udp.append(&mut removed_udp);
         self.last.chains = chains;
@@ -246,16 +251,23 @@ impl NftablesBackend {
     ) -> Result<(), TooLong> {
         self.transaction.clear(Some(start.generation));
         if start.new {
-            encode::new_table(&mut self.transaction, self.config.family)?;
+            encode::new_table(&mut self.transaction, &self.config)?;
         }
         start.rebuild.encode(&start.emptied, &mut self.transaction, self.config.family)?;
         if repair.flowtable == Keep::Make {
             self.transaction.add_flowtable(FLOWTABLE)?;
         }
+        if repair.firewall_dropped == Keep::Make {
+            let dropped = set_spec(SetId::FirewallDropped, self.config.family);
+            self.transaction.add_set(&dropped)?;
+        }
         let static_chains = repair.static_chains.iter().copied();
         encode::static_rules(&mut self.transaction, static_chains, &self.config)?;
         if repair.flowtable == Keep::Delete {
             self.transaction.delete_flowtable(FLOWTABLE)?;
+        }
+        if repair.firewall_dropped == Keep::Delete {
+            self.transaction.delete_set(set_name(SetId::FirewallDropped))?;
         }
         encode::changes(&mut self.transaction, &repair.diff, &self.config, counters)?;
         if repair.all_elements {
@@ -273,6 +285,7 @@ impl NftablesBackend {
         snapshot: &Snapshot,
         changes: &Changes,
     ) -> Result<(), Error> {
+        self.attempts.before(&mut self.netlink, &self.config, &synced.state, changes)?;
         let (diff, sessions) = synced.state.update(snapshot, changes, &self.config);
         if !diff.is_empty() {
             synced.counts.change(&diff);
@@ -282,6 +295,7 @@ impl NftablesBackend {
                 .map_err(too_long)?;
             self.commit(&mut synced)?;
             self.traffic.written(&diff, &counters);
+            self.attempts.written(&diff);
             self.last.chains = diff.new_chains.len();
         }
         if sessions.any {
@@ -358,6 +372,15 @@ impl NftablesBackend {
         }
     }
 
+    /// Reads the counters of elements that a full sync may delete.
+    fn count_before_full(&mut self, synced: &Synced) {
+        if self.config.count_refused
+            && self.attempts.read(&mut self.netlink, &self.config, &synced.state).is_err()
+        {
+            tracing::debug!("refused connections since they were last counted are not counted");
+        }
+    }
+
     fn report(&self) -> SyncReport {
         let Some(synced) = &self.synced else { return SyncReport::default() };
         let total = synced.counts.elements();
@@ -421,7 +444,11 @@ impl ProxyBackend for NftablesBackend {
         scope: Scope<'_>,
     ) -> Result<SyncReport, SyncError> {
         self.last = LastSync::default();
-        let result = match (scope, self.synced.take()) {
+        let synced = self.synced.take();
+        if let (Scope::Full | Scope::Repair(_), Some(synced)) = (scope, &synced) {
+            self.count_before_full(synced);
+        }
+        let result = match (scope, synced) {
             (Scope::Partial(changes), Some(synced)) => self.partial(synced, snapshot, changes),
             (Scope::Partial(_) | Scope::Full, _) => self.full(snapshot, &Rebuild::Nothing),
             (Scope::Repair(repair), _) => self.full(snapshot, &Rebuild::of(repair)),
@@ -494,6 +521,17 @@ impl ProxyBackend for NftablesBackend {
         let family = self.config.family;
         self.traffic
             .read(&mut self.netlink, family, &synced.state)
+            .map_err(|error| sync_error(&error))
+    }
+
+    /// Attempts to connect that the elements of unserved frontends and of source ranges refused or dropped; empty before the first sync, and
+    /// where they are not to be counted.
+    async fn refused(&mut self) -> Result<Vec<Refused>, SyncError> {
+        let Some(synced) = self.synced.as_ref().filter(|_| self.config.count_refused) else {
+            return Ok(Vec::new());
+        };
+        self.attempts
+            .read(&mut self.netlink, &self.config, &synced.state)
             .map_err(|error| sync_error(&error))
     }
 }

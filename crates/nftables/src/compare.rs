@@ -41,7 +41,8 @@ pub(crate) fn compare(
         Actual::Table(content) => content.chain_names(),
         Actual::Nothing | Actual::OtherLayout => Vec::new(),
     };
-    let Tasks { static_chains, diff, flowtable, .. } = existing.repair(&mut planned, config);
+    let Tasks { static_chains, diff, flowtable, firewall_dropped, .. } =
+        existing.repair(&mut planned, config);
     let mut reports: Vec<_> = static_chains
         .into_iter()
         .map(|chain| Difference::new("chain", rules_of(chain.name), Deviation::Different))
@@ -58,11 +59,14 @@ pub(crate) fn compare(
     reports.extend(
         stale.map(|chain| Difference::new("chain", chain.to_string(), Deviation::Unexpected)),
     );
-    match flowtable {
-        Keep::AsItIs => {}
-        Keep::Make => reports.push(Difference::new("flowtable", FLOWTABLE, Deviation::Missing)),
-        Keep::Delete => {
-            reports.push(Difference::new("flowtable", FLOWTABLE, Deviation::Unexpected));
+    let dropped = set_name(SetId::FirewallDropped);
+    for (kind, name, keep) in
+        [("flowtable", FLOWTABLE, flowtable), ("set", dropped, firewall_dropped)]
+    {
+        match keep {
+            Keep::AsItIs => {}
+            Keep::Make => reports.push(Difference::new(kind, name, Deviation::Missing)),
+            Keep::Delete => reports.push(Difference::new(kind, name, Deviation::Unexpected)),
         }
     }
     reports.extend(elements(&diff, config.family));

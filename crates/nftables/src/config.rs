@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses, Protocol};
 use kube_proxy_netlink::Family;
 
+use crate::element::SetId;
+
 /// What the backend of one family has to know besides snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -22,12 +24,24 @@ pub struct Config {
     pub refused_on_loopback: Vec<Protocol>,
     /// Forwarded connections with more packets than this, of both directions, pass by the rules in a flowtable; `None` for none.
     pub offload_after: Option<NonZeroU32>,
+    /// Packets that source ranges drop are counted by service port, which takes a map; what gets no endpoint for another reason is always counted.
+    pub count_refused: bool,
 }
 
 impl Config {
     /// The family, as netlink names it.
     pub(crate) fn netlink_family(&self) -> Family {
         netlink_family(self.family)
+    }
+
+    /// Whether the table has a set.
+    pub(crate) fn has(&self, set: SetId) -> bool {
+        self.count_refused || set != SetId::FirewallDropped
+    }
+
+    /// The sets of the table, in its order.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = SetId> {
+        SetId::ALL.into_iter().filter(|set| self.has(*set))
     }
 }
 

@@ -15,8 +15,8 @@ pub(crate) enum SetId {
     FrontendNodeports,
     ShortCircuitIps,
     ShortCircuitNodeports,
-    NoEndpointServices,
-    NoEndpointNodeports,
+    UnservedIps,
+    UnservedNodeports,
     LoopbackNodeports,
     ClusterEndpoints,
     LocalEndpoints,
@@ -26,6 +26,7 @@ pub(crate) enum SetId {
     StickyNodeports,
     FirewallAddresses,
     FirewallSources,
+    FirewallDropped,
     ClusterIps,
     ServiceCidrs,
     NodeportAddresses,
@@ -36,13 +37,13 @@ pub(crate) enum SetId {
 
 impl SetId {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::FrontendIps,
         Self::FrontendNodeports,
         Self::ShortCircuitIps,
         Self::ShortCircuitNodeports,
-        Self::NoEndpointServices,
-        Self::NoEndpointNodeports,
+        Self::UnservedIps,
+        Self::UnservedNodeports,
         Self::LoopbackNodeports,
         Self::ClusterEndpoints,
         Self::LocalEndpoints,
@@ -52,6 +53,7 @@ impl SetId {
         Self::StickyNodeports,
         Self::FirewallAddresses,
         Self::FirewallSources,
+        Self::FirewallDropped,
         Self::ClusterIps,
         Self::ServiceCidrs,
         Self::NodeportAddresses,
@@ -77,10 +79,10 @@ impl SetId {
     }
 
     /// From a frontend without endpoints to what becomes of its traffic.
-    pub(crate) fn no_endpoint(key: KeyKind) -> Self {
+    pub(crate) fn unserved(key: KeyKind) -> Self {
         match key {
-            KeyKind::Address => Self::NoEndpointServices,
-            KeyKind::NodePort => Self::NoEndpointNodeports,
+            KeyKind::Address => Self::UnservedIps,
+            KeyKind::NodePort => Self::UnservedNodeports,
         }
     }
 
@@ -109,6 +111,10 @@ impl SetId {
             TrafficPolicy::Local => Self::ClientAffinityLocal,
         }
     }
+
+    /// The maps whose elements refuse or drop packets of one service port, and count them.
+    pub(crate) const REFUSING: [Self; 3] =
+        [Self::UnservedIps, Self::UnservedNodeports, Self::FirewallDropped];
 
     /// Whether its elements are intervals of plain addresses: a set that is written whole or not at all.
     ///

@@ -9,6 +9,7 @@ use kube_proxy_netlink::socket::DumpEnd;
 use kube_proxy_netlink::{Errno, Error};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
+use crate::Config;
 use crate::chain::Chain;
 use crate::element::{Item, SetId, Value};
 use crate::key::{Key, KeyKind, Keyed as _, read_ip};
@@ -32,10 +33,13 @@ impl Elements {
     pub(crate) fn read(
         netlink: &mut NfTables,
         sets: &[Set],
-        family: IpFamily,
+        config: &Config,
     ) -> Result<Self, Error> {
+        let family = config.family;
+        let is_there = |id: &SetId| sets.iter().any(|set| set.name == set_name(*id));
         let mut all = Self::default();
-        for id in SetId::ALL {
+        // One that is about to come has no elements, and one that is about to go takes its elements with it.
+        for id in config.sets().filter(is_there) {
             // The maps from frontends come first, and tell which slots there must be.
             let large = sets.iter().find(|set| set.name == set_name(id)).and_then(|set| set.count);
             let keys = match large.filter(|count| *count >= LARGE) {

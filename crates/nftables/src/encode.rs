@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kube_proxy_core::{IpFamily, TrafficPolicy};
+use kube_proxy_core::TrafficPolicy;
 use kube_proxy_netlink::nf_tables::{Count, Data, Element, Transaction, Verdict, user_data};
 use kube_proxy_netlink::writer::TooLong;
 
@@ -18,14 +18,14 @@ use crate::takeover::Session;
 use crate::traffic::Counters;
 
 /// Makes the table again, with all that is always in it but rules. A table that was there goes with all that it held.
-pub(crate) fn new_table(transaction: &mut Transaction, family: IpFamily) -> Result<(), TooLong> {
+pub(crate) fn new_table(transaction: &mut Transaction, config: &Config) -> Result<(), TooLong> {
     let comment = user_data::comment(TABLE_COMMENT);
     // Deleting what is not there is an error, so it is made first.
     transaction.add_table(&comment)?;
     transaction.delete_table()?;
     transaction.add_table(&comment)?;
-    for set in SetId::ALL {
-        transaction.add_set(&set_spec(set, family))?;
+    for set in config.sets() {
+        transaction.add_set(&set_spec(set, config.family))?;
     }
     for chain in &CHAINS {
         transaction.add_chain(chain.name, chain.hook, chain.comment)?;
@@ -205,7 +205,7 @@ pub(crate) fn probe(
 ) -> Result<(), TooLong> {
     let rules = Rules::new(config);
     transaction.add_table(&[])?;
-    for set in SetId::ALL {
+    for set in config.sets() {
         transaction.add_set(&set_spec(set, config.family))?;
     }
     for chain in &CHAINS {

@@ -37,6 +37,7 @@ mod plan;
 mod range;
 mod rebuild;
 mod refused;
+mod refused_attempts;
 mod remove;
 mod rules;
 mod shares;

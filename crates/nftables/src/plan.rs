@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use kube_proxy_core::{
-    Algorithm, Frontend, FrontendKind, NoLocalEndpoints, ServiceEntry, ServicePort,
+    Algorithm, Frontend, FrontendKind, NoLocalEndpoints, RefusedReason, ServiceEntry, ServicePort,
     ServicePortName, TrafficPolicy, Treatment, Unserved,
 };
 use kube_proxy_netlink::nf_tables::user_data;
@@ -95,7 +95,7 @@ impl Plan {
                 self.slots(frontend, endpoints, put);
             }
             if *kind == FrontendKind::LoadBalancerVip {
-                self.firewall(frontend, &comment, put);
+                self.firewall(config, frontend, &comment, put);
             }
         }
     }
@@ -189,7 +189,7 @@ impl Plan {
             }
             None => {
                 if let Some(value) = unserved.and_then(without_endpoint) {
-                    put(SetId::no_endpoint(by), value);
+                    put(SetId::unserved(by), value);
                 }
             }
         }
@@ -197,6 +197,28 @@ impl Plan {
             let chain = Chain::Entry(Masquerade::Node, balance);
             put(SetId::short_circuit(by), Value::Goto(chain));
         }
+    }
+
+    /// The elements whose packets get no endpoint, each with the reason.
+    pub(crate) fn refusing(
+        &self,
+        config: &Config,
+    ) -> impl Iterator<Item = (SetId, Frontend, RefusedReason)> {
+        self.port().frontends.iter().flat_map(|(frontend, kind)| {
+            let treatment = self.entry.treatment(*kind);
+            let unserved =
+                treatment.unserved.filter(|unserved| without_endpoint(*unserved).is_some());
+            let unserved = unserved.map(|unserved| {
+                let set = SetId::unserved(frontend.key_kind());
+                (set, *frontend, RefusedReason::of(unserved, *kind))
+            });
+            let sources = (config.count_refused && treatment.sources.is_some()).then_some((
+                SetId::FirewallDropped,
+                *frontend,
+                RefusedReason::SourceRanges,
+            ));
+            unserved.into_iter().chain(sources)
+        })
     }
 
     /// How its sessions are remembered, if it has any.
@@ -230,11 +252,21 @@ impl Plan {
     }
 
     /// Who may use a load-balancer VIP, if not everybody.
-    fn firewall(&self, frontend: &Frontend, comment: &Arc<str>, put: &mut impl FnMut(SetId, Item)) {
+    fn firewall(
+        &self,
+        config: &Config,
+        frontend: &Frontend,
+        comment: &Arc<str>,
+        put: &mut impl FnMut(SetId, Item),
+    ) {
         let Some(nets) = self.port().source_ranges() else { return };
         let Some(vip) = frontend.ip() else { return };
-        let comment = Some(comment.clone());
-        put(SetId::FirewallAddresses, Item { key: frontend.key(), value: Value::None, comment });
+        let (key, comment) = (frontend.key(), Some(comment.clone()));
+        if config.count_refused {
+            let comment = comment.clone();
+            put(SetId::FirewallDropped, Item { key, value: Value::Drop, comment });
+        }
+        put(SetId::FirewallAddresses, Item { key, value: Value::None, comment });
         let itself = self.node_is_source.then_some(Range { first: vip, last: vip });
         for range in merge(from_nets(nets).into_iter().chain(itself)) {
             let until = Value::Until(Box::new(frontend.key().ip(range.last)));

@@ -76,14 +76,14 @@ impl<'a> Rules<'a> {
             ],
             Fixed::FirewallCheck => vec![self.firewall()],
             Fixed::ServiceEndpointsCheck => {
-                vec![self.rule().key(KeyKind::Address, 0).verdict_from(SetId::NoEndpointServices)]
+                vec![self.rule().key(KeyKind::Address, 0).verdict_from(SetId::UnservedIps)]
             }
             Fixed::NodeportEndpointsCheck => vec![
                 self.rule()
                     .sent_to_loopback(Comparison::Equal)
                     .key(KeyKind::NodePort, 0)
                     .verdict_from(SetId::LoopbackNodeports),
-                self.node_port().verdict_from(SetId::NoEndpointNodeports),
+                self.node_port().verdict_from(SetId::UnservedNodeports),
             ],
             Fixed::ClusterIpsCheck => vec![
                 self.rule()
@@ -151,7 +151,12 @@ impl<'a> Rules<'a> {
         let key = KeyKind::Address;
         let rule = self.rule().key(key, 0).within(SetId::FirewallAddresses).key(key, 0);
         let end = rule.key_words(key);
-        rule.source(end).not_within(SetId::FirewallSources).verdict(Verdict::Drop)
+        let rule = rule.source(end).not_within(SetId::FirewallSources);
+        if self.config.count_refused {
+            rule.key(key, 0).verdict_from(SetId::FirewallDropped)
+        } else {
+            rule.verdict(Verdict::Drop)
+        }
     }
 
     fn masquerading(&self) -> Vec<Rule> {

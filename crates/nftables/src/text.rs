@@ -65,12 +65,13 @@ fn fields(set: SetId) -> std::str::Chars<'static> {
     match set {
         SetId::FrontendIps
         | SetId::ShortCircuitIps
-        | SetId::NoEndpointServices
+        | SetId::UnservedIps
         | SetId::StickyIps
-        | SetId::FirewallAddresses => "ipn",
+        | SetId::FirewallAddresses
+        | SetId::FirewallDropped => "ipn",
         SetId::FrontendNodeports
         | SetId::ShortCircuitNodeports
-        | SetId::NoEndpointNodeports
+        | SetId::UnservedNodeports
         | SetId::LoopbackNodeports
         | SetId::StickyNodeports => "pn",
         SetId::ClusterEndpoints | SetId::LocalEndpoints => "ipns",

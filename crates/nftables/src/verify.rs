@@ -28,7 +28,8 @@ impl Expected<'_> {
     pub(crate) fn is_there(&self, netlink: &mut NfTables) -> Result<bool, Error> {
         let Some(table) = netlink.table(TABLE)? else { return Ok(false) };
         let flowtables = usize::from(self.config.offload_after.is_some());
-        let objects = CHAINS.len() + self.state.chains().len() + SetId::ALL.len() + flowtables;
+        let sets = self.config.sets().count();
+        let objects = CHAINS.len() + self.state.chains().len() + sets + flowtables;
         let uses = usize::try_from(table.uses).unwrap_or(usize::MAX);
         Ok(is_ours(&table)
             && uses == objects + self.left_over.len()
@@ -59,12 +60,12 @@ impl Expected<'_> {
 
     /// Where the kernel reports sizes. Those of plain intervals it counts in ways of its own.
     fn sizes_are_right(&self, netlink: &mut NfTables) -> Result<bool, Error> {
-        let known = |id: &&SetId| !id.is_plain_intervals() && !id.holds_sessions();
+        let known = |id: &SetId| !id.is_plain_intervals() && !id.holds_sessions();
         let sets = netlink.sets(TABLE)?;
-        Ok(SetId::ALL.iter().filter(known).all(|id| {
-            let set = sets.iter().find(|set| set.name == set_name(*id));
+        Ok(self.config.sets().filter(known).all(|id| {
+            let set = sets.iter().find(|set| set.name == set_name(id));
             set.is_some_and(|set| {
-                let expected = self.counts.of(*id);
+                let expected = self.counts.of(id);
                 set.count.map_or(!self.sure, |count| usize::try_from(count) == Ok(expected))
             })
         }))

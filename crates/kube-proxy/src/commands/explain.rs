@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use super::changes;
-use super::names::{frontend, kind, service_port};
+use super::names::{self, frontend, kind, service_port};
 use super::offline::{Offline, families};
 use super::output::{Output, Style};
 use super::print;
@@ -43,6 +43,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         let mut parameters = vec![("to", destination.as_str())];
         parameters.extend(from.as_deref().map(|from| ("from", from)));
+        parameters.push(("counters", "true"));
         parameters.extend(verify.then_some(("verify", "true")));
         server.get("/debug/explain", &parameters).await?
     };
@@ -110,6 +111,10 @@ fn path(path: &Path, families: &[Family], style: Style) -> String {
         }
         if let Some(session) = &path.session {
             line("Session", &self::session(session));
+        }
+        let counted = port.counters.as_ref().map(names::counters).filter(|text| !text.is_empty());
+        if let Some(counted) = counted {
+            line("Since start", &counted);
         }
         if let Some(last) = changes::last(port, families, jiff::Timestamp::now()) {
             line("Last change", &last);

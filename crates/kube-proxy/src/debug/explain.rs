@@ -7,13 +7,14 @@ mod text;
 
 use kube_proxy_core as core;
 use kube_proxy_core::explain::{self as rules, NodeFacts, Packet, Source};
-use kube_proxy_core::{SessionKey, Tracker};
+use kube_proxy_core::{ServicePortName, SessionKey, Tracker};
 
 use super::destination::{Destination, Origin};
 use super::explanation::{EndpointUse, Masquerade, Nearest, Path, Reason, SourceKind, Verdict};
 use super::names::ServicePortId;
 use super::view;
 use crate::family::state::{FamilyServices, FamilyState, ServiceFilter};
+use crate::telemetry::traffic::Counted;
 
 pub(super) use connections::add_connections;
 pub(super) use differences::add_differences;
@@ -28,11 +29,12 @@ pub(super) struct FamilyExplanation {
     pub(super) similar: Vec<ServicePortId>,
 }
 
-/// Explains what one family does.
+/// Explains what one family does. `counted` is what was counted of a service port, if that is asked for.
 pub(super) fn of_family(
     tracker: &Tracker,
     state: FamilyState,
     facts: &NodeFacts,
+    counted: impl Fn(&ServicePortName) -> Option<Counted>,
     from: Option<Origin>,
     to: &Destination,
 ) -> FamilyExplanation {
@@ -45,7 +47,11 @@ pub(super) fn of_family(
         let found = rules::explain(tracker.snapshot(), facts, &packet);
         let key = client.and_then(|client| found.session_key(facts, &packet, client));
         sessions.extend(key.map(|key| (paths.len(), key)));
-        paths.push(path(tracker, &state, &packet, &found));
+        let mut path = path(tracker, &state, &packet, &found);
+        if let (Some(port), Some(served)) = (&mut path.service_port, &found.served) {
+            port.counters = counted(served.name).and_then(view::counters);
+        }
+        paths.push(path);
     }
     let similar = if paths.is_empty() { to.similar(tracker) } else { Vec::new() };
     FamilyExplanation { state, paths, sessions, similar: similar.iter().map(Into::into).collect() }

@@ -38,7 +38,7 @@ pub(crate) fn explain_offline(
         warnings: vec![NOT_ASKED.to_owned()],
     };
     for (tracker, facts) in families {
-        let explained = explain::of_family(tracker, state(tracker), facts, from, &to);
+        let explained = explain::of_family(tracker, state(tracker), facts, |_| None, from, &to);
         let mut family = view::family(&explained.state);
         // Nothing was there to see changes.
         family.changes_since = None;

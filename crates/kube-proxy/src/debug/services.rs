@@ -1,5 +1,6 @@
 //! The answer of `/debug/services`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -103,9 +104,25 @@ pub struct ServicePort {
     pub endpoints_ready: usize,
     /// All endpoints.
     pub endpoints_total: usize,
+    /// What was counted since this process started; absent unless that was asked for (`counters=true`), and where nothing is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Counters>,
     /// The endpoints, sorted by address; empty when the question left them out (`endpoints=none`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
+}
+
+/// What was counted of a service port since this process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Counters {
+    /// New connections; for UDP, new flows. Absent beyond the limit (`--service-metrics-limit`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    /// Attempts to connect that were refused or dropped, by the reason as in `kubeproxy_service_refused_connections_total`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// A destination that a service port offers.

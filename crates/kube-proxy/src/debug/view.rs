@@ -6,9 +6,10 @@ use kube_proxy_core::{Conflict, ServicePortName, TrafficPolicy, Unused, ZoneSpil
 use super::change::Change;
 use super::endpoints::{Endpoint, Selection, UnusedReason};
 use super::names::{FrontendKind, Policy, ServicePortId};
-use super::services::{Family, Frontend, ServicePort};
+use super::services::{Counters, Family, Frontend, ServicePort};
 use super::time::time;
 use crate::family::state::{FamilyServices, FamilyState, ServedPort};
+use crate::telemetry::traffic::Counted;
 
 pub(super) fn family(state: &FamilyState) -> Family {
     Family {
@@ -32,6 +33,13 @@ pub(super) fn service_ports(all: &FamilyServices, endpoints: bool) -> Vec<Servic
         shown
     };
     all.ports.iter().map(shown).collect()
+}
+
+/// What was counted; nothing if all of it is of service ports that are not counted alone.
+pub(super) fn counters(counted: Counted) -> Option<Counters> {
+    let Counted { connections, refused } = counted;
+    let refused = refused.into_iter().map(|(reason, n)| (reason.name().to_owned(), n)).collect();
+    Some(Counters { connections, refused }).filter(|counters| *counters != Counters::default())
 }
 
 fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> ServicePort {
@@ -59,6 +67,7 @@ fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> S
         source_ranges: policy.load_balancer_source_ranges.iter().map(ToString::to_string).collect(),
         health_check_node_port: policy.health_check_node_port.map(std::num::NonZero::get),
         last_change: None,
+        counters: None,
         endpoints_used: entry.choice.reachable().count(),
         endpoints_ready: entry.endpoints.iter().filter(|e| e.is_ready()).count(),
         endpoints_total: entry.endpoints.len(),

@@ -82,6 +82,7 @@ fn plain(family: IpFamily) -> kube_proxy_nftables::Config {
         node_ports: NodePortAddresses::All,
         refused_on_loopback: Vec::new(),
         offload_after: None,
+        count_refused: false,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use kube_proxy_core::{
-    Algorithm, CheckWaker, IpFamily, NodePortAddresses, ProxyBackend, Scope, Snapshot, SyncError,
-    SyncReport, Traffic,
+    Algorithm, CheckWaker, IpFamily, NodePortAddresses, ProxyBackend, Refused, Scope, Snapshot,
+    SyncError, SyncReport, Traffic,
 };
 use kube_proxy_userspace::{LocalNodePorts, Observer};
 
@@ -76,5 +76,9 @@ impl ProxyBackend for WithLocalNodePorts {
             }
         }
         Ok(traffic)
+    }
+
+    async fn refused(&mut self) -> Result<Vec<Refused>, SyncError> {
+        self.backend.refused().await
     }
 }

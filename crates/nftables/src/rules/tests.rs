@@ -13,6 +13,7 @@ fn forwarded_connections_are_offloaded_last() {
         node_ports: NodePortAddresses::All,
         refused_on_loopback: Vec::new(),
         offload_after: None,
+        count_refused: true,
     };
     let without = Rules::new(&config).of_static(Fixed::FilterForward);
     config.offload_after = NonZeroU32::new(20);

@@ -11,6 +11,7 @@ mod large;
 mod listing;
 mod notices;
 mod refusals;
+mod refused;
 mod repair;
 mod takeover;
 mod traffic;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         intervals::trials(),
         handback::trials(),
         refusals::trials(),
+        refused::trials(),
         large::trials(),
         listing::trials(),
     ];

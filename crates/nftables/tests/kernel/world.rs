@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::{
     CheckWaker, Conditions, Difference, EndpointSlice, Event, IpFamily, LocalTrafficDetector,
-    NodePortAddresses, ObjectName, PerFamily, Port, Protocol, ProxyBackend as _, Scope, Service,
-    SliceEndpoint, SlicePort, Tracker, TrackerOptions, Traffic,
+    NodePortAddresses, ObjectName, PerFamily, Port, Protocol, ProxyBackend as _, Refused, Scope,
+    Service, SliceEndpoint, SlicePort, Tracker, TrackerOptions, Traffic,
 };
 use kube_proxy_nftables::{Config, LastSync, NftablesBackend, WatchGroup};
 use kube_proxy_testkit::cluster::{Cluster, plan};
@@ -51,6 +51,7 @@ pub(crate) fn config(family: IpFamily) -> Config {
         node_ports: NodePortAddresses::with_primary(family, &[], Some(*plan::node(0).get(family))),
         refused_on_loopback: Vec::new(),
         offload_after: None,
+        count_refused: true,
     }
 }
 
@@ -328,6 +329,10 @@ impl World {
 
     pub(crate) fn traffic(&mut self, family: IpFamily) -> anyhow::Result<Vec<Traffic>> {
         Ok(futures::executor::block_on(self.side_mut(family).backend.traffic())?)
+    }
+
+    pub(crate) fn refused(&mut self, family: IpFamily) -> anyhow::Result<Vec<Refused>> {
+        Ok(futures::executor::block_on(self.side_mut(family).backend.refused())?)
     }
 
     /// Removes the mode from the first node.
