@@ -132,10 +132,7 @@ impl NftablesBackend {
         }
         // The module for it may be missing where all others are there.
         let has_hash = probe(&mut netlink, &config, parts, Pick::Source).is_ok();
-        let fast_path = match parts.flowtable {
-            true => Some(FastPath::new().map_err(missing)?),
-            false => None,
-        };
+        let fast_path = parts.flowtable.then(FastPath::new).transpose().map_err(missing)?;
         let transaction = Transaction::new(config.netlink_family(), TABLE);
         Ok(Self {
             config,

@@ -17,8 +17,10 @@ pub(crate) enum Wish {
 impl Wish {
     /// What it asks for, if it asks for anything that a flowtable does.
     pub(crate) fn of(port: &ServicePort) -> Option<Self> {
-        match port.policy.annotation(ANNOTATION)? {
-            "true" if port.protocol != Protocol::Sctp => Some(Self::In),
+        let written = port.policy.annotation(ANNOTATION)?;
+        match written {
+            _ if port.protocol == Protocol::Sctp => None,
+            "true" => Some(Self::In),
             "false" => Some(Self::Out),
             _ => None,
         }
