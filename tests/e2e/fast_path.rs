@@ -12,7 +12,7 @@ use crate::world::{From, GUARD, Mode, World, cluster_address};
 
 pub(crate) const TESTS: &[PerMode] = &[("fast-path/asked-for-by-annotation", asked_for)];
 
-const METRIC: &str = "kubeproxy_service_ports_without_their_fast_path";
+const METRIC: &str = "kubeproxy_services_without_their_fast_path";
 const MESSAGE: &str = "the fast path that Services ask for needs the kernel modules";
 
 fn wishing(wish: &str) -> Svc {

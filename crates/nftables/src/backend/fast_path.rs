@@ -90,12 +90,13 @@ impl NftablesBackend {
         Ok(fast_path)
     }
 
-    /// How many service ports ask for the fast path in vain.
+    /// How many Services ask for the fast path in vain.
     pub(super) fn without_fast_path(&self, state: &State) -> usize {
         if !self.lacks_fast_path {
             return 0;
         }
-        state.plans().filter(|(_, plan)| Wish::of(plan.port()) == Some(Wish::In)).count()
+        let asking = state.plans().filter(|(_, plan)| Wish::of(plan.port()) == Some(Wish::In));
+        asking.map(|(name, _)| &name.service).collect::<BTreeSet<_>>().len()
     }
 
     /// Makes the flowtable have the interfaces that there are now, if they may have changed or `anyway`.

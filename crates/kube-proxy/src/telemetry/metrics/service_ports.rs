@@ -32,7 +32,7 @@ impl super::Group for ServicePortMetrics {
         r.register("refused_service_ports", "Service ports that the kernel refused, or an address of which this node needs otherwise (see the log)", self.refused.clone());
         r.register("contested_frontends", "Addresses and node ports that more than one service port asks for; one has it (see the log)", self.contested.clone());
         r.register("services_without_their_lb_algorithm", "Services whose annotation asks for an algorithm that this mode does not have; they get the random choice (see the log)", self.lacking_algorithm.clone());
-        r.register("service_ports_without_their_fast_path", "Service ports whose annotation asks for the fast path on a kernel that has none (see the log)", self.without_fast_path.clone());
+        r.register("services_without_their_fast_path", "Services whose annotation asks for the fast path on a kernel that has none (see the log)", self.without_fast_path.clone());
     }
 }
 
@@ -57,7 +57,7 @@ impl ServicePortMetrics {
         self.lacking_algorithm.get_or_create(&family.into()).set(gauge(count));
     }
 
-    /// The number of service ports that ask for a fast path in vain.
+    /// The number of Services that ask for a fast path in vain.
     pub fn without_fast_path(&self, family: IpFamily, count: usize) {
         self.without_fast_path.get_or_create(&family.into()).set(gauge(count));
     }
