@@ -19,7 +19,7 @@ const TABLE: &str = "kube-proxy";
 type Shrunken = (&'static str, &'static [u32], Option<MapData>, &'static str);
 const CLUSTER_IPS: Shrunken = ("cluster-ips", &[4], None, "cluster-ips-check");
 const NO_ENDPOINTS: Shrunken =
-    ("no-endpoint-services", &[4, 1, 2], Some(MapData::Verdict), "service-endpoints-check");
+    ("unserved-ips", &[4, 1, 2], Some(MapData::Verdict), "service-endpoints-check");
 
 /// Makes sets again with room for one element, of which the proxy knows nothing, and empties the chains that refer to them.
 fn shrink(world: &World, sets: &[Shrunken]) -> anyhow::Result<()> {
@@ -38,7 +38,7 @@ fn shrink(world: &World, sets: &[Shrunken]) -> anyhow::Result<()> {
                 key_parts: key_parts.to_vec(),
                 data: *data,
                 size: Some(1),
-                counter: false,
+                counter: data.is_some(),
                 user_data: old.user_data.clone(),
             })?;
         }

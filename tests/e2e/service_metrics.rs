@@ -11,16 +11,20 @@ use kube_proxy_testkit::cluster::plan;
 use kube_proxy_testkit::eventually::eventually;
 
 use crate::PerMode;
-use crate::objects::{NAMESPACE, Svc};
+use crate::check::ask;
+use crate::objects::{NAMESPACE, Svc, vip};
+use crate::traffic::SILENCE;
 use crate::world::{From, GUARD, Mode, World, cluster_address};
 
 pub(crate) const TESTS: &[PerMode] = &[
     ("metrics/connections-of-services", connections),
     ("metrics/services-beyond-the-limit", beyond_the_limit),
     ("metrics/no-services", none),
+    ("metrics/refused-connections", refused),
 ];
 
 const CLIENT: From = From::Pod("client");
+const REFUSED: &str = "kubeproxy_service_refused_connections_total";
 const NAME: &str = "kubeproxy_service_connections_total";
 
 fn world(mode: Mode, limit: u32) -> anyhow::Result<World> {
@@ -160,6 +164,86 @@ fn beyond_the_limit(mode: Mode) -> anyhow::Result<()> {
     }
     ensure!(!after.contains(&format!("namespace=\"{NAMESPACE}\",service=\"second\"")), "{after}");
     Ok(())
+}
+
+/// By reason, over a restart, and as commands show them.
+fn refused(mode: Mode) -> anyhow::Result<()> {
+    let mut world = world(mode, 100)?;
+    if mode != Mode::Nftables {
+        world.serve(&Svc::new("gone", 1), &[])?;
+        world.settle()?;
+        ensure!(!scrape(&world)?.contains(REFUSED), "this mode does not count them");
+        return Ok(());
+    }
+    world.serve(&Svc::new("gone", 1), &[])?;
+    world.serve(&Svc::new("far", 2).node_port().external_local(), &["remote-1"])?;
+    world.serve(&Svc::new("near", 3).internal_local(), &["remote-1"])?;
+    let ranges = vec!["192.0.2.77/32", "2001:db8:77::/128"];
+    let guarded = Svc::new("guarded", 4).load_balancer();
+    world.serve(&guarded.with("/spec/loadBalancerSourceRanges", ranges), &["local-1"])?;
+    world.settle()?;
+    let attempts = |world: &World| -> anyhow::Result<()> {
+        for family in IpFamily::BOTH {
+            ensure!(world.probe(CLIENT).tcp(cluster_address(1, family)).is_refused());
+            let vip = std::net::SocketAddr::new(vip(4, family), 80);
+            for (from, to) in [
+                (From::Outside, world.node_port(2, family)),
+                (CLIENT, cluster_address(3, family)),
+                (From::Outside, vip),
+            ] {
+                let outcome = world.probe(from).timeout(SILENCE).tcp(to);
+                ensure!(!outcome.is_answer() && !outcome.is_refused(), "{to}: {outcome}");
+            }
+        }
+        Ok(())
+    };
+    let expected = [
+        ("gone", "no-endpoints"),
+        ("far", "external-policy"),
+        ("near", "internal-policy"),
+        ("guarded", "source-ranges"),
+    ];
+    let ensure = |world: &World, least: u64| -> anyhow::Result<()> {
+        let text = scrape(world)?;
+        for family in IpFamily::BOTH {
+            for (service, reason) in expected {
+                let found = refusals(&text, service, reason, family);
+                // A client that is not answered may have repeated its first packet.
+                let right = if reason == "no-endpoints" || least == 0 {
+                    found == Some(least)
+                } else {
+                    found >= Some(least)
+                };
+                ensure!(right, "{family} {service} {reason}: {found:?}, not {least}\n{text}");
+            }
+        }
+        Ok(())
+    };
+    ensure(&world, 0)?;
+    attempts(&world)?;
+    ensure(&world, 1)?;
+    let explained = ask(&world, &["explain", "default/gone"])?.stdout;
+    ensure!(explained.contains("refused or dropped: no-endpoints=1"), "{explained}");
+    let listed = ask(&world, &["services", "-o", "wide"])?.stdout;
+    ensure!(listed.contains("no-endpoints=1") && listed.contains("REFUSED"), "{listed}");
+    // The kernel counts on; the metrics of a process start at zero.
+    world.stop()?;
+    attempts(&world)?;
+    world.start()?;
+    ensure(&world, 0)?;
+    attempts(&world)?;
+    ensure(&world, 1)
+}
+
+/// The number in a series of refused connections.
+fn refusals(text: &str, service: &str, reason: &str, family: IpFamily) -> Option<u64> {
+    let labels = [
+        format!("ip_family=\"{family}\""),
+        format!("service=\"{service}\""),
+        format!("reason=\"{reason}\""),
+    ];
+    let is = |line: &&str| line.starts_with(REFUSED) && labels.iter().all(|l| line.contains(l));
+    text.lines().find(is)?.rsplit(' ').next()?.parse().ok()
 }
 
 fn none(mode: Mode) -> anyhow::Result<()> {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::{
-    Algorithm, Changes, Frontend, FrontendQuery, KernelObject, NodePortAddresses, ServicePortName,
-    Session, SessionKey, Snapshot,
+    Algorithm, Changes, Frontend, FrontendQuery, KernelObject, NodePortAddresses, Refused,
+    ServicePortName, Session, SessionKey, Snapshot,
 };
 
 /// Makes one node match snapshots of one IP family.
@@ -110,6 +110,15 @@ pub trait ProxyBackend: Send {
     /// The counters are the kernel's: they may start again when rules are written, so who keeps totals adds up what they rise by.
     /// A service port that had traffic is in the answer as long as it is in the snapshot: its totals end when it is left out.
     async fn traffic(&mut self) -> Result<Vec<Traffic>, SyncError> {
+        Ok(Vec::new())
+    }
+
+    /// The attempts to connect to each service port that no endpoint got, as counted on the node, in no particular order.
+    /// Empty where the mode does not count them.
+    ///
+    /// What holds for [`traffic`](Self::traffic) holds here: who keeps totals adds up what they rise by, and what is counted stays in the answer
+    /// as long as the service port is in the snapshot.
+    async fn refused(&mut self) -> Result<Vec<Refused>, SyncError> {
         Ok(Vec::new())
     }
 }
@@ -256,6 +265,8 @@ pub struct SyncReport {
     /// Service ports that are not on the node, or not with all frontends: the kernel refused what was to be written for them, or the node
     /// needs one of their addresses otherwise.
     pub refused: usize,
+    /// Services that ask for a fast path that the node does not have.
+    pub without_fast_path: usize,
     /// UDP frontends that a full sync found on the node, left by an earlier process, and removed because no service port has them.
     /// Their conntrack entries may still lead to old endpoints; [`Proxy`](crate::Proxy) has them checked.
     pub removed_udp: Vec<Frontend>,

@@ -88,6 +88,7 @@ pub mod node_port;
 mod owners;
 pub mod policy;
 pub mod proxy;
+pub mod refused;
 pub mod scheduler;
 pub mod service;
 pub mod session;
@@ -122,6 +123,7 @@ pub use policy::{
     Masquerade, NoLocalEndpoints, ServicePolicy, TrafficPolicy, Treatment, Unserved, ZoneSpill,
 };
 pub use proxy::{Outcome, Proxy, RepairLevel};
+pub use refused::{Refused, RefusedReason};
 pub use scheduler::{Intervals, Scheduler};
 pub use service::{Port, Service, ServicePort};
 pub use session::{Session, SessionKey};

@@ -7,8 +7,8 @@ use crate::conntrack::{DeadCheck, Departures, EarlyCheck, UdpCheck};
 use crate::tracker::{ChangeCounts, ObjectChange, TrackerOptions};
 use crate::{
     Algorithm, Changes, CheckWaker, Conflict, Difference, Event, Frontend, FrontendQuery,
-    Intervals, KernelObject, NodePortAddresses, ObjectName, ProxyBackend, Scheduler, Scope,
-    ServicePortName, Session, SessionKey, Snapshot, SyncError, SyncReport, Tracker, Traffic,
+    Intervals, KernelObject, NodePortAddresses, ObjectName, ProxyBackend, Refused, Scheduler,
+    Scope, ServicePortName, Session, SessionKey, Snapshot, SyncError, SyncReport, Tracker, Traffic,
 };
 
 mod repair;
@@ -287,6 +287,14 @@ impl Proxy {
             return Ok(None);
         }
         self.backend.traffic().await.map(Some)
+    }
+
+    /// What no endpoint got, see [`ProxyBackend::refused`]; `None` while a full sync is missing, as the backend may not know.
+    pub async fn refused(&mut self) -> Result<Option<Vec<Refused>>, SyncError> {
+        if self.need_full {
+            return Ok(None);
+        }
+        self.backend.refused().await.map(Some)
     }
 
     /// UDP frontends that were removed from the node without being in the snapshot, such as those of another mode: their flows are part of

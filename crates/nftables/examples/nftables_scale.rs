@@ -74,6 +74,8 @@ fn config() -> Config {
         node_ports: NodePortAddresses::All,
         refused_on_loopback: Vec::new(),
         offload_after: None,
+        count_refused: true,
+        fast_path_choice: true,
     }
 }
 

@@ -3,23 +3,25 @@
 use async_trait::async_trait;
 use kube_proxy_core::{
     Algorithm, Changes, CheckWaker, Difference, Frontend, FrontendQuery, KernelObject,
-    NodePortAddresses, ObjectCount, ProxyBackend, Scope, Session, SessionKey, Snapshot, SyncError,
-    SyncReport, Traffic,
+    NodePortAddresses, ObjectCount, ProxyBackend, Refused, Scope, Session, SessionKey, Snapshot,
+    SyncError, SyncReport, Traffic,
 };
 use kube_proxy_netlink::nf_tables::{NfTables, Transaction};
 use kube_proxy_netlink::writer::TooLong;
 use kube_proxy_netlink::{Errno, Error};
 
-use crate::actual::{Actual, Keep, Tasks};
+use crate::actual::{Actual, Tasks};
 use crate::chain::{Chain, Pick};
 use crate::compare::compare;
 use crate::counts::Counts;
 use crate::diff::Diff;
 use crate::element::SetId;
 use crate::error::{sync_error, too_long};
-use crate::layout::{CHAINS, FLOWTABLE, TABLE};
+use crate::layout::{CHAINS, Fixed, TABLE};
 use crate::look_up::look_up;
+use crate::parts::Parts;
 use crate::rebuild::Rebuild;
+use crate::refused_attempts::Attempts;
 use crate::state::State;
 use crate::takeover::OldSession;
 use crate::traffic::{Counters, Totals, carried_over};
@@ -55,9 +57,14 @@ pub struct NftablesBackend {
     /// Notices changes by others; without it the generation alone shows that there was one.
     watch: Option<Watch>,
     watch_group: WatchGroup,
+    /// What follows the interfaces, once there is a flowtable.
     fast_path: Option<FastPath>,
+    waker: Option<CheckWaker>,
+    /// A Service asked for the fast path, and the kernel has none.
+    lacks_fast_path: bool,
     last: LastSync,
     traffic: Totals,
+    attempts: Attempts,
     looks: usize,
     reads: usize,
     /// UDP frontends that full syncs found and removed since the last successful one.
@@ -112,10 +119,15 @@ impl NftablesBackend {
             ))
         };
         let mut netlink = NfTables::open(config.netlink_family()).map_err(missing)?;
-        if let Err(error) = probe(&mut netlink, &config, Pick::Random) {
-            let without = Config { offload_after: None, ..config.clone() };
-            if config.offload_after.is_some() && probe(&mut netlink, &without, Pick::Random).is_ok()
-            {
+        // What Services may ask for is looked for when the first one does.
+        let parts = Parts {
+            counts_dropped: config.count_refused,
+            flowtable: config.offload_after.is_some(),
+            ..Parts::default()
+        };
+        if let Err(error) = probe(&mut netlink, &config, parts, Pick::Random) {
+            let without = Parts { flowtable: false, ..parts };
+            if parts.flowtable && probe(&mut netlink, &config, without, Pick::Random).is_ok() {
                 return Err(SyncError::Unsupported(format!(
                     "the flowtable fast path was asked for and needs the kernel modules \
                      nf_flow_table and nft_flow_offload; without a threshold nftables mode works: {error}"
@@ -124,8 +136,8 @@ impl NftablesBackend {
             return Err(missing(error));
         }
         // The module for it may be missing where all others are there.
-        let has_hash = probe(&mut netlink, &config, Pick::SourcePort).is_ok();
-        let fast_path = FastPath::new(&config).map_err(missing)?;
+        let has_hash = probe(&mut netlink, &config, parts, Pick::SourcePort).is_ok();
+        let fast_path = parts.flowtable.then(FastPath::new).transpose().map_err(missing)?;
         let transaction = Transaction::new(config.netlink_family(), TABLE);
         Ok(Self {
             config,
@@ -138,8 +150,11 @@ impl NftablesBackend {
             watch: None,
             watch_group: WatchGroup::default(),
             fast_path,
+            waker: None,
+            lacks_fast_path: false,
             last: LastSync::default(),
             traffic: Totals::default(),
+            attempts: Attempts::default(),
             looks: 0,
             reads: 0,
             removed_udp: Vec::new(),
@@ -207,6 +222,7 @@ impl NftablesBackend {
     }
 
     fn try_full(&mut self, snapshot: &Snapshot, rebuild: &Rebuild) -> Result<(), Error> {
+        self.look_for_fast_path(snapshot.services.values());
         let (generation, existing) = self.read()?;
         let has_sessions = matches!(&existing, Actual::Table(table) if table.sets.has_sessions);
         let mut removed_udp = match &existing {
@@ -234,8 +250,10 @@ impl NftablesBackend {
         self.commit(&mut synced)?;
         if repair.all_elements {
             self.traffic.all_written();
+            self.attempts.all_written();
         }
         self.traffic.written(&repair.diff, &counters);
+        self.attempts.written(&repair.diff);
         removed_udp.extend(left_over::of_difference(&repair.diff, self.config.family));
         self.removed_udp.append(&mut removed_udp);
         self.last.chains = chains;
@@ -280,15 +298,12 @@ impl NftablesBackend {
             encode::new_table(&mut self.transaction, self.config.family)?;
         }
         start.rebuild.encode(&start.emptied, &mut self.transaction, self.config.family)?;
-        if repair.flowtable == Keep::Make {
-            self.transaction.add_flowtable(FLOWTABLE)?;
-        }
-        let static_chains = repair.static_chains.iter().copied();
-        encode::static_rules(&mut self.transaction, static_chains, &self.config)?;
-        if repair.flowtable == Keep::Delete {
-            self.transaction.delete_flowtable(FLOWTABLE)?;
-        }
+        let (there, wanted) = repair.parts;
+        encode::make_parts(&mut self.transaction, there, wanted, self.config.family)?;
         encode::changes(&mut self.transaction, &repair.diff, &self.config, counters)?;
+        let static_chains = repair.static_chains.iter().copied();
+        encode::static_rules(&mut self.transaction, static_chains, &self.config, wanted)?;
+        encode::delete_parts(&mut self.transaction, there, wanted)?;
         if repair.all_elements {
             let sets = SetId::ALL.into_iter().filter(|set| repair.counts.of(*set) > 0);
             encode::all_elements(&mut self.transaction, sets, state, &self.config)?;
@@ -304,15 +319,19 @@ impl NftablesBackend {
         snapshot: &Snapshot,
         changes: &Changes,
     ) -> Result<(), Error> {
+        self.look_for_fast_path(changes.services.iter().filter_map(|n| snapshot.services.get(n)));
+        self.attempts.before(&mut self.netlink, &self.config, &synced.state, changes)?;
+        let there = Parts::of(&self.config, &synced.state);
         let (diff, sessions) = synced.state.update(snapshot, changes, &self.config);
+        let wanted = Parts::of(&self.config, &synced.state);
         if !diff.is_empty() {
             synced.counts.change(&diff);
             let counters = carried_over(&mut self.netlink, &diff)?;
             self.transaction.clear(None);
-            encode::changes(&mut self.transaction, &diff, &self.config, &counters)
-                .map_err(too_long)?;
+            self.encode_partial(&diff, &counters, there, wanted).map_err(too_long)?;
             self.commit(&mut synced)?;
             self.traffic.written(&diff, &counters);
+            self.attempts.written(&diff);
             self.last.chains = diff.new_chains.len();
         }
         if sessions.any {
@@ -322,8 +341,28 @@ impl NftablesBackend {
         let left = std::mem::take(&mut self.stale_chains);
         stale_chains.extend(left.into_iter().filter(|chain| !new_chains.contains(chain)));
         self.delete_chains(&mut synced, stale_chains)?;
+        if wanted.flowtable && !there.flowtable {
+            self.follow_links(&mut synced, true)?;
+        }
         self.synced = Some(synced);
         Ok(())
+    }
+
+    fn encode_partial(
+        &mut self,
+        diff: &Diff,
+        counters: &Counters,
+        there: Parts,
+        wanted: Parts,
+    ) -> Result<(), TooLong> {
+        let transaction = &mut self.transaction;
+        encode::make_parts(transaction, there, wanted, self.config.family)?;
+        encode::changes(transaction, diff, &self.config, counters)?;
+        if there != wanted {
+            let forward = CHAINS.iter().filter(|chain| chain.id == Fixed::FilterForward);
+            encode::static_rules(transaction, forward, &self.config, wanted)?;
+        }
+        encode::delete_parts(transaction, there, wanted)
     }
 
     fn commit(&mut self, synced: &mut Synced) -> Result<(), Error> {
@@ -389,6 +428,15 @@ impl NftablesBackend {
         }
     }
 
+    /// Reads the counters of elements that a full sync may delete.
+    fn count_before_full(&mut self, synced: &Synced) {
+        if self.config.count_refused
+            && self.attempts.read(&mut self.netlink, &self.config, &synced.state).is_err()
+        {
+            tracing::debug!("refused connections since they were last counted are not counted");
+        }
+    }
+
     fn report(&self) -> SyncReport {
         let Some(synced) = &self.synced else { return SyncReport::default() };
         let total = synced.counts.elements();
@@ -398,6 +446,7 @@ impl NftablesBackend {
                 ObjectCount { kind: "elements", written: self.last.elements, total },
                 ObjectCount { kind: "chains", written: self.last.chains, total: chains },
             ],
+            without_fast_path: self.without_fast_path(&synced.state),
             ..SyncReport::default()
         }
     }
@@ -458,13 +507,21 @@ impl ProxyBackend for NftablesBackend {
         };
     }
 
+    fn annotations(&self) -> Vec<&'static str> {
+        vec![crate::fast_path::ANNOTATION]
+    }
+
     async fn sync(
         &mut self,
         snapshot: &Snapshot,
         scope: Scope<'_>,
     ) -> Result<SyncReport, SyncError> {
         self.last = LastSync::default();
-        let result = match (scope, self.synced.take()) {
+        let synced = self.synced.take();
+        if let (Scope::Full | Scope::Repair(_), Some(synced)) = (scope, &synced) {
+            self.count_before_full(synced);
+        }
+        let result = match (scope, synced) {
             (Scope::Partial(changes), Some(synced)) => self.partial(synced, snapshot, changes),
             (Scope::Partial(_) | Scope::Full, _) => self.full(snapshot, &Rebuild::Nothing),
             (Scope::Repair(repair), _) => self.full(snapshot, &Rebuild::of(repair)),
@@ -521,6 +578,7 @@ impl ProxyBackend for NftablesBackend {
         if let Some(fast_path) = &mut self.fast_path {
             fast_path.set_waker(&self.config, waker.clone());
         }
+        self.waker = Some(waker.clone());
         let group = &self.watch_group;
         let watch = self.netlink.port().and_then(|port| Watch::start(family, port, waker, group));
         match watch {
@@ -550,6 +608,17 @@ impl ProxyBackend for NftablesBackend {
             .read(&mut self.netlink, family, &synced.state)
             .map_err(|error| sync_error(&error))
     }
+
+    /// Attempts to connect that the elements of unserved frontends and of source ranges refused or dropped; empty before the first sync, and
+    /// where they are not to be counted.
+    async fn refused(&mut self) -> Result<Vec<Refused>, SyncError> {
+        let Some(synced) = self.synced.as_ref().filter(|_| self.config.count_refused) else {
+            return Ok(Vec::new());
+        };
+        self.attempts
+            .read(&mut self.netlink, &self.config, &synced.state)
+            .map_err(|error| sync_error(&error))
+    }
 }
 
 fn unknown() -> SyncError {
@@ -558,8 +627,8 @@ fn unknown() -> SyncError {
 }
 
 /// Makes all of the skeleton, and each kind of chain, and deletes it in the same transaction.
-fn probe(netlink: &mut NfTables, config: &Config, pick: Pick) -> Result<(), Error> {
+fn probe(netlink: &mut NfTables, config: &Config, parts: Parts, pick: Pick) -> Result<(), Error> {
     let mut transaction = Transaction::new(config.netlink_family(), "kube-proxy-probe");
-    encode::probe(&mut transaction, config, pick).map_err(too_long)?;
+    encode::probe(&mut transaction, config, parts, pick).map_err(too_long)?;
     netlink.commit(&mut transaction)
 }

@@ -22,12 +22,24 @@ pub struct Config {
     pub refused_on_loopback: Vec<Protocol>,
     /// Forwarded connections with more packets than this, of both directions, pass by the rules in a flowtable; `None` for none.
     pub offload_after: Option<NonZeroU32>,
+    /// Packets that source ranges drop are counted by service port, which takes a map; what gets no endpoint for another reason is always counted.
+    pub count_refused: bool,
+    /// Services may be in or out of the fast path by annotation.
+    pub fast_path_choice: bool,
 }
+
+/// The threshold where Services ask for the fast path and the node names none: beyond short connections.
+const OFFLOAD_AFTER: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 
 impl Config {
     /// The family, as netlink names it.
     pub(crate) fn netlink_family(&self) -> Family {
         netlink_family(self.family)
+    }
+
+    /// How many packets an offloaded connection has had.
+    pub(crate) fn offload_threshold(&self) -> NonZeroU32 {
+        self.offload_after.unwrap_or(OFFLOAD_AFTER)
     }
 }
 

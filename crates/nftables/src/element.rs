@@ -15,8 +15,8 @@ pub(crate) enum SetId {
     FrontendNodeports,
     ShortCircuitIps,
     ShortCircuitNodeports,
-    NoEndpointServices,
-    NoEndpointNodeports,
+    UnservedIps,
+    UnservedNodeports,
     LoopbackNodeports,
     ClusterEndpoints,
     LocalEndpoints,
@@ -26,23 +26,26 @@ pub(crate) enum SetId {
     StickyNodeports,
     FirewallAddresses,
     FirewallSources,
+    FirewallDropped,
     ClusterIps,
     ServiceCidrs,
     NodeportAddresses,
     HairpinConnections,
     ClientAffinity,
     ClientAffinityLocal,
+    FastPathIps,
+    FastPathNodeports,
 }
 
 impl SetId {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::FrontendIps,
         Self::FrontendNodeports,
         Self::ShortCircuitIps,
         Self::ShortCircuitNodeports,
-        Self::NoEndpointServices,
-        Self::NoEndpointNodeports,
+        Self::UnservedIps,
+        Self::UnservedNodeports,
         Self::LoopbackNodeports,
         Self::ClusterEndpoints,
         Self::LocalEndpoints,
@@ -52,12 +55,15 @@ impl SetId {
         Self::StickyNodeports,
         Self::FirewallAddresses,
         Self::FirewallSources,
+        Self::FirewallDropped,
         Self::ClusterIps,
         Self::ServiceCidrs,
         Self::NodeportAddresses,
         Self::HairpinConnections,
         Self::ClientAffinity,
         Self::ClientAffinityLocal,
+        Self::FastPathIps,
+        Self::FastPathNodeports,
     ];
 
     /// From a frontend to the chain for its traffic.
@@ -77,10 +83,10 @@ impl SetId {
     }
 
     /// From a frontend without endpoints to what becomes of its traffic.
-    pub(crate) fn no_endpoint(key: KeyKind) -> Self {
+    pub(crate) fn unserved(key: KeyKind) -> Self {
         match key {
-            KeyKind::Address => Self::NoEndpointServices,
-            KeyKind::NodePort => Self::NoEndpointNodeports,
+            KeyKind::Address => Self::UnservedIps,
+            KeyKind::NodePort => Self::UnservedNodeports,
         }
     }
 
@@ -102,6 +108,14 @@ impl SetId {
         }
     }
 
+    /// The frontends that are in the fast path, or not, other than the rest of the node.
+    pub(crate) fn fast_path(key: KeyKind) -> Self {
+        match key {
+            KeyKind::Address => Self::FastPathIps,
+            KeyKind::NodePort => Self::FastPathNodeports,
+        }
+    }
+
     /// From a client and a service port to the endpoint of the session, among the endpoints of a list.
     pub(crate) fn sessions(endpoints: TrafficPolicy) -> Self {
         match endpoints {
@@ -109,6 +123,10 @@ impl SetId {
             TrafficPolicy::Local => Self::ClientAffinityLocal,
         }
     }
+
+    /// The maps whose elements refuse or drop packets of one service port, and count them.
+    pub(crate) const REFUSING: [Self; 3] =
+        [Self::UnservedIps, Self::UnservedNodeports, Self::FirewallDropped];
 
     /// Whether its elements are intervals of plain addresses: a set that is written whole or not at all.
     ///

@@ -34,8 +34,9 @@ impl Elements {
         sets: &[Set],
         family: IpFamily,
     ) -> Result<Self, Error> {
+        let is_there = |id: &SetId| sets.iter().any(|set| set.name == set_name(*id));
         let mut all = Self::default();
-        for id in SetId::ALL {
+        for id in SetId::ALL.into_iter().filter(is_there) {
             // The maps from frontends come first, and tell which slots there must be.
             let large = sets.iter().find(|set| set.name == set_name(id)).and_then(|set| set.count);
             let keys = match large.filter(|count| *count >= LARGE) {

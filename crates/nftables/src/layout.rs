@@ -16,7 +16,7 @@ pub const TABLE: &str = "kube-proxy";
 pub(crate) const FLOWTABLE: &str = "fast-path";
 
 /// The comment of the table. A table with another one has another layout, and is replaced.
-pub(crate) const TABLE_COMMENT: &str = "rules for kube-proxy, layout 4: see docs/nftables.md";
+pub(crate) const TABLE_COMMENT: &str = "rules for kube-proxy, layout 5: see docs/nftables.md";
 
 /// Which of the chains that are always there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ enum Maps {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Special {
     Plain,
-    /// Its elements count their hits: new connections.
+    /// Its elements count their hits: new connections, or attempts to connect.
     Counts,
     Intervals,
     /// Rules put elements into it, which vanish after a while.
@@ -178,8 +178,8 @@ const fn set_layout(id: SetId) -> SetLayout {
         SetId::FrontendNodeports => set("frontend-nodeports", NODE_PORT, ToVerdict, Counts, "every node port with endpoints; packets = new connections"),
         SetId::ShortCircuitIps => set("short-circuit-ips", ADDRESS, ToVerdict, Counts, "external addresses under policy Local, from this node and its pods"),
         SetId::ShortCircuitNodeports => set("short-circuit-nodeports", NODE_PORT, ToVerdict, Counts, "node ports under policy Local, from this node and its pods"),
-        SetId::NoEndpointServices => set("no-endpoint-services", ADDRESS, ToVerdict, Plain, "service addresses without endpoints"),
-        SetId::NoEndpointNodeports => set("no-endpoint-nodeports", NODE_PORT, ToVerdict, Plain, "node ports without endpoints"),
+        SetId::UnservedIps => set("unserved-ips", ADDRESS, ToVerdict, Counts, "service addresses without endpoints; packets = refused or dropped"),
+        SetId::UnservedNodeports => set("unserved-nodeports", NODE_PORT, ToVerdict, Counts, "node ports without endpoints; packets = refused or dropped"),
         SetId::LoopbackNodeports => set("loopback-nodeports", NODE_PORT, ToVerdict, Counts, "node ports that nobody serves on loopback; packets = refused"),
         SetId::ClusterEndpoints => set("cluster-endpoints", ADDRESS_SLOT, ToEndpoint, Plain, "service address and slot to endpoint"),
         SetId::LocalEndpoints => set("local-endpoints", ADDRESS_SLOT, ToEndpoint, Plain, "the same, endpoints on this node only"),
@@ -189,12 +189,15 @@ const fn set_layout(id: SetId) -> SetLayout {
         SetId::StickyNodeports => set("sticky-nodeports", NODE_PORT, ToVerdict, Plain, "the same for node ports"),
         SetId::FirewallAddresses => set("firewall-addresses", ADDRESS, Nothing, Plain, "load-balancer addresses with source ranges"),
         SetId::FirewallSources => set("firewall-sources", ADDRESS_SOURCE, Nothing, Intervals, "who may use them"),
+        SetId::FirewallDropped => set("firewall-dropped", ADDRESS, ToVerdict, Counts, "all others; packets = dropped"),
         SetId::ClusterIps => set("cluster-ips", &[Field::Ip], Nothing, Plain, "every cluster IP"),
         SetId::ServiceCidrs => set("service-cidrs", &[Field::Ip], Nothing, Intervals, "where cluster IPs are taken from"),
         SetId::NodeportAddresses => set("nodeport-addresses", &[Field::Ip], Nothing, Intervals, "where node ports are served, of the addresses of this node"),
         SetId::HairpinConnections => set("hairpin-connections", PAIR, Nothing, Plain, "endpoints of this node that reach themselves"),
         SetId::ClientAffinity => set("client-affinity", SESSION, ToEndpoint, Dynamic, "client and service port, as numbers, to the endpoint"),
         SetId::ClientAffinityLocal => set("client-affinity-local", SESSION, ToEndpoint, Dynamic, "the same for policy Local: endpoints on this node only"),
+        SetId::FastPathIps => set("fast-path-ips", ADDRESS, Nothing, Plain, "service addresses that are in the fast path, or not, unlike the rest"),
+        SetId::FastPathNodeports => set("fast-path-nodeports", NODE_PORT, Nothing, Plain, "the same for node ports"),
     }
 }
 

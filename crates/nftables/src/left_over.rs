@@ -15,11 +15,11 @@ use crate::layout::{TABLE, set_name};
 const FRONTENDS: [(SetId, KeyKind); 4] = [
     (SetId::FrontendIps, KeyKind::Address),
     (SetId::FrontendNodeports, KeyKind::NodePort),
-    (SetId::NoEndpointServices, KeyKind::Address),
-    (SetId::NoEndpointNodeports, KeyKind::NodePort),
+    (SetId::UnservedIps, KeyKind::Address),
+    (SetId::UnservedNodeports, KeyKind::NodePort),
 ];
 
-/// What the Go kube-proxy calls them. Their keys are the same.
+/// What the Go kube-proxy and layouts of ours before 5 call them. Their keys are the same.
 const THEIRS: [&str; 4] =
     ["service-ips", "service-nodeports", "no-endpoint-services", "no-endpoint-nodeports"];
 

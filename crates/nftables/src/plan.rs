@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use kube_proxy_core::{
-    Algorithm, Endpoint, Frontend, FrontendKind, NoLocalEndpoints, ServiceEntry, ServicePort,
+    Algorithm, Endpoint, Frontend, FrontendKind, NoLocalEndpoints, RefusedReason, ServiceEntry,
+    ServicePort,
     ServicePortName, TrafficPolicy, Treatment, Unserved,
 };
 use kube_proxy_netlink::nf_tables::user_data;
@@ -12,6 +13,7 @@ use kube_proxy_netlink::nf_tables::user_data;
 use crate::Config;
 use crate::chain::{Balance, Chain, Masquerade, Pick, Remember, Sessions};
 use crate::element::{Item, SetId, Value};
+use crate::fast_path::Wish as FastPathWish;
 use crate::key::{Key, KeyKind, Keyed as _};
 use crate::range::{Range, from_nets, merge};
 use crate::shares::Share;
@@ -123,8 +125,13 @@ impl Plan {
         for endpoints in self.lists_of(kind) {
             self.slots(frontend, endpoints, put);
         }
+        if self.chooses_fast_path(config) {
+            let set = SetId::fast_path(frontend.key_kind());
+            let comment = Some(comment.clone());
+            put(set, Item { key: frontend.key(), value: Value::None, comment });
+        }
         if kind == FrontendKind::LoadBalancerVip {
-            self.firewall(frontend, comment, put);
+            self.firewall(config, frontend, comment, put);
         }
     }
 
@@ -132,6 +139,9 @@ impl Plan {
     pub(crate) fn shares(&self, config: &Config, put: &mut impl FnMut(Share)) {
         // Also while another service port has it: then it is that one's cluster IP too.
         put(Share::ClusterIp(self.port().cluster_ip));
+        if self.chooses_fast_path(config) {
+            put(Share::Chain(Chain::FastPath));
+        }
         for slot in TrafficPolicy::ALL.into_iter().flat_map(|list| self.list(list)) {
             if slot.local {
                 put(Share::Hairpin(slot.ip, self.port().protocol, slot.port));
@@ -217,7 +227,7 @@ impl Plan {
             }
             None => {
                 if let Some(value) = unserved.and_then(without_endpoint) {
-                    put(SetId::no_endpoint(by), value);
+                    put(SetId::unserved(by), value);
                 }
             }
         }
@@ -225,6 +235,36 @@ impl Plan {
             let chain = Chain::Entry(Masquerade::Node, balance);
             put(SetId::short_circuit(by), Value::Goto(chain));
         }
+    }
+
+    /// Whether its connections are in the fast path where those of others are not, or the reverse.
+    fn chooses_fast_path(&self, config: &Config) -> bool {
+        let wanted = FastPathWish::of(self.port());
+        config.fast_path_choice
+            && wanted
+                .is_some_and(|wish| (wish == FastPathWish::In) != config.offload_after.is_some())
+    }
+
+    /// The elements whose packets get no endpoint, each with the reason.
+    pub(crate) fn refusing(
+        &self,
+        config: &Config,
+    ) -> impl Iterator<Item = (SetId, Frontend, RefusedReason)> {
+        self.port().frontends.iter().flat_map(|(frontend, kind)| {
+            let treatment = self.entry.treatment(*kind);
+            let unserved =
+                treatment.unserved.filter(|unserved| without_endpoint(*unserved).is_some());
+            let unserved = unserved.map(|unserved| {
+                let set = SetId::unserved(frontend.key_kind());
+                (set, *frontend, RefusedReason::of(unserved, *kind))
+            });
+            let sources = (config.count_refused && treatment.sources.is_some()).then_some((
+                SetId::FirewallDropped,
+                *frontend,
+                RefusedReason::SourceRanges,
+            ));
+            unserved.into_iter().chain(sources)
+        })
     }
 
     /// How its sessions are remembered, if it has any.
@@ -258,11 +298,21 @@ impl Plan {
     }
 
     /// Who may use a load-balancer VIP, if not everybody.
-    fn firewall(&self, frontend: &Frontend, comment: &Arc<str>, put: &mut impl FnMut(SetId, Item)) {
+    fn firewall(
+        &self,
+        config: &Config,
+        frontend: &Frontend,
+        comment: &Arc<str>,
+        put: &mut impl FnMut(SetId, Item),
+    ) {
         let Some(nets) = self.port().source_ranges() else { return };
         let Some(vip) = frontend.ip() else { return };
-        let comment = Some(comment.clone());
-        put(SetId::FirewallAddresses, Item { key: frontend.key(), value: Value::None, comment });
+        let (key, comment) = (frontend.key(), Some(comment.clone()));
+        if config.count_refused {
+            let comment = comment.clone();
+            put(SetId::FirewallDropped, Item { key, value: Value::Drop, comment });
+        }
+        put(SetId::FirewallAddresses, Item { key, value: Value::None, comment });
         let itself = self.node_is_source.then_some(Range { first: vip, last: vip });
         for range in merge(from_nets(nets).into_iter().chain(itself)) {
             let until = Value::Until(Box::new(frontend.key().ip(range.last)));

@@ -70,14 +70,17 @@ fn fields(set: SetId) -> std::str::Chars<'static> {
     match set {
         SetId::FrontendIps
         | SetId::ShortCircuitIps
-        | SetId::NoEndpointServices
+        | SetId::UnservedIps
         | SetId::StickyIps
-        | SetId::FirewallAddresses => "ipn",
+        | SetId::FirewallAddresses
+        | SetId::FirewallDropped
+        | SetId::FastPathIps => "ipn",
         SetId::FrontendNodeports
         | SetId::ShortCircuitNodeports
-        | SetId::NoEndpointNodeports
+        | SetId::UnservedNodeports
         | SetId::LoopbackNodeports
-        | SetId::StickyNodeports => "pn",
+        | SetId::StickyNodeports
+        | SetId::FastPathNodeports => "pn",
         SetId::ClusterEndpoints | SetId::LocalEndpoints => "ipns",
         SetId::NodeportClusterEndpoints | SetId::NodeportLocalEndpoints => "pns",
         SetId::FirewallSources => "ipni",

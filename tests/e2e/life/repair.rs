@@ -101,7 +101,7 @@ const NFTABLES_DAMAGES: &[&str] = &[
     "add chain {ip} kube-proxy foreign",
     "delete element {ip} kube-proxy frontend-ips { {address} . tcp . 80 }",
     "delete element {ip} kube-proxy cluster-endpoints { {address} . tcp . 80 . 1 }",
-    "add element {ip} kube-proxy no-endpoint-services { {address} . tcp . 80 : drop }",
+    "add element {ip} kube-proxy unserved-ips { {address} . tcp . 80 : drop }",
 ];
 
 /// Each damage is repaired at once: the sync period is so long that nothing else would find it.

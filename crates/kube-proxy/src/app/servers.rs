@@ -79,6 +79,7 @@ impl Context<'_> {
             mode,
             self.families.clone(),
             facts,
+            self.metrics.clone(),
             silence,
             commands::is_command,
         ))

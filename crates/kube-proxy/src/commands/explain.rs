@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::answering::Answering;
 use super::changes;
-use super::names::{frontend, kind, service_port};
+use super::names::{self, frontend, kind, service_port};
 use super::offline::families;
 use super::output::Style;
 use super::print;
@@ -41,6 +41,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         let mut parameters = vec![("to", destination.as_str())];
         parameters.extend(from.as_deref().map(|from| ("from", from)));
+        parameters.push(("counters", "true"));
         server.get("/debug/explain", &parameters).await?
     };
     let text = match output.for_programs(&explanation)? {
@@ -105,11 +106,18 @@ fn path(path: &Path, families: &[Family], wide: bool, style: Style) -> String {
         if let Some(time) = &port.slow_start {
             line("Slow start", &format!("a new endpoint has its whole share after {time}"));
         }
+        if let Some(fast_path) = port.fast_path {
+            line("Fast path", names::fast_path(fast_path));
+        }
         if let Some(seconds) = port.session_affinity_seconds {
             line("Affinity", &format!("a client keeps its endpoint for {seconds} s"));
         }
         if let Some(session) = &path.session {
             line("Session", &self::session(session));
+        }
+        let counted = port.counters.as_ref().map(names::counters).filter(|text| !text.is_empty());
+        if let Some(counted) = counted {
+            line("Since start", &counted);
         }
         if let Some(last) = changes::last(port, families, jiff::Timestamp::now()) {
             line("Last change", &last);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::changes;
-use super::names::{frontend, port_of};
+use super::names::{frontend, port_of, refused};
 use super::output::{Output, Style};
 use super::print;
 use super::server::Server;
@@ -26,6 +26,9 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { namespace, output, server } = arguments;
     let programs = output.for_programs(&())?.is_some();
     let mut parameters = vec![("endpoints", if programs { "all" } else { "none" })];
+    if programs || output.is_wide() {
+        parameters.push(("counters", "true"));
+    }
     parameters.extend(namespace.as_deref().map(|namespace| ("namespace", namespace)));
     let services: Services = server.get("/debug/services", &parameters).await?;
     if let Some(text) = output.for_programs(&services)? {
@@ -39,7 +42,7 @@ fn table(services: &Services, wide: bool) -> Table {
     let mut headings =
         vec!["NAMESPACE", "SERVICE", "FRONTENDS", "POLICY", "USED/READY/ALL", "CHANGED"];
     if wide {
-        headings.extend(["AFFINITY", "SOURCE-RANGES"]);
+        headings.extend(["AFFINITY", "SOURCE-RANGES", "CONNECTIONS", "REFUSED"]);
     }
     let mut table = Table::new(&headings);
     let now = jiff::Timestamp::now();
@@ -55,6 +58,9 @@ fn table(services: &Services, wide: bool) -> Table {
             row.push(affinity.map_or("-".to_owned(), |seconds| format!("{seconds}s")));
             let ranges = port.source_ranges.join(",");
             row.push(if ranges.is_empty() { "-".to_owned() } else { ranges });
+            let counters = port.counters.clone().unwrap_or_default();
+            row.push(counters.connections.map_or("-".to_owned(), |count| count.to_string()));
+            row.push(refused(&counters).unwrap_or_else(|| "-".to_owned()));
         }
         table.row(row);
     }

@@ -7,7 +7,7 @@ mod text;
 
 use kube_proxy_core as core;
 use kube_proxy_core::explain::{self as rules, NodeFacts, Packet, Source};
-use kube_proxy_core::{FrontendQuery, SessionKey, Tracker};
+use kube_proxy_core::{FrontendQuery, ServicePortName, SessionKey, Tracker};
 
 use super::destination::{Destination, Origin};
 use super::endpoints::SlowStart;
@@ -15,6 +15,7 @@ use super::explanation::{EndpointUse, Masquerade, Nearest, Path, Reason, SourceK
 use super::names::ServicePortId;
 use super::view;
 use crate::family::state::{FamilyServices, FamilyState, ServiceFilter};
+use crate::telemetry::traffic::Counted;
 
 pub(super) use connections::add_connections;
 pub(super) use on_node::look_up;
@@ -31,11 +32,12 @@ pub(super) struct FamilyExplanation {
     pub(super) similar: Vec<ServicePortId>,
 }
 
-/// Explains what one family does.
+/// Explains what one family does. `counted` is what was counted of a service port, if that is asked for.
 pub(super) fn of_family(
     tracker: &Tracker,
     state: FamilyState,
     facts: &NodeFacts,
+    counted: impl Fn(&ServicePortName) -> Option<Counted>,
     from: Option<Origin>,
     to: &Destination,
 ) -> FamilyExplanation {
@@ -51,7 +53,11 @@ pub(super) fn of_family(
         let key = client.and_then(|client| found.session_key(facts, &packet, client));
         sessions.extend(key.map(|key| (paths.len(), key)));
         queries.extend(found.frontend_query(&packet).map(|query| (paths.len(), query)));
-        paths.push(path(tracker, &state, &packet, &found));
+        let mut path = path(tracker, &state, &packet, &found);
+        if let (Some(port), Some(served)) = (&mut path.service_port, &found.served) {
+            port.counters = counted(served.name).and_then(view::counters);
+        }
+        paths.push(path);
     }
     let similar = if paths.is_empty() { to.similar(tracker) } else { Vec::new() };
     let similar = similar.iter().map(Into::into).collect();

@@ -38,7 +38,7 @@ pub(crate) fn explain_offline(
         warnings: vec![NOT_ASKED.to_owned()],
     };
     for (tracker, facts) in families {
-        let explained = explain::of_family(tracker, state(tracker), facts, from, &to);
+        let explained = explain::of_family(tracker, state(tracker), facts, |_| None, from, &to);
         let mut family = view::family(&explained.state);
         // Nothing was there to see changes.
         family.changes_since = None;
@@ -60,6 +60,7 @@ fn state(tracker: &Tracker) -> FamilyState {
         synced: None,
         waiting: None,
         failure: None,
+        lacks_fast_path: false,
         node_ip: snapshot.node_ip,
         changes: Changes { last: Arc::default(), since: SystemTime::now() },
         zone: snapshot.zone.clone(),

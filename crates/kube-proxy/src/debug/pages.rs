@@ -19,6 +19,7 @@ use crate::family::state::{FamilyServices, ServiceFilter};
 use crate::serve::http::{Answer, Asked, Handler, Reply};
 use crate::tasks;
 use crate::telemetry::logging::recent;
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::secrets::left_out;
 
 mod reports;
@@ -35,6 +36,7 @@ pub struct DebugPages {
     mode: &'static str,
     families: Arc<Mutex<Vec<FamilyClient>>>,
     facts: Arc<Facts>,
+    metrics: Arc<Metrics>,
     /// For how long the API server has been silent; `None` without one.
     silence: Option<Arc<Silence>>,
     /// Recognises the first argument of a command of this program.
@@ -55,11 +57,22 @@ impl DebugPages {
         mode: &'static str,
         families: Arc<Mutex<Vec<FamilyClient>>>,
         facts: Arc<Facts>,
+        metrics: Arc<Metrics>,
         silence: Option<Arc<Silence>>,
         is_command: fn(&str) -> bool,
     ) -> Self {
         let (running_programs, looking_up) = Default::default();
-        Self { node, mode, families, facts, silence, is_command, running_programs, looking_up }
+        Self {
+            node,
+            mode,
+            families,
+            facts,
+            metrics,
+            silence,
+            is_command,
+            running_programs,
+            looking_up,
+        }
     }
 
     fn clients(&self) -> Vec<FamilyClient> {
@@ -80,7 +93,10 @@ impl DebugPages {
             families: Vec::new(),
             service_ports: Vec::new(),
         };
+        let counters = self.counters(asked);
         // All are asked before the first is waited for.
+        let readings: Vec<_> =
+            counters.iter().flat_map(|_| self.clients()).map(|c| c.read_traffic()).collect();
         let questions: Vec<_> = self
             .clients()
             .iter()
@@ -90,6 +106,9 @@ impl DebugPages {
             })
             .collect();
         Reply::Later(Box::pin(async move {
+            for reading in readings {
+                reading.await;
+            }
             let mut families = Vec::new();
             for question in questions {
                 match question.await {
@@ -101,7 +120,14 @@ impl DebugPages {
             tasks::blocking("debug page", move || {
                 for family in families {
                     answer.families.push(view::family(&family.state));
-                    answer.service_ports.extend(view::service_ports(&family, endpoints));
+                    let mut ports = view::service_ports(&family, endpoints);
+                    if let Some(metrics) = &counters {
+                        for (shown, port) in ports.iter_mut().zip(&family.ports) {
+                            let counted = metrics.traffic().of(family.state.family, &port.name);
+                            shown.counters = view::counters(counted);
+                        }
+                    }
+                    answer.service_ports.append(&mut ports);
                 }
                 json(&answer)
             })
@@ -130,6 +156,7 @@ impl DebugPages {
         };
         let (clients, facts) = (self.clients(), self.facts.clone());
         let looking_up = self.looking_up.clone();
+        let counters = self.counters(asked);
         // Userspace connections lead to this process, and IPVS keeps its own.
         let translated = matches!(self.mode, "iptables" | "nftables");
         Reply::Later(Box::pin(async move {
@@ -141,9 +168,13 @@ impl DebugPages {
                     Ok(facts) => facts,
                     Err(error) => return Answer::error(StatusCode::INTERNAL_SERVER_ERROR, error),
                 };
-                let to = to.clone();
+                if counters.is_some() {
+                    family.read_traffic().await;
+                }
+                let (to, counters) = (to.clone(), counters.clone());
                 let look = move |tracker: &Tracker, state| {
-                    explain::of_family(tracker, state, &facts, from, &to)
+                    let counted = |name: &_| counters.as_ref().map(|m| m.traffic().of(of, name));
+                    explain::of_family(tracker, state, &facts, counted, from, &to)
                 };
                 let mut explained = match family.look(look).await {
                     Ok(explained) => explained,
@@ -172,6 +203,12 @@ impl DebugPages {
             })
             .await
         }))
+    }
+
+    /// Where the counters are, if they are asked for and anything is counted.
+    fn counters(&self, asked: &Asked) -> Option<Arc<Metrics>> {
+        let wanted = asked.decoded("counters").is_some_and(|counters| counters == "true");
+        Some(&self.metrics).filter(|metrics| wanted && metrics.traffic().is_on()).cloned()
     }
 
     fn silence_warning(&self) -> Option<String> {

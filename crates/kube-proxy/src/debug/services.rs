@@ -1,5 +1,6 @@
 //! The answer of `/debug/services`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,9 @@ pub struct ServicePort {
     /// Connections to endpoints that left are ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reset_dead_connections: bool,
+    /// Whether established connections go through the flowtable, as the annotation says; absent without it, and in modes that do not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fast_path: Option<FastPath>,
     /// The timeout of `ClientIP` session affinity in seconds; absent without affinity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_affinity_seconds: Option<u64>,
@@ -106,9 +110,38 @@ pub struct ServicePort {
     pub endpoints_ready: usize,
     /// All endpoints.
     pub endpoints_total: usize,
+    /// What was counted since this process started; absent unless that was asked for (`counters=true`), and where nothing is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Counters>,
     /// The endpoints, sorted by address; empty when the question left them out (`endpoints=none`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
+}
+
+/// What becomes of the annotation `kube-proxy.io/fast-path`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum FastPath {
+    /// Established connections go through the flowtable.
+    On,
+    /// All packets go through the rules.
+    Off,
+    /// It is asked for, and the kernel has none.
+    Lacking,
+}
+
+/// What was counted of a service port since this process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Counters {
+    /// New connections; for UDP, new flows. Absent beyond the limit (`--service-metrics-limit`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
+    /// Attempts to connect that were refused or dropped, by the reason as in `kubeproxy_service_refused_connections_total`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// A destination that a service port offers.

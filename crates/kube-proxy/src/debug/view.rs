@@ -2,13 +2,15 @@
 
 use kube_proxy_core as core;
 use kube_proxy_core::{Conflict, ServicePortName, TrafficPolicy, Unused, ZoneSpill};
+use kube_proxy_nftables::FAST_PATH_ANNOTATION;
 
 use super::change::Change;
 use super::endpoints::{Endpoint, Selection, SlowStart, UnusedReason};
 use super::names::{FrontendKind, Policy, ServicePortId};
-use super::services::{Family, Frontend, ServicePort};
+use super::services::{Counters, Family, FastPath, Frontend, ServicePort};
 use super::time::time;
 use crate::family::state::{FamilyServices, FamilyState, ServedPort};
+use crate::telemetry::traffic::Counted;
 
 pub(super) fn family(state: &FamilyState) -> Family {
     Family {
@@ -34,6 +36,13 @@ pub(super) fn service_ports(all: &FamilyServices, endpoints: bool) -> Vec<Servic
     all.ports.iter().map(shown).collect()
 }
 
+/// What was counted; nothing if all of it is of service ports that are not counted alone.
+pub(super) fn counters(counted: Counted) -> Option<Counters> {
+    let Counted { connections, refused } = counted;
+    let refused = refused.into_iter().map(|(reason, n)| (reason.name().to_owned(), n)).collect();
+    Some(Counters { connections, refused }).filter(|counters| *counters != Counters::default())
+}
+
 fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> ServicePort {
     let ServedPort { name, entry, requested } = served;
     let port = &entry.port;
@@ -54,6 +63,12 @@ fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> S
             .filter(|spill| *spill != ZoneSpill::default())
             .map(|spill| spill.to_string()),
         reset_dead_connections: policy.reset_dead_connections,
+        fast_path: match policy.annotation(FAST_PATH_ANNOTATION) {
+            Some("true") if all.state.lacks_fast_path => Some(FastPath::Lacking),
+            Some("true") => Some(FastPath::On),
+            Some("false") => Some(FastPath::Off),
+            _ => None,
+        },
         session_affinity_seconds: policy.session_affinity.map(|timeout| timeout.as_secs()),
         lb_algorithm: policy.algorithm.map(|algorithm| algorithm.name().to_owned()),
         slow_start: policy
@@ -63,6 +78,7 @@ fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> S
         source_ranges: policy.load_balancer_source_ranges.iter().map(ToString::to_string).collect(),
         health_check_node_port: policy.health_check_node_port.map(std::num::NonZero::get),
         last_change: None,
+        counters: None,
         endpoints_used: entry.choice.reachable().count(),
         endpoints_ready: entry.endpoints.iter().filter(|e| e.is_ready()).count(),
         endpoints_total: entry.endpoints.len(),

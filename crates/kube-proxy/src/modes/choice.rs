@@ -82,6 +82,8 @@ fn plain(family: IpFamily) -> kube_proxy_nftables::Config {
         node_ports: NodePortAddresses::All,
         refused_on_loopback: Vec::new(),
         offload_after: None,
+        count_refused: false,
+        fast_path_choice: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use kube_proxy_core::{
     Algorithm, CheckWaker, Difference, FrontendQuery, IpFamily, KernelObject, NodePortAddresses,
-    ProxyBackend, Scope, Session, SessionKey, Snapshot, SyncError, SyncReport, Traffic,
+    ProxyBackend, Refused, Scope, Session, SessionKey, Snapshot, SyncError, SyncReport, Traffic,
 };
 use kube_proxy_userspace::{LocalNodePorts, Observer};
 
@@ -99,5 +99,9 @@ impl ProxyBackend for WithLocalNodePorts {
             }
         }
         Ok(traffic)
+    }
+
+    async fn refused(&mut self) -> Result<Vec<Refused>, SyncError> {
+        self.backend.refused().await
     }
 }

@@ -50,5 +50,7 @@ fn settings(config: &Effective, family: IpFamily, node: &NodeFacts) -> Config {
         node_ports: config.node_port_addresses(family, node.ip),
         refused_on_loopback: config.refused_on_localhost(family),
         offload_after: config.offload_after,
+        count_refused: config.service_metrics_limit > 0,
+        fast_path_choice: true,
     }
 }

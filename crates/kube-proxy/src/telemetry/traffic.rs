@@ -8,7 +8,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
-use kube_proxy_core::{IpFamily, PerFamily, ServicePortName, Traffic, TrafficBytes};
+use kube_proxy_core::{
+    IpFamily, PerFamily, Refused, RefusedReason, ServicePortName, Traffic, TrafficBytes,
+};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -28,6 +30,17 @@ pub struct TrafficTotals {
 struct Family {
     services: Ledger<ServicePortName>,
     endpoints: Ledger<(ServicePortName, SocketAddr)>,
+    /// For each reason a ledger of its own, so that what has no series of its own still has its reason.
+    refused: BTreeMap<RefusedReason, Ledger<ServicePortName>>,
+}
+
+/// What was counted of one service port since this process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// New connections; `None` if they are not counted for this service port alone.
+    pub connections: Option<u64>,
+    /// Attempts that no endpoint got, by reason; without those that are not counted for this service port alone.
+    pub refused: Vec<(RefusedReason, u64)>,
 }
 
 impl TrafficTotals {
@@ -62,6 +75,33 @@ impl TrafficTotals {
         let family = families.get_mut(family);
         family.services.update(services, self.limit);
         family.endpoints.update(endpoints, self.limit);
+    }
+
+    /// Takes in what a backend read of attempts that no endpoint got. The first reading of a family only says where counting starts.
+    pub fn update_refused(&self, family: IpFamily, read: Vec<Refused>) {
+        let mut reasons: BTreeMap<_, BTreeMap<_, _>> =
+            RefusedReason::ALL.into_iter().map(|reason| (reason, BTreeMap::new())).collect();
+        for Refused { service, reason, attempts } in read {
+            let numbers = Numbers { connections: attempts, bytes: None };
+            reasons.entry(reason).or_default().insert(service, numbers);
+        }
+        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = &mut families.get_mut(family).refused;
+        for (reason, services) in reasons {
+            refused.entry(reason).or_default().update(services, self.limit);
+        }
+    }
+
+    /// What was counted of a service port, as of the last reading.
+    pub fn of(&self, family: IpFamily, name: &ServicePortName) -> Counted {
+        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        let family = families.get(family);
+        let of = |ledger: &Ledger<ServicePortName>| ledger.own.get(name).map(|n| n.connections);
+        let refused = family.refused.iter();
+        Counted {
+            connections: of(&family.services),
+            refused: refused.filter_map(|(reason, own)| Some((*reason, of(own)?))).collect(),
+        }
     }
 }
 
@@ -165,6 +205,17 @@ struct ServiceLabels {
     protocol: String,
 }
 
+/// Labels of what no endpoint of a service port got.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    ip_family: String,
+    namespace: String,
+    service: String,
+    port: String,
+    protocol: String,
+    reason: &'static str,
+}
+
 /// Labels of an endpoint of a service port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EndpointLabels {
@@ -188,6 +239,14 @@ impl ServiceLabels {
             port: text(|name| &name.port, ""),
             protocol: name.map(|name| name.protocol.to_string()).unwrap_or_default(),
         }
+    }
+}
+
+impl RefusedLabels {
+    fn new(family: IpFamily, name: Option<&ServicePortName>, reason: RefusedReason) -> Self {
+        let ServiceLabels { ip_family, namespace, service, port, protocol } =
+            ServiceLabels::new(family, name);
+        Self { ip_family, namespace, service, port, protocol, reason: reason.name() }
     }
 }
 
@@ -217,6 +276,11 @@ const ENDPOINT: [Column; 3] = [
     ("endpoint_received_bytes", "Bytes from an endpoint of a service port to clients since kube-proxy started", |n| Some(n.bytes?.received)),
 ];
 
+#[rustfmt::skip]
+const REFUSED: [Column; 1] = [
+    ("service_refused_connections", "Attempts to connect to a service port since kube-proxy started that were refused or dropped because no endpoint was allowed; each repetition of a first packet counts", |n| Some(n.connections)),
+];
+
 /// The samples of some metrics.
 type Samples<Labels> = Vec<(Labels, Numbers)>;
 
@@ -228,18 +292,35 @@ fn samples<Name, Labels>(
     let mut samples = Vec::new();
     for family in IpFamily::BOTH {
         let ledger = ledger(families.get(family));
-        samples.extend(ledger.own.iter().map(|(name, n)| (labels(family, Some(name)), *n)));
-        samples.extend(ledger.others.map(|numbers| (labels(family, None), numbers)));
+        samples.extend(of_ledger(ledger, |name| labels(family, name)));
+    }
+    samples
+}
+
+fn of_ledger<Name, Labels>(
+    ledger: &Ledger<Name>,
+    labels: impl Fn(Option<&Name>) -> Labels,
+) -> Samples<Labels> {
+    let own = ledger.own.iter().map(|(name, n)| (labels(Some(name)), *n));
+    own.chain(ledger.others.map(|numbers| (labels(None), numbers))).collect()
+}
+
+fn refused_samples(families: &PerFamily<Family>) -> Samples<RefusedLabels> {
+    let mut samples = Vec::new();
+    for family in IpFamily::BOTH {
+        for (reason, ledger) in &families.get(family).refused {
+            samples.extend(of_ledger(ledger, |name| RefusedLabels::new(family, name, *reason)));
+        }
     }
     samples
 }
 
 fn encode<Labels: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
-    columns: [Column; 3],
+    columns: &[Column],
     samples: &Samples<Labels>,
 ) -> fmt::Result {
-    for (name, help, value) in columns {
+    for &(name, help, value) in columns {
         let values: Vec<_> =
             samples.iter().filter_map(|(labels, n)| Some((labels, value(n)?))).collect();
         if values.is_empty() {
@@ -257,9 +338,10 @@ impl Collector for TrafficTotals {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let families = self.families.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let services = samples(&families, |family| &family.services, ServiceLabels::new);
-        encode(&mut encoder, SERVICE, &services)?;
+        encode(&mut encoder, &SERVICE, &services)?;
+        encode(&mut encoder, &REFUSED, &refused_samples(&families))?;
         let endpoints = samples(&families, |family| &family.endpoints, EndpointLabels::new);
-        encode(&mut encoder, ENDPOINT, &endpoints)
+        encode(&mut encoder, &ENDPOINT, &endpoints)
     }
 }
 

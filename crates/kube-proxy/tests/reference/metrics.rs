@@ -11,7 +11,8 @@ use kube_proxy::modes;
 use kube_proxy::telemetry::metrics::{Frontends, Metrics};
 use kube_proxy_config::{FeatureGates, Mode};
 use kube_proxy_core::{
-    IpFamily, ObjectCount, ObjectName, Protocol, ServicePortName, SyncReport, Traffic, TrafficBytes,
+    IpFamily, ObjectCount, ObjectName, Protocol, Refused, RefusedReason, ServicePortName,
+    SyncReport, Traffic, TrafficBytes,
 };
 use kube_proxy_iptables::PacketCounts;
 use kube_proxy_source::kubernetes::Answered;
@@ -82,6 +83,7 @@ fn filled() -> Metrics {
     metrics.service_ports.refused(family, 0);
     metrics.service_ports.lacking_algorithm(family, 0);
     metrics.service_ports.without_short_circuit(family, 0);
+    metrics.service_ports.without_fast_path(family, 0);
     metrics.conntrack.checked(family, time, 1);
     metrics.conntrack.began_early(family, 1);
     metrics.conntrack.ended_dead(family, 1);
@@ -98,6 +100,11 @@ fn filled() -> Metrics {
     // The first reading says where counting starts.
     for read in [Vec::new(), traffic()] {
         metrics.traffic().update(family, read);
+    }
+    for attempts in [0, 1] {
+        let service = traffic().remove(0).service;
+        let refused = Refused { service, reason: RefusedReason::NoEndpoints, attempts };
+        metrics.traffic().update_refused(family, vec![refused]);
     }
     metrics
 }
@@ -194,7 +201,7 @@ fn the_page_of_metrics_is_up_to_date() {
         A metric with labels appears with its first value.\n\
         Metrics with `iptables` or `nftables` in their names appear in these modes, restore failures also in ipvs mode.\n\
         Those of packets in iptables mode come from [objects in the kernel](iptables.md#counted-packets) and count on when kube-proxy starts again.\n\
-        Those of the traffic of service ports appear in nftables, ipvs and userspace mode, with bytes and endpoints in the latter two; `--service-metrics-limit` says for how many.\n\
+        Those of the traffic of service ports appear in nftables, ipvs and userspace mode, with bytes and endpoints in the latter two, and refused connections in the first; `--service-metrics-limit` says for how many.\n\
         This page is made from the program; see `crates/kube-proxy/tests/reference`.\n\n\
         | metric | type | labels | buckets | meaning |\n|---|---|---|---|---|\n"
         .to_owned();

@@ -18,6 +18,8 @@ fn config(family: IpFamily) -> Config {
         node_ports: NodePortAddresses::All,
         refused_on_loopback: Vec::new(),
         offload_after: None,
+        count_refused: true,
+        fast_path_choice: true,
     }
 }
 
@@ -221,11 +223,11 @@ fn local_policies() {
         service,
         &BOTH[1..],
         &expect![[r#"
-        no-endpoint-services: 10.96.0.1 . tcp . 80 : drop (ns/web:http)
-        no-endpoint-services: 203.0.113.1 . tcp . 80 : drop (ns/web:http)
+        unserved-ips: 10.96.0.1 . tcp . 80 : drop (ns/web:http)
+        unserved-ips: 203.0.113.1 . tcp . 80 : drop (ns/web:http)
         short-circuit-ips: 203.0.113.1 . tcp . 80 : goto masq-node-cluster-1 (ns/web:http)
         cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
-        no-endpoint-nodeports: tcp . 30080 : drop (ns/web:http)
+        unserved-nodeports: tcp . 30080 : drop (ns/web:http)
         short-circuit-nodeports: tcp . 30080 : goto masq-node-nodeport-cluster-1 (ns/web:http)
         nodeport-cluster-endpoints: tcp . 30080 . 0 : 10.244.0.2 . 8080
         cluster-ips: 10.96.0.1
@@ -247,11 +249,11 @@ fn no_local_endpoints() {
         service(NoLocalEndpoints::Reject),
         &BOTH[1..],
         &expect![[r#"
-        no-endpoint-services: 10.96.0.1 . tcp . 80 : drop (ns/web:http)
-        no-endpoint-services: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        unserved-ips: 10.96.0.1 . tcp . 80 : drop (ns/web:http)
+        unserved-ips: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
         short-circuit-ips: 203.0.113.1 . tcp . 80 : goto masq-node-cluster-1 (ns/web:http)
         cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
-        no-endpoint-nodeports: tcp . 30080 : goto reject-chain (ns/web:http)
+        unserved-nodeports: tcp . 30080 : goto reject-chain (ns/web:http)
         short-circuit-nodeports: tcp . 30080 : goto masq-node-nodeport-cluster-1 (ns/web:http)
         nodeport-cluster-endpoints: tcp . 30080 . 0 : 10.244.0.2 . 8080
         cluster-ips: 10.96.0.1
@@ -261,7 +263,7 @@ fn no_local_endpoints() {
         service(NoLocalEndpoints::Passthrough),
         &BOTH[1..],
         &expect![[r#"
-        no-endpoint-services: 10.96.0.1 . tcp . 80 : drop (ns/web:http)
+        unserved-ips: 10.96.0.1 . tcp . 80 : drop (ns/web:http)
         short-circuit-ips: 203.0.113.1 . tcp . 80 : goto masq-node-cluster-1 (ns/web:http)
         cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
         short-circuit-nodeports: tcp . 30080 : goto masq-node-nodeport-cluster-1 (ns/web:http)
@@ -277,10 +279,10 @@ fn no_endpoints() {
         everything(),
         &[],
         &expect![[r#"
-        no-endpoint-services: 10.96.0.1 . tcp . 80 : goto reject-chain (ns/web:http)
-        no-endpoint-services: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
-        no-endpoint-services: 198.51.100.1 . tcp . 80 : goto reject-chain (ns/web:http)
-        no-endpoint-nodeports: tcp . 30080 : goto reject-chain (ns/web:http)
+        unserved-ips: 10.96.0.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        unserved-ips: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        unserved-ips: 198.51.100.1 . tcp . 80 : goto reject-chain (ns/web:http)
+        unserved-nodeports: tcp . 30080 : goto reject-chain (ns/web:http)
         cluster-ips: 10.96.0.1
     "#]],
     );
@@ -326,12 +328,13 @@ fn source_ranges() {
         service.clone(),
         &[],
         &expect![[r#"
-        no-endpoint-services: 10.96.0.1 . tcp . 80 : goto reject-chain (ns/web:http)
-        no-endpoint-services: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
-        firewall-addresses: 203.0.113.1 . tcp . 80 (ns/web:http)
-        firewall-sources: 203.0.113.1 . tcp . 80 . 192.0.2.0 to 203.0.113.1 . tcp . 80 . 192.0.3.255
-        cluster-ips: 10.96.0.1
-    "#]],
+            unserved-ips: 10.96.0.1 . tcp . 80 : goto reject-chain (ns/web:http)
+            unserved-ips: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
+            firewall-dropped: 203.0.113.1 . tcp . 80 : drop (ns/web:http)
+            firewall-addresses: 203.0.113.1 . tcp . 80 (ns/web:http)
+            firewall-sources: 203.0.113.1 . tcp . 80 . 192.0.2.0 to 203.0.113.1 . tcp . 80 . 192.0.3.255
+            cluster-ips: 10.96.0.1
+        "#]],
     );
     // This node is a source: then the address itself is one.
     service.policy.load_balancer_source_ranges = vec!["10.0.0.0/24".parse().unwrap()];
@@ -339,13 +342,14 @@ fn source_ranges() {
         service,
         &[],
         &expect![[r#"
-        no-endpoint-services: 10.96.0.1 . tcp . 80 : goto reject-chain (ns/web:http)
-        no-endpoint-services: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
-        firewall-addresses: 203.0.113.1 . tcp . 80 (ns/web:http)
-        firewall-sources: 203.0.113.1 . tcp . 80 . 10.0.0.0 to 203.0.113.1 . tcp . 80 . 10.0.0.255
-        firewall-sources: 203.0.113.1 . tcp . 80 . 203.0.113.1 to 203.0.113.1 . tcp . 80 . 203.0.113.1
-        cluster-ips: 10.96.0.1
-    "#]],
+            unserved-ips: 10.96.0.1 . tcp . 80 : goto reject-chain (ns/web:http)
+            unserved-ips: 203.0.113.1 . tcp . 80 : goto reject-chain (ns/web:http)
+            firewall-dropped: 203.0.113.1 . tcp . 80 : drop (ns/web:http)
+            firewall-addresses: 203.0.113.1 . tcp . 80 (ns/web:http)
+            firewall-sources: 203.0.113.1 . tcp . 80 . 10.0.0.0 to 203.0.113.1 . tcp . 80 . 10.0.0.255
+            firewall-sources: 203.0.113.1 . tcp . 80 . 203.0.113.1 to 203.0.113.1 . tcp . 80 . 203.0.113.1
+            cluster-ips: 10.96.0.1
+        "#]],
     );
 }
 
@@ -359,13 +363,14 @@ fn an_address_that_is_named_twice_is_one_frontend() {
         service,
         &BOTH[1..],
         &expect![[r#"
-        frontend-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-1 (ns/web:http)
-        cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
-        frontend-ips: 203.0.113.1 . tcp . 80 : goto masq-cluster-1 (ns/web:http)
-        cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
-        firewall-addresses: 203.0.113.1 . tcp . 80 (ns/web:http)
-        firewall-sources: 203.0.113.1 . tcp . 80 . 192.0.2.0 to 203.0.113.1 . tcp . 80 . 192.0.2.255
-        cluster-ips: 10.96.0.1
-    "#]],
+            frontend-ips: 10.96.0.1 . tcp . 80 : goto masq-outside-cluster-1 (ns/web:http)
+            cluster-endpoints: 10.96.0.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
+            frontend-ips: 203.0.113.1 . tcp . 80 : goto masq-cluster-1 (ns/web:http)
+            cluster-endpoints: 203.0.113.1 . tcp . 80 . 0 : 10.244.0.2 . 8080
+            firewall-dropped: 203.0.113.1 . tcp . 80 : drop (ns/web:http)
+            firewall-addresses: 203.0.113.1 . tcp . 80 (ns/web:http)
+            firewall-sources: 203.0.113.1 . tcp . 80 . 192.0.2.0 to 203.0.113.1 . tcp . 80 . 192.0.2.255
+            cluster-ips: 10.96.0.1
+        "#]],
     );
 }

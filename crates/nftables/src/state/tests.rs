@@ -75,9 +75,10 @@ impl Table {
                 | SetId::ShortCircuitNodeports
                 | SetId::StickyIps
                 | SetId::StickyNodeports
-                | SetId::NoEndpointServices
-                | SetId::NoEndpointNodeports
-                | SetId::LoopbackNodeports => all.push(text),
+                | SetId::UnservedIps
+                | SetId::UnservedNodeports
+                | SetId::LoopbackNodeports
+                | SetId::FirewallDropped => all.push(text),
                 _ => {
                     let (frontend, slot) = key.rsplit_once(" . ").unwrap();
                     let slot = (slot.parse().unwrap(), value.to_owned());
@@ -108,6 +109,8 @@ fn config() -> Config {
         node_ports: NodePortAddresses::Within(vec!["10.0.0.0/24".parse().unwrap()]),
         refused_on_loopback: Vec::new(),
         offload_after: None,
+        count_refused: true,
+        fast_path_choice: true,
     }
 }
 

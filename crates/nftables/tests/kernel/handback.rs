@@ -22,7 +22,7 @@ const ONE: Svc = Svc(1);
 const OTHER: Svc = Svc(2);
 
 /// How the names of chains and sets begin that only ours has.
-const OURS: [&str; 8] = [
+const OURS: [&str; 10] = [
     "cluster-",
     "local-",
     "nodeport-",
@@ -31,6 +31,8 @@ const OURS: [&str; 8] = [
     "sessions",
     "short-circuit",
     "@loopback-",
+    "@unserved-",
+    "@firewall-dropped",
 ];
 
 fn takes_over() -> anyhow::Result<()> {

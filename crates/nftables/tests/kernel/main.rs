@@ -5,6 +5,7 @@
 mod affinity;
 mod compare;
 mod fast_path;
+mod fast_path_choice;
 mod handback;
 mod intervals;
 mod large;
@@ -12,6 +13,7 @@ mod listing;
 mod look_up;
 mod notices;
 mod refusals;
+mod refused;
 mod repair;
 mod takeover;
 mod traffic;
@@ -32,10 +34,12 @@ fn main() -> ExitCode {
         look_up::trials(),
         notices::trials(),
         fast_path::trials(),
+        fast_path_choice::trials(),
         takeover::trials(),
         intervals::trials(),
         handback::trials(),
         refusals::trials(),
+        refused::trials(),
         large::trials(),
         listing::trials(),
     ];

@@ -149,7 +149,7 @@ fn shrink(world: &World, set: &str, chains: &[&str]) -> anyhow::Result<()> {
         let old = sets.into_iter().find(|found| found.name == set).context("no such set")?;
         let (key_parts, data) = match set {
             "cluster-ips" => (vec![4], None),
-            "no-endpoint-services" => (vec![4, 1, 2], Some(MapData::Verdict)),
+            "unserved-ips" => (vec![4, 1, 2], Some(MapData::Verdict)),
             other => anyhow::bail!("{other}?"),
         };
         let mut transaction = Transaction::new(Family::V4, TABLE);
@@ -164,7 +164,7 @@ fn shrink(world: &World, set: &str, chains: &[&str]) -> anyhow::Result<()> {
             key_parts,
             data,
             size: Some(1),
-            counter: false,
+            counter: set == "unserved-ips",
             user_data: old.user_data,
         })?;
         netlink.commit(&mut transaction)?;
@@ -255,7 +255,7 @@ fn several_sets() -> anyhow::Result<()> {
     let before = driven.world.cluster.client().probe().tcp(sticky).answer()?.pod;
     let probe = driven.world.pod("other").probe().timeout(Duration::from_secs(5));
     let prober = Prober::start(&probe, ONE.cluster_ip(FAMILY), Duration::from_millis(2))?;
-    shrink(&driven.world, "no-endpoint-services", &["service-endpoints-check"])?;
+    shrink(&driven.world, "unserved-ips", &["service-endpoints-check"])?;
     shrink(&driven.world, "cluster-ips", &["cluster-ips-check"])?;
     driven.add_services(10..14);
     let levels = [driven.sync()?, driven.sync()?, driven.sync()?, driven.sync()?];

@@ -10,7 +10,8 @@ use anyhow::{Context as _, ensure};
 use kube_proxy_core::{
     CheckWaker, Conditions, Difference, EndpointSlice, Event, FrontendQuery, IpFamily,
     LocalTrafficDetector, NodePortAddresses, ObjectName, PerFamily, Port, Protocol,
-    ProxyBackend as _, Scope, Service, SliceEndpoint, SlicePort, Tracker, TrackerOptions, Traffic,
+    ProxyBackend as _, Refused, Scope, Service, SliceEndpoint, SlicePort, SyncReport, Tracker,
+    TrackerOptions, Traffic,
 };
 use kube_proxy_nftables::{Config, LastSync, NftablesBackend, WatchGroup};
 use kube_proxy_testkit::cluster::{Cluster, plan};
@@ -39,6 +40,8 @@ struct Side {
     synced: bool,
     /// How often the backend asked to be looked at.
     wakes: Arc<AtomicUsize>,
+    /// Of the last sync.
+    report: SyncReport,
 }
 
 /// The usual configuration: pods are known by the cluster's network, node ports are on the node's first address.
@@ -51,6 +54,8 @@ pub(crate) fn config(family: IpFamily) -> Config {
         node_ports: NodePortAddresses::with_primary(family, &[], Some(*plan::node(0).get(family))),
         refused_on_loopback: Vec::new(),
         offload_after: None,
+        count_refused: true,
+        fast_path_choice: true,
     }
 }
 
@@ -167,7 +172,9 @@ impl World {
         });
         let backend = self.start_backend(&config)?;
         tracker.offer_algorithms(backend.algorithms());
-        Ok(Side { config, tracker, backend, synced: false, wakes: Arc::default() })
+        tracker.carry_annotations(backend.annotations());
+        let (synced, wakes, report) = (false, Arc::default(), SyncReport::default());
+        Ok(Side { config, tracker, backend, synced, wakes, report })
     }
 
     fn start_backend(&self, config: &Config) -> anyhow::Result<NftablesBackend> {
@@ -325,6 +332,12 @@ impl World {
         self.sides.get(family).as_ref().map_or(0, |side| side.backend.looks())
     }
 
+    /// What the last sync of a family reported.
+    pub(crate) fn report(&self, family: IpFamily) -> SyncReport {
+        let side = self.sides.get(family).as_ref();
+        side.map(|side| side.report.clone()).unwrap_or_default()
+    }
+
     pub(crate) fn intact(&mut self, family: IpFamily) -> anyhow::Result<bool> {
         Ok(futures::executor::block_on(self.side_mut(family).backend.intact())?)
     }
@@ -353,6 +366,10 @@ impl World {
 
     pub(crate) fn traffic(&mut self, family: IpFamily) -> anyhow::Result<Vec<Traffic>> {
         Ok(futures::executor::block_on(self.side_mut(family).backend.traffic())?)
+    }
+
+    pub(crate) fn refused(&mut self, family: IpFamily) -> anyhow::Result<Vec<Refused>> {
+        Ok(futures::executor::block_on(self.side_mut(family).backend.refused())?)
     }
 
     /// Removes the mode from the first node.
@@ -395,7 +412,7 @@ impl Side {
     fn sync(&mut self, scope: Scope<'_>) -> anyhow::Result<LastSync> {
         let result = futures::executor::block_on(self.backend.sync(self.tracker.snapshot(), scope));
         self.synced = result.is_ok();
-        result?;
+        self.report = result?;
         Ok(self.backend.last_sync())
     }
 }

@@ -150,9 +150,14 @@ function endpointState({ ready, serving, terminating }) {
 
 const COUNTERS = {
   kubeproxy_service_connections_total: "Connections",
+  kubeproxy_service_refused_connections_total: "Refused or dropped",
   kubeproxy_service_sent_bytes_total: "Bytes sent",
   kubeproxy_service_received_bytes_total: "Bytes received",
 };
+
+function counterName(name, { reason }) {
+  return reason ? `${name} (${reason})` : name;
+}
 
 // What the metrics say of one Service.
 function readCounters(metrics, namespace, name) {
@@ -161,7 +166,7 @@ function readCounters(metrics, namespace, name) {
     const sample = /^(kubeproxy_service_\w+)\{(.*)\} (\S+)$/.exec(line);
     if (!sample || !COUNTERS[sample[1]]) continue;
     const labels = Object.fromEntries([...sample[2].matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map((label) => [label[1], label[2]]));
-    if (labels.namespace === namespace && labels.service === name) found.push({ name: COUNTERS[sample[1]], labels, value: sample[3] });
+    if (labels.namespace === namespace && labels.service === name) found.push({ name: counterName(COUNTERS[sample[1]], labels), labels, value: sample[3] });
   }
   return found;
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use kube_proxy_core::SyncError;
 use kube_proxy_core::conntrack::DeadCheck;
 
 use super::{Setup, Worker};
@@ -14,9 +15,16 @@ impl Worker {
         if !metrics.traffic().is_on() {
             return;
         }
-        match proxy.traffic().await {
-            Ok(None) => {}
-            Ok(Some(read)) => metrics.traffic().update(*family, read),
+        let read = async { Ok::<_, SyncError>((proxy.traffic().await?, proxy.refused().await?)) };
+        match read.await {
+            Ok((traffic, refused)) => {
+                if let Some(traffic) = traffic {
+                    metrics.traffic().update(*family, traffic);
+                }
+                if let Some(refused) = refused {
+                    metrics.traffic().update_refused(*family, refused);
+                }
+            }
             Err(error) => tracing::warn!(%family, "cannot read the traffic of services: {error}"),
         }
     }

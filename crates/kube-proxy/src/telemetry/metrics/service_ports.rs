@@ -16,6 +16,7 @@ pub struct ServicePortMetrics {
     contested: Family<FamilyLabel, Gauge>,
     lacking_algorithm: Family<FamilyLabel, Gauge>,
     without_short_circuit: Family<FamilyLabel, Gauge>,
+    without_fast_path: Family<FamilyLabel, Gauge>,
 }
 
 /// Labels `traffic_policy` and `ip_family`.
@@ -33,6 +34,7 @@ impl super::Group for ServicePortMetrics {
         r.register("contested_frontends", "Addresses and node ports that more than one service port asks for; one has it (see the log)", self.contested.clone());
         r.register("services_without_their_lb_algorithm", "Services whose annotation asks for an algorithm that this mode does not have; they get the random choice (see the log)", self.lacking_algorithm.clone());
         r.register("local_only_service_ports", "Service ports under external traffic policy Local where pods of this node and the node reach only endpoints of this node, while there are any (ipvs mode: session affinity, or no packet marks; see the log)", self.without_short_circuit.clone());
+        r.register("services_without_their_fast_path", "Services whose annotation asks for the fast path on a kernel that has none (see the log)", self.without_fast_path.clone());
     }
 }
 
@@ -60,6 +62,9 @@ impl ServicePortMetrics {
     /// The number of service ports at which clients of this node share the endpoints of others.
     pub fn without_short_circuit(&self, family: IpFamily, count: usize) {
         self.without_short_circuit.get_or_create(&family.into()).set(gauge(count));
+    /// The number of Services that ask for a fast path in vain.
+    pub fn without_fast_path(&self, family: IpFamily, count: usize) {
+        self.without_fast_path.get_or_create(&family.into()).set(gauge(count));
     }
 
     /// The number of frontends that more than one service port asks for.

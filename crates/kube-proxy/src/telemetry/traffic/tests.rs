@@ -1,8 +1,10 @@
 use expect_test::{Expect, expect};
-use kube_proxy_core::{IpFamily, ObjectName, Protocol, ServicePortName, Traffic, TrafficBytes};
+use kube_proxy_core::{
+    IpFamily, ObjectName, Protocol, Refused, RefusedReason, ServicePortName, Traffic, TrafficBytes,
+};
 use proptest::prelude::*;
 
-use super::{Ledger, Numbers, TrafficTotals};
+use super::{Counted, Ledger, Numbers, TrafficTotals};
 use crate::telemetry::metrics::Metrics;
 
 fn service(name: &str) -> ServicePortName {
@@ -101,6 +103,43 @@ fn beyond_the_limit_who_has_traffic_goes_first_and_the_rest_is_one_sum() {
             kubeproxy_service_connections_total{ip_family="IPv4",namespace="shop",service="c",port="http",protocol="TCP"} 7
             kubeproxy_service_connections_total{ip_family="IPv4",namespace="(others)",service="(others)",port="",protocol=""} 6"#]],
     );
+}
+
+fn refused(name: &str, reason: RefusedReason, attempts: u64) -> Refused {
+    Refused { service: service(name), reason, attempts }
+}
+
+#[test]
+fn refused_attempts_are_bounded_by_reason() {
+    use RefusedReason::{NoEndpoints, SourceRanges};
+    let metrics = Metrics::counting_traffic(1);
+    let totals = metrics.traffic();
+    let readings = [
+        // What an earlier process let the kernel count.
+        vec![refused("a", NoEndpoints, 40)],
+        vec![
+            refused("a", NoEndpoints, 42),
+            refused("b", NoEndpoints, 3),
+            refused("c", NoEndpoints, 4),
+            refused("b", SourceRanges, 5),
+        ],
+    ];
+    for reading in readings {
+        totals.update_refused(IpFamily::V6, reading);
+    }
+    let text = metrics.render(false);
+    let samples: Vec<_> =
+        text.lines().filter(|line| line.starts_with("kubeproxy_service_refused")).collect();
+    expect![[r#"
+        kubeproxy_service_refused_connections_total{ip_family="IPv6",namespace="shop",service="a",port="http",protocol="TCP",reason="no-endpoints"} 2
+        kubeproxy_service_refused_connections_total{ip_family="IPv6",namespace="(others)",service="(others)",port="",protocol="",reason="no-endpoints"} 7
+        kubeproxy_service_refused_connections_total{ip_family="IPv6",namespace="shop",service="b",port="http",protocol="TCP",reason="source-ranges"} 5"#]]
+    .assert_eq(&samples.join("\n"));
+    let of = |name| totals.of(IpFamily::V6, &service(name));
+    let counted = |refused: &[_]| Counted { connections: None, refused: refused.to_vec() };
+    assert_eq!(of("a"), counted(&[(NoEndpoints, 2)]));
+    assert_eq!(of("b"), counted(&[(SourceRanges, 5)]));
+    assert_eq!(of("c"), Counted::default());
 }
 
 #[test]
