@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_core::{
-    Algorithm, Endpoint, Frontend, FrontendKind, IpFamily, NoLocalEndpoints, Protocol, ServiceEntry,
-    ServicePort, ServicePortName, Snapshot, Steering, TrafficPolicy, Treatment, Unserved,
+    Algorithm, Endpoint, Frontend, FrontendKind, IpFamily, NoLocalEndpoints, Protocol,
+    ServiceEntry, ServicePort, ServicePortName, Snapshot, Steering, TrafficPolicy, Treatment,
+    Unserved,
 };
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::{HASH_FALLBACK, HASH_PORT, PERSISTENT, Server, ServerKey};

@@ -569,7 +569,9 @@ impl ProxyBackend for NftablesBackend {
             let unwritten = "the last sync did not write this service port";
             return Err(SyncError::NotFound(unwritten.to_owned()));
         };
-        look_up(&mut self.netlink, &self.config, plan, query).map_err(|error| sync_error(&error))
+        let parts = Parts::of(&self.config, &synced.state);
+        look_up(&mut self.netlink, &self.config, parts, plan, query)
+            .map_err(|error| sync_error(&error))
     }
 
     /// Listens to changes of the ruleset, in the network namespace of this thread, and wakes when another program touches the table.

@@ -13,6 +13,7 @@ use crate::element::{Item, SetId};
 use crate::elements::read_item;
 use crate::key::{Key, KeyKind, Keyed as _};
 use crate::layout::{CHAINS, Fixed, TABLE, set_name, static_chain};
+use crate::parts::Parts;
 use crate::plan::{Plan, interval_items};
 use crate::range::{Range, from_nets};
 use crate::rules::{Rule, Rules};
@@ -26,6 +27,7 @@ type Asked = (Key, Option<Item>);
 pub(crate) fn look_up(
     netlink: &mut NfTables,
     config: &Config,
+    parts: Parts,
     plan: &Plan,
     query: &FrontendQuery,
 ) -> Result<Vec<KernelObject>, Error> {
@@ -37,12 +39,12 @@ pub(crate) fn look_up(
         }
         Some(_) => {}
     }
-    let asked = elements(config, plan, query);
+    let asked = elements(config, parts, plan, query);
     let mut objects = Vec::new();
     for (set, asked) in &asked {
         find(netlink, config, *set, asked, &mut objects)?;
     }
-    let rules = Rules::new(config);
+    let rules = Rules::new(config, parts);
     let (fixed, chains) = chains(&asked);
     for chain in CHAINS.iter().filter(|chain| fixed.contains(chain.name)) {
         objects.push(chain_object(netlink, chain.name, &rules.of_static(chain.id))?);
@@ -54,14 +56,19 @@ pub(crate) fn look_up(
 }
 
 /// All elements that serve a frontend, and those that would be in its way, by set.
-fn elements(config: &Config, plan: &Plan, query: &FrontendQuery) -> BTreeMap<SetId, Vec<Asked>> {
+fn elements(
+    config: &Config,
+    parts: Parts,
+    plan: &Plan,
+    query: &FrontendQuery,
+) -> BTreeMap<SetId, Vec<Asked>> {
     let FrontendQuery { service, frontend, address, .. } = query;
     let mut asked: BTreeMap<SetId, Vec<Asked>> = BTreeMap::new();
     plan.elements_of(service, frontend, config, &mut |set, item| {
         asked.entry(set).or_default().push((item.key, Some(item)));
     });
     let (by, key) = (frontend.key_kind(), frontend.key());
-    for set in by_frontend(by) {
+    for set in by_frontend(by).into_iter().filter(|set| parts.has(*set)) {
         asked.entry(set).or_insert_with(|| vec![(key, None)]);
     }
     let mut endpoints_here = BTreeSet::new();
@@ -89,13 +96,14 @@ fn by_frontend(by: KeyKind) -> Vec<SetId> {
     let mut sets = vec![
         SetId::dispatch(by),
         SetId::short_circuit(by),
-        SetId::no_endpoint(by),
+        SetId::unserved(by),
         SetId::remember(by),
+        SetId::fast_path(by),
     ];
-    sets.push(match by {
-        KeyKind::Address => SetId::FirewallAddresses,
-        KeyKind::NodePort => SetId::LoopbackNodeports,
-    });
+    match by {
+        KeyKind::Address => sets.extend([SetId::FirewallAddresses, SetId::FirewallDropped]),
+        KeyKind::NodePort => sets.push(SetId::LoopbackNodeports),
+    }
     sets
 }
 
@@ -186,21 +194,22 @@ fn ways(set: SetId) -> &'static [Fixed] {
         SetId::ShortCircuitIps | SetId::ShortCircuitNodeports => {
             &[Fixed::NatPrerouting, Fixed::NatOutput, Fixed::Services, Fixed::ShortCircuit]
         }
-        SetId::NoEndpointServices => &[
+        SetId::UnservedIps => &[
             Fixed::FilterInput,
             Fixed::FilterForward,
             Fixed::FilterOutput,
             Fixed::ServiceEndpointsCheck,
         ],
-        SetId::NoEndpointNodeports | SetId::LoopbackNodeports => {
+        SetId::UnservedNodeports | SetId::LoopbackNodeports => {
             &[Fixed::FilterInput, Fixed::NodeportEndpointsCheck]
         }
         SetId::StickyIps | SetId::StickyNodeports => {
             &[Fixed::FilterInput, Fixed::FilterForward, Fixed::FilterOutput, Fixed::Sessions]
         }
-        SetId::FirewallAddresses | SetId::FirewallSources => {
+        SetId::FirewallAddresses | SetId::FirewallSources | SetId::FirewallDropped => {
             &[Fixed::FilterPreroutingPreDnat, Fixed::FilterOutputPreDnat, Fixed::FirewallCheck]
         }
+        SetId::FastPathIps | SetId::FastPathNodeports => &[Fixed::FilterForward],
         SetId::HairpinConnections => &[Fixed::NatPostrouting, Fixed::Masquerading],
         SetId::ClusterEndpoints
         | SetId::LocalEndpoints

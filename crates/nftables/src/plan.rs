@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use kube_proxy_core::{
     Algorithm, Endpoint, Frontend, FrontendKind, NoLocalEndpoints, RefusedReason, ServiceEntry,
-    ServicePort,
-    ServicePortName, TrafficPolicy, Treatment, Unserved,
+    ServicePort, ServicePortName, TrafficPolicy, Treatment, Unserved,
 };
 use kube_proxy_netlink::nf_tables::user_data;
 

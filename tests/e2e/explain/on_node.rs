@@ -86,7 +86,7 @@ fn remove(world: &World, mode: Mode, family: IpFamily) -> anyhow::Result<String>
         Mode::Ipvs => {
             let netns = world.cluster.node(0).netns();
             let key = netns.run(|| -> anyhow::Result<_> {
-                let key = ServerKey { protocol: 6, address: to };
+                let key = ServerKey::Frontend { protocol: 6, address: to };
                 let refused = Ipvs::open()?.change(&[Change::Delete(key)])?;
                 ensure!(refused.is_empty(), "{refused:?}");
                 Ok(key)

@@ -14,8 +14,11 @@ fn differing_rules_are_counted_and_placed() {
         node_ports: NodePortAddresses::All,
         refused_on_loopback: Vec::new(),
         offload_after: NonZeroU32::new(20),
+        count_refused: false,
+        fast_path_choice: false,
     };
-    let wanted = Rules::new(&config).of_static(Fixed::FilterForward);
+    let parts = Parts { flowtable: true, ..Parts::default() };
+    let wanted = Rules::new(&config, parts).of_static(Fixed::FilterForward);
     let right: Vec<_> = wanted.iter().map(|rule| Some(rule.fingerprint())).collect();
     assert_eq!(differing_rules(&right, &wanted), None);
     let said = |found: &[Option<u64>]| differing_rules(found, &wanted).unwrap();

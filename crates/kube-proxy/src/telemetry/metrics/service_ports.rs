@@ -62,6 +62,8 @@ impl ServicePortMetrics {
     /// The number of service ports at which clients of this node share the endpoints of others.
     pub fn without_short_circuit(&self, family: IpFamily, count: usize) {
         self.without_short_circuit.get_or_create(&family.into()).set(gauge(count));
+    }
+
     /// The number of Services that ask for a fast path in vain.
     pub fn without_fast_path(&self, family: IpFamily, count: usize) {
         self.without_fast_path.get_or_create(&family.into()).set(gauge(count));
