@@ -48,8 +48,9 @@ fn main() -> anyhow::Result<()> {
     for round in 1..=ROUNDS {
         for (which, offload_after, tracker) in variants {
             let config = Config { offload_after, ..config() };
-            let backend = cluster.node(0).netns().run(|| NftablesBackend::new(config));
-            block_on(backend?.sync(tracker.snapshot(), Scope::Full))?;
+            let node = cluster.node(0).netns();
+            let mut backend = node.run(|| NftablesBackend::new(config))?;
+            node.run(|| block_on(backend.sync(tracker.snapshot(), Scope::Full)))?;
             let tcp = iperf(&cluster, to, &["-t", "4"])?;
             let small = iperf(&cluster, to, &["-t", "4", "-M", "200", "-N", "-l", "160"])?;
             let udp = iperf(&cluster, to, &["-t", "4", "-u", "-b", "0", "-l", "64"])?;

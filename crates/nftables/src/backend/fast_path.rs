@@ -54,6 +54,8 @@ impl FastPath {
 
 impl NftablesBackend {
     /// When the first of these service ports asks for the fast path: whether the kernel has one. If not, the log says so once.
+    ///
+    /// Opens its sockets in the network namespace of this thread.
     pub(super) fn look_for_fast_path<'a>(
         &mut self,
         services: impl IntoIterator<Item = &'a Arc<ServiceEntry>>,

@@ -152,13 +152,13 @@ fn connections_are_offloaded() -> anyhow::Result<()> {
 }
 
 /// The interfaces of the first node that are up, but for loopback.
-fn interfaces(world: &World) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn interfaces(world: &World) -> anyhow::Result<BTreeSet<String>> {
     let text = world.cluster.node(0).netns().output("ip", &["-br", "link", "show", "up"])?;
     let names = text.lines().filter_map(|line| line.split([' ', '@']).next());
     Ok(names.filter(|name| *name != "lo").map(str::to_owned).collect())
 }
 
-fn devices(world: &World, family: IpFamily) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn devices(world: &World, family: IpFamily) -> anyhow::Result<BTreeSet<String>> {
     let family = if family == IpFamily::V4 { "ip" } else { "ip6" };
     let text = world.nft(&format!("list flowtable {family} kube-proxy fast-path"))?;
     let list = text.lines().find_map(|line| line.trim().strip_prefix("devices = { "));

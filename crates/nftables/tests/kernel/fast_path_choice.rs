@@ -11,7 +11,7 @@ use kube_proxy_netlink::conntrack::{Conntrack, Filter, Flow, Status, TcpState};
 use kube_proxy_testkit::cluster::plan;
 use libtest_mimic::Trial;
 
-use crate::fast_path::{is_offloaded, passes_by, supported};
+use crate::fast_path::{devices, interfaces, is_offloaded, passes_by, supported};
 use crate::trial;
 use crate::world::{Svc, World, ensure_nothing_sent};
 
@@ -84,6 +84,7 @@ fn frontends(svc: Svc, family: IpFamily) -> Vec<SocketAddr> {
 fn one_asks() -> anyhow::Result<()> {
     let mut world = world(None, wishing(ONE, "true"))?;
     for family in IpFamily::BOTH {
+        ensure!(devices(&world, family)? == interfaces(&world)?, "{family}");
         for to in frontends(ONE, family) {
             passes_by(&world, "client", world.cluster.client().probe(), to, 30)?;
         }
@@ -128,6 +129,7 @@ fn comes_and_goes() -> anyhow::Result<()> {
         let last = world.sync()?;
         for family in IpFamily::BOTH {
             ensure!(last.get(family).elements == 8, "{round}: {last:?}");
+            ensure!(devices(&world, family)? == interfaces(&world)?, "{round}: {family}");
             ensure!(world.intact(family)?);
         }
         let mut open = Vec::new();

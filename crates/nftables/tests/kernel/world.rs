@@ -262,10 +262,12 @@ impl World {
     pub(crate) fn sync(&mut self) -> anyhow::Result<PerFamily<LastSync>> {
         let mut last = PerFamily::default();
         for family in IpFamily::BOTH {
-            let side = self.side_mut(family);
+            let side = self.sides.get_mut(family).as_mut().expect("set in new");
             let changes = side.tracker.fold();
             let scope = if side.synced { Scope::Partial(&changes) } else { Scope::Full };
-            *last.get_mut(family) = side.sync(scope).with_context(|| format!("sync {family}"))?;
+            // As on a node, where all threads are in its namespace: a sync may open further sockets.
+            let synced = self.cluster.node(0).netns().run(|| side.sync(scope));
+            *last.get_mut(family) = synced.with_context(|| format!("sync {family}"))?;
         }
         Ok(last)
     }
