@@ -13,6 +13,7 @@ mod docs;
 mod dump;
 mod early;
 mod explain;
+mod fast_path;
 mod flags;
 mod flows;
 mod input;
@@ -130,6 +131,7 @@ fn per_mode(mode: Mode, rootless: bool) -> Vec<PerMode> {
     }
     if mode == Mode::Nftables {
         tests.extend_from_slice(life::NFTABLES_TESTS);
+        tests.extend_from_slice(fast_path::TESTS);
     }
     tests
 }

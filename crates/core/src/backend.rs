@@ -237,6 +237,8 @@ pub struct SyncReport {
     /// Service ports that are not on the node, or not with all frontends: the kernel refused what was to be written for them, or the node
     /// needs one of their addresses otherwise.
     pub refused: usize,
+    /// Services that ask for a fast path that the node does not have.
+    pub without_fast_path: usize,
     /// UDP frontends that a full sync found on the node, left by an earlier process, and removed because no service port has them.
     /// Their conntrack entries may still lead to old endpoints; [`Proxy`](crate::Proxy) has them checked.
     pub removed_udp: Vec<Frontend>,

@@ -34,7 +34,7 @@ pub use findings::{Finding, Report, Severity};
 pub use names::{FrontendKind, Policy, ServicePortId};
 pub(crate) use offline::explain_offline;
 pub use pages::{DebugPages, Facts, Silence};
-pub use services::{Counters, Family, Frontend, ServicePort, Services};
+pub use services::{Counters, Family, FastPath, Frontend, ServicePort, Services};
 
 /// Whether these can be read as a destination and a source.
 #[cfg(feature = "fuzzing")]

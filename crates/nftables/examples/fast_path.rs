@@ -4,7 +4,8 @@
 //! cargo run --profile quick-release -p kube-proxy-nftables --example fast_path
 //! ```
 //!
-//! Needs `iperf3`, and a kernel with `nf_flow_table` and `nft_flow_offload`. Each round measures without and with it, in turn.
+//! Needs `iperf3`, and a kernel with `nf_flow_table` and `nft_flow_offload`. Each round measures without it, with it for the node, and with it for the Service by
+//! annotation, in turn.
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -38,12 +39,18 @@ fn main() -> anyhow::Result<()> {
         .spawn()
         .context("start iperf3 (package iperf3)")?;
     let to = SocketAddr::new(cluster_ip(), 5201);
-    let tracker = tracker(&pod, to);
+    let (plain, wishing) = (tracker(&pod, to, false), tracker(&pod, to, true));
+    let variants = [
+        ("without flowtable", None, &plain),
+        ("with flowtable for the node", NonZeroU32::new(20), &plain),
+        ("with flowtable for the Service", None, &wishing),
+    ];
     for round in 1..=ROUNDS {
-        for offload_after in [None, NonZeroU32::new(20)] {
+        for (which, offload_after, tracker) in variants {
             let config = Config { offload_after, ..config() };
-            let backend = cluster.node(0).netns().run(|| NftablesBackend::new(config));
-            block_on(backend?.sync(tracker.snapshot(), Scope::Full))?;
+            let node = cluster.node(0).netns();
+            let mut backend = node.run(|| NftablesBackend::new(config))?;
+            node.run(|| block_on(backend.sync(tracker.snapshot(), Scope::Full)))?;
             let tcp = iperf(&cluster, to, &["-t", "4"])?;
             let small = iperf(&cluster, to, &["-t", "4", "-M", "200", "-N", "-l", "160"])?;
             let udp = iperf(&cluster, to, &["-t", "4", "-u", "-b", "0", "-l", "64"])?;
@@ -53,9 +60,8 @@ fn main() -> anyhow::Result<()> {
             let udp = &udp["end"]["sum"];
             let number = |name: &str| udp[name].as_f64().unwrap_or_default();
             let arrived = (number("packets") - number("lost_packets")) / number("seconds");
-            let which = if offload_after.is_some() { "with" } else { "without" };
             println!(
-                "round {round}, {which} flowtable: TCP {:.0} Mbit/s, TCP in segments of 200 bytes {:.0} Mbit/s, \
+                "round {round}, {which}: TCP {:.0} Mbit/s, TCP in segments of 200 bytes {:.0} Mbit/s, \
                  UDP {arrived:.0} packets of 64 bytes a second",
                 bits(&tcp),
                 bits(&small)
@@ -89,10 +95,12 @@ fn config() -> Config {
         refused_on_loopback: Vec::new(),
         offload_after: None,
         count_refused: true,
+        fast_path_choice: true,
     }
 }
 
-fn tracker(pod: &Pod, to: SocketAddr) -> Tracker {
+/// What the node serves; the Service asks for the fast path if it is `wishing`.
+fn tracker(pod: &Pod, to: SocketAddr, wishing: bool) -> Tracker {
     let mut tracker = Tracker::new(TrackerOptions {
         family: FAMILY,
         node_name: "node-0".into(),
@@ -108,6 +116,11 @@ fn tracker(pod: &Pod, to: SocketAddr) -> Tracker {
     service.ports = PROTOCOLS
         .map(|(name, protocol)| Port { name: name.into(), protocol, port, node_port: None })
         .into();
+    if wishing {
+        let annotation = kube_proxy_nftables::FAST_PATH_ANNOTATION;
+        service.policy.annotations.insert(annotation.into(), "true".into());
+    }
+    tracker.carry_annotations(vec![kube_proxy_nftables::FAST_PATH_ANNOTATION]);
     tracker.apply(Event::ServiceApplied(Arc::new(service)));
     tracker.apply(Event::EndpointSliceApplied(EndpointSlice {
         name: name.clone(),

@@ -14,6 +14,7 @@ use crate::diff::{Diff, PerSet};
 use crate::element::SetId;
 use crate::elements::Elements;
 use crate::layout::{CHAINS, FLOWTABLE, StaticChain, TABLE, TABLE_COMMENT, set_spec, static_chain};
+use crate::parts::Parts;
 use crate::rules::{Rule, Rules};
 use crate::state::{Before, State};
 
@@ -37,10 +38,8 @@ pub(crate) enum Actual {
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     pub(crate) sets: Elements,
-    /// The flowtable is there.
-    has_flowtable: bool,
-    /// [`SetId::FirewallDropped`] is there.
-    counts_refused: bool,
+    /// The parts that not every node needs.
+    parts: Parts,
     /// The fingerprints of each chain's rules.
     rules: FxHashMap<String, Vec<Option<u64>>>,
     /// Chains that elements lead to.
@@ -56,34 +55,10 @@ pub(crate) struct Tasks {
     pub(crate) all_elements: bool,
     /// All the rest.
     pub(crate) diff: Diff,
-    /// What becomes of the flowtable.
-    pub(crate) flowtable: Keep,
-    /// What becomes of [`SetId::FirewallDropped`].
-    pub(crate) firewall_dropped: Keep,
+    /// The parts that not every node needs: those that are there, and those that are wanted.
+    pub(crate) parts: (Parts, Parts),
     /// How many elements there will be.
     pub(crate) counts: Counts,
-}
-
-/// What becomes of an object that is there or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// It stays as it is.
-    #[default]
-    AsItIs,
-    /// It is made.
-    Make,
-    /// It is deleted.
-    Delete,
-}
-
-impl Keep {
-    fn of(is_there: bool, is_wanted: bool) -> Self {
-        match (is_there, is_wanted) {
-            (false, true) => Self::Make,
-            (true, false) => Self::Delete,
-            _ => Self::AsItIs,
-        }
-    }
 }
 
 impl Actual {
@@ -95,42 +70,39 @@ impl Actual {
         }
         let Some(chains) = read_chains(netlink)? else { return Ok(Self::OtherLayout) };
         let sets = netlink.sets(TABLE)?;
-        if !are_all_sets(&sets, config.family) {
-            return Ok(Self::OtherLayout);
-        }
-        let counts_refused = sets.len() == SetId::ALL.len();
+        let Some(parts) = parts_of_sets(&sets, config.family) else { return Ok(Self::OtherLayout) };
         let flowtables = netlink.flowtables(TABLE)?;
         if !flowtables.iter().all(|flowtable| flowtable.name == FLOWTABLE && flowtable.flags == 0) {
             return Ok(Self::OtherLayout);
         }
-        let has_flowtable = !flowtables.is_empty();
-        let mut content = Content { has_flowtable, counts_refused, chains, ..Content::default() };
+        let parts = Parts { flowtable: !flowtables.is_empty(), ..parts };
+        let mut content = Content { parts, chains, ..Content::default() };
         for rule in netlink.rules(TABLE)? {
             content.rules.entry(rule.chain).or_default().push(rule.fingerprint);
         }
-        content.sets = Elements::read(netlink, &sets, config)?;
+        content.sets = Elements::read(netlink, &sets, config.family)?;
         Ok(Self::Table(content))
     }
 
     /// What turns this into what `state` asks for; also reports to `state` which chains there will be.
     pub(crate) fn repair(self, state: &mut State, config: &Config) -> Tasks {
-        let rules = Rules::new(config);
+        let wanted = Parts::of(config, state);
+        let rules = Rules::new(config, wanted);
         let mut repair = Tasks::default();
         let (all_elements, content) = match self {
             Self::Nothing | Self::OtherLayout => (true, Content::default()),
             Self::Table(content) => (false, content),
         };
         repair.all_elements = all_elements;
-        repair.flowtable = Keep::of(content.has_flowtable, config.offload_after.is_some());
-        if !all_elements {
-            repair.firewall_dropped = Keep::of(content.counts_refused, config.count_refused);
-        }
+        repair.parts = (content.parts, wanted);
         for chain in &CHAINS {
             if !content.has_rules(chain.name, &rules.of_static(chain.id)) {
                 repair.static_chains.push(chain);
             }
         }
         let Content { mut sets, rules: existing_rules, chains: existing_chains, .. } = content;
+        // A part that goes takes its elements with it.
+        repair.parts.0.sets_beyond(wanted).for_each(|set| sets.forget(set));
         let (diff, counts) = (&mut repair.diff, &mut repair.counts);
         let mut needed = FxHashSet::default();
         let mut intervals = PerSet::default();
@@ -265,15 +237,18 @@ pub(crate) fn read_chains(netlink: &mut NfTables) -> Result<Option<FxHashSet<Cha
     Ok((found == CHAINS.len() && whole).then_some(chains))
 }
 
-/// Whether these are the sets of the table, with or without the one that depends on the configuration.
-fn are_all_sets(sets: &[Set], family: IpFamily) -> bool {
+/// The parts whose sets are there; `None` if some other set is missing, is another or is unknown.
+fn parts_of_sets(sets: &[Set], family: IpFamily) -> Option<Parts> {
     let is_there = |id: SetId| {
         let spec = set_spec(id, family);
         sets.iter().any(|set| set.is(&spec))
     };
-    let missing: Vec<_> = SetId::ALL.into_iter().filter(|id| !is_there(*id)).collect();
-    (missing.is_empty() || missing == [SetId::FirewallDropped])
-        && sets.len() + missing.len() == SetId::ALL.len()
+    let parts = Parts {
+        counts_dropped: is_there(SetId::FirewallDropped),
+        choices: is_there(SetId::FastPathIps),
+        ..Parts::default()
+    };
+    (parts.sets().all(is_there) && parts.sets().count() == sets.len()).then_some(parts)
 }
 
 #[cfg(test)]

@@ -9,14 +9,15 @@ use kube_proxy_netlink::nf_tables::{NfTables, Transaction};
 use kube_proxy_netlink::writer::TooLong;
 use kube_proxy_netlink::{Errno, Error};
 
-use crate::actual::{Actual, Keep, Tasks};
+use crate::actual::{Actual, Tasks};
 use crate::chain::{Chain, Pick};
 use crate::compare::compare;
 use crate::counts::Counts;
 use crate::diff::Diff;
 use crate::element::SetId;
 use crate::error::{sync_error, too_long};
-use crate::layout::{CHAINS, FLOWTABLE, TABLE, set_name, set_spec};
+use crate::layout::{CHAINS, Fixed, TABLE};
+use crate::parts::Parts;
 use crate::rebuild::Rebuild;
 use crate::refused_attempts::Attempts;
 use crate::state::State;
@@ -52,7 +53,11 @@ pub struct NftablesBackend {
     /// Notices changes by others; without it the generation alone shows that there was one.
     watch: Option<Watch>,
     watch_group: WatchGroup,
+    /// What follows the interfaces, once there is a flowtable.
     fast_path: Option<FastPath>,
+    waker: Option<CheckWaker>,
+    /// A Service asked for the fast path, and the kernel has none.
+    lacks_fast_path: bool,
     last: LastSync,
     traffic: Totals,
     attempts: Attempts,
@@ -109,10 +114,15 @@ impl NftablesBackend {
             ))
         };
         let mut netlink = NfTables::open(config.netlink_family()).map_err(missing)?;
-        if let Err(error) = probe(&mut netlink, &config, Pick::Random) {
-            let without = Config { offload_after: None, ..config.clone() };
-            if config.offload_after.is_some() && probe(&mut netlink, &without, Pick::Random).is_ok()
-            {
+        // What Services may ask for is looked for when the first one does.
+        let parts = Parts {
+            counts_dropped: config.count_refused,
+            flowtable: config.offload_after.is_some(),
+            ..Parts::default()
+        };
+        if let Err(error) = probe(&mut netlink, &config, parts, Pick::Random) {
+            let without = Parts { flowtable: false, ..parts };
+            if parts.flowtable && probe(&mut netlink, &config, without, Pick::Random).is_ok() {
                 return Err(SyncError::Unsupported(format!(
                     "the flowtable fast path was asked for and needs the kernel modules \
                      nf_flow_table and nft_flow_offload; without a threshold nftables mode works: {error}"
@@ -121,8 +131,8 @@ impl NftablesBackend {
             return Err(missing(error));
         }
         // The module for it may be missing where all others are there.
-        let has_hash = probe(&mut netlink, &config, Pick::Source).is_ok();
-        let fast_path = FastPath::new(&config).map_err(missing)?;
+        let has_hash = probe(&mut netlink, &config, parts, Pick::Source).is_ok();
+        let fast_path = parts.flowtable.then(FastPath::new).transpose().map_err(missing)?;
         let transaction = Transaction::new(config.netlink_family(), TABLE);
         Ok(Self {
             config,
@@ -134,6 +144,8 @@ impl NftablesBackend {
             watch: None,
             watch_group: WatchGroup::default(),
             fast_path,
+            waker: None,
+            lacks_fast_path: false,
             last: LastSync::default(),
             traffic: Totals::default(),
             attempts: Attempts::default(),
@@ -176,6 +188,7 @@ impl NftablesBackend {
     }
 
     fn try_full(&mut self, snapshot: &Snapshot, rebuild: &Rebuild) -> Result<(), Error> {
+        self.look_for_fast_path(snapshot.services.values());
         // Notices from before the table is read say nothing about what is read.
         self.watch.as_ref().map(Watch::take);
         let generation = self.netlink.generation()?;
@@ -251,25 +264,15 @@ impl NftablesBackend {
     ) -> Result<(), TooLong> {
         self.transaction.clear(Some(start.generation));
         if start.new {
-            encode::new_table(&mut self.transaction, &self.config)?;
+            encode::new_table(&mut self.transaction, self.config.family)?;
         }
         start.rebuild.encode(&start.emptied, &mut self.transaction, self.config.family)?;
-        if repair.flowtable == Keep::Make {
-            self.transaction.add_flowtable(FLOWTABLE)?;
-        }
-        if repair.firewall_dropped == Keep::Make {
-            let dropped = set_spec(SetId::FirewallDropped, self.config.family);
-            self.transaction.add_set(&dropped)?;
-        }
-        let static_chains = repair.static_chains.iter().copied();
-        encode::static_rules(&mut self.transaction, static_chains, &self.config)?;
-        if repair.flowtable == Keep::Delete {
-            self.transaction.delete_flowtable(FLOWTABLE)?;
-        }
-        if repair.firewall_dropped == Keep::Delete {
-            self.transaction.delete_set(set_name(SetId::FirewallDropped))?;
-        }
+        let (there, wanted) = repair.parts;
+        encode::make_parts(&mut self.transaction, there, wanted, self.config.family)?;
         encode::changes(&mut self.transaction, &repair.diff, &self.config, counters)?;
+        let static_chains = repair.static_chains.iter().copied();
+        encode::static_rules(&mut self.transaction, static_chains, &self.config, wanted)?;
+        encode::delete_parts(&mut self.transaction, there, wanted)?;
         if repair.all_elements {
             let sets = SetId::ALL.into_iter().filter(|set| repair.counts.of(*set) > 0);
             encode::all_elements(&mut self.transaction, sets, state, &self.config)?;
@@ -285,14 +288,16 @@ impl NftablesBackend {
         snapshot: &Snapshot,
         changes: &Changes,
     ) -> Result<(), Error> {
+        self.look_for_fast_path(changes.services.iter().filter_map(|n| snapshot.services.get(n)));
         self.attempts.before(&mut self.netlink, &self.config, &synced.state, changes)?;
+        let there = Parts::of(&self.config, &synced.state);
         let (diff, sessions) = synced.state.update(snapshot, changes, &self.config);
+        let wanted = Parts::of(&self.config, &synced.state);
         if !diff.is_empty() {
             synced.counts.change(&diff);
             let counters = carried_over(&mut self.netlink, &diff)?;
             self.transaction.clear(None);
-            encode::changes(&mut self.transaction, &diff, &self.config, &counters)
-                .map_err(too_long)?;
+            self.encode_partial(&diff, &counters, there, wanted).map_err(too_long)?;
             self.commit(&mut synced)?;
             self.traffic.written(&diff, &counters);
             self.attempts.written(&diff);
@@ -305,8 +310,28 @@ impl NftablesBackend {
         let left = std::mem::take(&mut self.stale_chains);
         stale_chains.extend(left.into_iter().filter(|chain| !new_chains.contains(chain)));
         self.delete_chains(&mut synced, stale_chains)?;
+        if wanted.flowtable && !there.flowtable {
+            self.follow_links(&mut synced, true)?;
+        }
         self.synced = Some(synced);
         Ok(())
+    }
+
+    fn encode_partial(
+        &mut self,
+        diff: &Diff,
+        counters: &Counters,
+        there: Parts,
+        wanted: Parts,
+    ) -> Result<(), TooLong> {
+        let transaction = &mut self.transaction;
+        encode::make_parts(transaction, there, wanted, self.config.family)?;
+        encode::changes(transaction, diff, &self.config, counters)?;
+        if there != wanted {
+            let forward = CHAINS.iter().filter(|chain| chain.id == Fixed::FilterForward);
+            encode::static_rules(transaction, forward, &self.config, wanted)?;
+        }
+        encode::delete_parts(transaction, there, wanted)
     }
 
     fn commit(&mut self, synced: &mut Synced) -> Result<(), Error> {
@@ -390,6 +415,7 @@ impl NftablesBackend {
                 ObjectCount { kind: "elements", written: self.last.elements, total },
                 ObjectCount { kind: "chains", written: self.last.chains, total: chains },
             ],
+            without_fast_path: self.without_fast_path(&synced.state),
             ..SyncReport::default()
         }
     }
@@ -436,6 +462,10 @@ impl NftablesBackend {
 impl ProxyBackend for NftablesBackend {
     fn algorithms(&self) -> Vec<Algorithm> {
         self.has_hash.then_some(Algorithm::SourceHash).into_iter().collect()
+    }
+
+    fn annotations(&self) -> Vec<&'static str> {
+        vec![crate::fast_path::ANNOTATION]
     }
 
     async fn sync(
@@ -494,6 +524,7 @@ impl ProxyBackend for NftablesBackend {
         if let Some(fast_path) = &mut self.fast_path {
             fast_path.set_waker(&self.config, waker.clone());
         }
+        self.waker = Some(waker.clone());
         let group = &self.watch_group;
         let watch = self.netlink.port().and_then(|port| Watch::start(family, port, waker, group));
         match watch {
@@ -537,8 +568,8 @@ impl ProxyBackend for NftablesBackend {
 }
 
 /// Makes all of the skeleton, and each kind of chain, and deletes it in the same transaction.
-fn probe(netlink: &mut NfTables, config: &Config, pick: Pick) -> Result<(), Error> {
+fn probe(netlink: &mut NfTables, config: &Config, parts: Parts, pick: Pick) -> Result<(), Error> {
     let mut transaction = Transaction::new(config.netlink_family(), "kube-proxy-probe");
-    encode::probe(&mut transaction, config, pick).map_err(too_long)?;
+    encode::probe(&mut transaction, config, parts, pick).map_err(too_long)?;
     netlink.commit(&mut transaction)
 }

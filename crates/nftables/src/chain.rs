@@ -12,6 +12,7 @@
 //! cluster-3-affinity-10.96.0.1-tcp-80  where the client's session with this service port leads; else one of 3
 //! remember-10.96.0.1-tcp-80-10800      the endpoint that was picked is the client's session for 10800 s
 //! remember-local-10.96.0.1-tcp-80-90   the same, also among the endpoints on this node if it is there
+//! fast-path-check                      whether an established connection goes into the flowtable
 //! ```
 
 use std::fmt;
@@ -31,6 +32,8 @@ pub(crate) enum Chain {
     Entry(Masquerade, Balance),
     /// Remembers for the client the endpoint that was picked.
     Remember(Remember),
+    /// Decides by its frontend whether an established connection goes into the flowtable.
+    FastPath,
 }
 
 /// Which packets a chain marks for masquerading: [`kube_proxy_core::Masquerade`] as configured, and what is short-circuited.
@@ -95,14 +98,19 @@ pub(crate) struct Remember {
 /// Behind the number of endpoints, of which one is picked by the source address.
 const BY_SOURCE: &str = "-by-source";
 
+/// The name of the chain that decides about the flowtable.
+pub(crate) const FAST_PATH: &str = "fast-path-check";
+
 /// The name of the chain that rejects.
 pub const REJECT: &str = "reject-chain";
 
 impl Chain {
     /// The chain of this name, if it is one of ours that elements lead to.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        if name == REJECT {
-            return Some(Self::Reject);
+        match name {
+            REJECT => return Some(Self::Reject),
+            FAST_PATH => return Some(Self::FastPath),
+            _ => {}
         }
         let chain = match name.strip_prefix("remember-") {
             Some(rest) => Self::Remember(Remember::parse(rest)?),
@@ -117,7 +125,8 @@ impl Chain {
         match *self {
             Self::Entry(Masquerade::Never, Balance { affinity: None, .. })
             | Self::Reject
-            | Self::Remember(_) => None,
+            | Self::Remember(_)
+            | Self::FastPath => None,
             Self::Entry(Masquerade::Never, balance) => {
                 Some(Self::Entry(Masquerade::Never, Balance { affinity: None, ..balance }))
             }
@@ -149,6 +158,7 @@ impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reject => f.write_str(REJECT),
+            Self::FastPath => f.write_str(FAST_PATH),
             Self::Entry(masquerade, balance) => write!(f, "{}{balance}", masquerade.prefix()),
             Self::Remember(Remember { sessions, timeout, local }) => {
                 let local = if *local { "local-" } else { "" };

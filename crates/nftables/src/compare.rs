@@ -7,7 +7,7 @@ use kube_proxy_netlink::nf_tables::NfTables;
 use kube_proxy_netlink::{Errno, Error};
 
 use crate::Config;
-use crate::actual::{Actual, Keep, Tasks};
+use crate::actual::{Actual, Tasks};
 use crate::chain::Chain;
 use crate::diff::Diff;
 use crate::element::{Item, SetId};
@@ -41,8 +41,7 @@ pub(crate) fn compare(
         Actual::Table(content) => content.chain_names(),
         Actual::Nothing | Actual::OtherLayout => Vec::new(),
     };
-    let Tasks { static_chains, diff, flowtable, firewall_dropped, .. } =
-        existing.repair(&mut planned, config);
+    let Tasks { static_chains, diff, parts, .. } = existing.repair(&mut planned, config);
     let mut reports: Vec<_> = static_chains
         .into_iter()
         .map(|chain| Difference::new("chain", rules_of(chain.name), Deviation::Different))
@@ -59,15 +58,14 @@ pub(crate) fn compare(
     reports.extend(
         stale.map(|chain| Difference::new("chain", chain.to_string(), Deviation::Unexpected)),
     );
-    let dropped = set_name(SetId::FirewallDropped);
-    for (kind, name, keep) in
-        [("flowtable", FLOWTABLE, flowtable), ("set", dropped, firewall_dropped)]
+    let (there, wanted) = parts;
+    for (from, to, deviation) in
+        [(there, wanted, Deviation::Missing), (wanted, there, Deviation::Unexpected)]
     {
-        match keep {
-            Keep::AsItIs => {}
-            Keep::Make => reports.push(Difference::new(kind, name, Deviation::Missing)),
-            Keep::Delete => reports.push(Difference::new(kind, name, Deviation::Unexpected)),
-        }
+        let sets = to.sets_beyond(from).map(|set| ("set", set_name(set)));
+        let flowtable = (to.flowtable && !from.flowtable).then_some(("flowtable", FLOWTABLE));
+        let all = sets.chain(flowtable);
+        reports.extend(all.map(|(kind, name)| Difference::new(kind, name, deviation)));
     }
     reports.extend(elements(&diff, config.family));
     Ok(reports)

@@ -5,8 +5,6 @@ use std::num::NonZeroU32;
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses, Protocol};
 use kube_proxy_netlink::Family;
 
-use crate::element::SetId;
-
 /// What the backend of one family has to know besides snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -26,7 +24,12 @@ pub struct Config {
     pub offload_after: Option<NonZeroU32>,
     /// Packets that source ranges drop are counted by service port, which takes a map; what gets no endpoint for another reason is always counted.
     pub count_refused: bool,
+    /// Services may be in or out of the fast path by annotation.
+    pub fast_path_choice: bool,
 }
+
+/// The threshold where Services ask for the fast path and the node names none: beyond short connections.
+const OFFLOAD_AFTER: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 
 impl Config {
     /// The family, as netlink names it.
@@ -34,14 +37,9 @@ impl Config {
         netlink_family(self.family)
     }
 
-    /// Whether the table has a set.
-    pub(crate) fn has(&self, set: SetId) -> bool {
-        self.count_refused || set != SetId::FirewallDropped
-    }
-
-    /// The sets of the table, in its order.
-    pub(crate) fn sets(&self) -> impl Iterator<Item = SetId> {
-        SetId::ALL.into_iter().filter(|set| self.has(*set))
+    /// How many packets an offloaded connection has had.
+    pub(crate) fn offload_threshold(&self) -> NonZeroU32 {
+        self.offload_after.unwrap_or(OFFLOAD_AFTER)
     }
 }
 

@@ -33,11 +33,13 @@ pub(crate) enum SetId {
     HairpinConnections,
     ClientAffinity,
     ClientAffinityLocal,
+    FastPathIps,
+    FastPathNodeports,
 }
 
 impl SetId {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::FrontendIps,
         Self::FrontendNodeports,
         Self::ShortCircuitIps,
@@ -60,6 +62,8 @@ impl SetId {
         Self::HairpinConnections,
         Self::ClientAffinity,
         Self::ClientAffinityLocal,
+        Self::FastPathIps,
+        Self::FastPathNodeports,
     ];
 
     /// From a frontend to the chain for its traffic.
@@ -101,6 +105,14 @@ impl SetId {
         match key {
             KeyKind::Address => Self::StickyIps,
             KeyKind::NodePort => Self::StickyNodeports,
+        }
+    }
+
+    /// The frontends that are in the fast path, or not, other than the rest of the node.
+    pub(crate) fn fast_path(key: KeyKind) -> Self {
+        match key {
+            KeyKind::Address => Self::FastPathIps,
+            KeyKind::NodePort => Self::FastPathNodeports,
         }
     }
 

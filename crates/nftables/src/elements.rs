@@ -9,7 +9,6 @@ use kube_proxy_netlink::socket::DumpEnd;
 use kube_proxy_netlink::{Errno, Error};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use crate::Config;
 use crate::chain::Chain;
 use crate::element::{Item, SetId, Value};
 use crate::key::{Key, KeyKind, Keyed as _, read_ip};
@@ -33,13 +32,11 @@ impl Elements {
     pub(crate) fn read(
         netlink: &mut NfTables,
         sets: &[Set],
-        config: &Config,
+        family: IpFamily,
     ) -> Result<Self, Error> {
-        let family = config.family;
         let is_there = |id: &SetId| sets.iter().any(|set| set.name == set_name(*id));
         let mut all = Self::default();
-        // One that is about to come has no elements, and one that is about to go takes its elements with it.
-        for id in config.sets().filter(is_there) {
+        for id in SetId::ALL.into_iter().filter(is_there) {
             // The maps from frontends come first, and tell which slots there must be.
             let large = sets.iter().find(|set| set.name == set_name(id)).and_then(|set| set.count);
             let keys = match large.filter(|count| *count >= LARGE) {

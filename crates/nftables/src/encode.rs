@@ -2,33 +2,69 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kube_proxy_core::TrafficPolicy;
+use kube_proxy_core::{IpFamily, TrafficPolicy};
 use kube_proxy_netlink::nf_tables::{Count, Data, Element, Transaction, Verdict, user_data};
 use kube_proxy_netlink::writer::TooLong;
 
 use crate::Config;
-use crate::chain::{Chain, Pick};
+use crate::chain::{Chain, FAST_PATH, Pick};
 use crate::diff::Diff;
 use crate::element::{Item, SetId, Value};
 use crate::key::Key;
 use crate::layout::{CHAINS, FLOWTABLE, StaticChain, TABLE_COMMENT, set_name, set_spec};
+use crate::parts::Parts;
 use crate::rules::{Rule, Rules};
 use crate::state::State;
 use crate::takeover::Session;
 use crate::traffic::Counters;
 
 /// Makes the table again, with all that is always in it but rules. A table that was there goes with all that it held.
-pub(crate) fn new_table(transaction: &mut Transaction, config: &Config) -> Result<(), TooLong> {
+/// The parts that not every node needs are added by [`make_parts`].
+pub(crate) fn new_table(transaction: &mut Transaction, family: IpFamily) -> Result<(), TooLong> {
     let comment = user_data::comment(TABLE_COMMENT);
     // Deleting what is not there is an error, so it is made first.
     transaction.add_table(&comment)?;
     transaction.delete_table()?;
     transaction.add_table(&comment)?;
-    for set in config.sets() {
-        transaction.add_set(&set_spec(set, config.family))?;
+    for set in Parts::default().sets() {
+        transaction.add_set(&set_spec(set, family))?;
     }
     for chain in &CHAINS {
         transaction.add_chain(chain.name, chain.hook, chain.comment)?;
+    }
+    Ok(())
+}
+
+/// Makes the parts that are wanted and not there, for the rules and elements that come after them.
+pub(crate) fn make_parts(
+    transaction: &mut Transaction,
+    there: Parts,
+    wanted: Parts,
+    family: IpFamily,
+) -> Result<(), TooLong> {
+    if wanted.flowtable && !there.flowtable {
+        transaction.add_flowtable(FLOWTABLE)?;
+    }
+    for set in wanted.sets_beyond(there) {
+        transaction.add_set(&set_spec(set, family))?;
+    }
+    Ok(())
+}
+
+/// Deletes the parts that are there and not wanted, after the rules that refer to them. The chain that decides goes as others do.
+pub(crate) fn delete_parts(
+    transaction: &mut Transaction,
+    there: Parts,
+    wanted: Parts,
+) -> Result<(), TooLong> {
+    if there.choices && !wanted.choices {
+        transaction.flush_chain(FAST_PATH)?;
+    }
+    for set in there.sets_beyond(wanted) {
+        transaction.delete_set(set_name(set))?;
+    }
+    if there.flowtable && !wanted.flowtable {
+        transaction.delete_flowtable(FLOWTABLE)?;
     }
     Ok(())
 }
@@ -38,8 +74,9 @@ pub(crate) fn static_rules<'a>(
     transaction: &mut Transaction,
     chains: impl IntoIterator<Item = &'a StaticChain>,
     config: &Config,
+    parts: Parts,
 ) -> Result<(), TooLong> {
-    let rules = Rules::new(config);
+    let rules = Rules::new(config, parts);
     for chain in chains {
         set_rules(transaction, chain.name, &rules.of_static(chain.id))?;
     }
@@ -53,7 +90,8 @@ pub(crate) fn changes(
     config: &Config,
     counters: &Counters,
 ) -> Result<(), TooLong> {
-    let rules = Rules::new(config);
+    // Chains that elements lead to are the same in every table.
+    let rules = Rules::new(config, Parts::ALL);
     for chain in &diff.new_chains {
         transaction.add_chain(&chain.to_string(), None, "")?;
     }
@@ -201,18 +239,23 @@ fn endpoint(address: SocketAddr) -> ([u8; 20], usize) {
 pub(crate) fn probe(
     transaction: &mut Transaction,
     config: &Config,
+    parts: Parts,
     pick: Pick,
 ) -> Result<(), TooLong> {
-    let rules = Rules::new(config);
+    let rules = Rules::new(config, parts);
     transaction.add_table(&[])?;
-    for set in config.sets() {
+    for set in parts.sets() {
         transaction.add_set(&set_spec(set, config.family))?;
     }
     for chain in &CHAINS {
         transaction.add_chain(chain.name, chain.hook, chain.comment)?;
     }
-    if config.offload_after.is_some() {
+    if parts.flowtable {
         transaction.add_flowtable(FLOWTABLE)?;
+    }
+    if parts.choices {
+        transaction.add_chain(FAST_PATH, None, "")?;
+        set_rules(transaction, FAST_PATH, &rules.of(Chain::FastPath))?;
     }
     for chain in &CHAINS {
         for rule in rules.of_static(chain.id) {

@@ -196,6 +196,8 @@ const fn set_layout(id: SetId) -> SetLayout {
         SetId::HairpinConnections => set("hairpin-connections", PAIR, Nothing, Plain, "endpoints of this node that reach themselves"),
         SetId::ClientAffinity => set("client-affinity", SESSION, ToEndpoint, Dynamic, "client and service port, as numbers, to the endpoint"),
         SetId::ClientAffinityLocal => set("client-affinity-local", SESSION, ToEndpoint, Dynamic, "the same for policy Local: endpoints on this node only"),
+        SetId::FastPathIps => set("fast-path-ips", ADDRESS, Nothing, Plain, "service addresses that are in the fast path, or not, unlike the rest"),
+        SetId::FastPathNodeports => set("fast-path-nodeports", NODE_PORT, Nothing, Plain, "the same for node ports"),
     }
 }
 

@@ -10,6 +10,7 @@ pub fn chain_meaning(name: &str) -> Option<String> {
         return Some(of_fixed(chain.id).to_owned());
     }
     Some(match Chain::parse(name)? {
+        Chain::FastPath => "whether the connection goes into the flowtable".to_owned(),
         Chain::Reject => of_fixed(Fixed::Reject).to_owned(),
         Chain::Remember(Remember { sessions, timeout, .. }) => format!(
             "remembers for {timeout} s which endpoint the client of {}:{} has",

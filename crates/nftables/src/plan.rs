@@ -12,6 +12,7 @@ use kube_proxy_netlink::nf_tables::user_data;
 use crate::Config;
 use crate::chain::{Balance, Chain, Masquerade, Pick, Remember, Sessions};
 use crate::element::{Item, SetId, Value};
+use crate::fast_path::Wish as FastPathWish;
 use crate::key::{Key, KeyKind, Keyed as _};
 use crate::range::{Range, from_nets, merge};
 use crate::shares::Share;
@@ -94,6 +95,11 @@ impl Plan {
             for endpoints in self.lists_of(*kind) {
                 self.slots(frontend, endpoints, put);
             }
+            if self.chooses_fast_path(config) {
+                let comment = Some(comment.clone());
+                let set = SetId::fast_path(frontend.key_kind());
+                put(set, Item { key: frontend.key(), value: Value::None, comment });
+            }
             if *kind == FrontendKind::LoadBalancerVip {
                 self.firewall(config, frontend, &comment, put);
             }
@@ -104,6 +110,9 @@ impl Plan {
     pub(crate) fn shares(&self, config: &Config, put: &mut impl FnMut(Share)) {
         // Also while another service port has it: then it is that one's cluster IP too.
         put(Share::ClusterIp(self.port().cluster_ip));
+        if self.chooses_fast_path(config) {
+            put(Share::Chain(Chain::FastPath));
+        }
         for slot in TrafficPolicy::ALL.into_iter().flat_map(|list| self.list(list)) {
             if slot.local {
                 put(Share::Hairpin(slot.ip, self.port().protocol, slot.port));
@@ -197,6 +206,14 @@ impl Plan {
             let chain = Chain::Entry(Masquerade::Node, balance);
             put(SetId::short_circuit(by), Value::Goto(chain));
         }
+    }
+
+    /// Whether its connections are in the fast path where those of others are not, or the reverse.
+    fn chooses_fast_path(&self, config: &Config) -> bool {
+        let wanted = FastPathWish::of(self.port());
+        config.fast_path_choice
+            && wanted
+                .is_some_and(|wish| (wish == FastPathWish::In) != config.offload_after.is_some())
     }
 
     /// The elements whose packets get no endpoint, each with the reason.

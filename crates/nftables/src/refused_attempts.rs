@@ -34,7 +34,7 @@ impl Attempts {
         state: &State,
     ) -> Result<Vec<Refused>, Error> {
         let mut shown = Shown::default();
-        for set in SetId::REFUSING.into_iter().filter(|set| config.has(*set)) {
+        for set in SetId::REFUSING {
             // An element may come twice when others change the ruleset; one that is missing is there next time.
             let _ = netlink
                 .elements(TABLE, set_name(set), |element| take_in(set, element, &mut shown))?;

@@ -1,7 +1,5 @@
 //! The rules of each chain, as expressions. `docs/nftables.md` shows them as `nft list` prints them.
 
-use std::num::NonZeroU32;
-
 use ipnet::IpNet;
 use kube_proxy_core::algorithm::HASH_SEED;
 use kube_proxy_core::{IpFamily, LocalTrafficDetector, NodePortAddresses, Protocol, TrafficPolicy};
@@ -10,10 +8,11 @@ use kube_proxy_netlink::nf_tables::{
     SetUpdate, Verdict, ct_state, ct_status, encoded, user_data,
 };
 
-use crate::chain::{Balance, Chain, Masquerade, Pick, REJECT, Remember, Sessions};
+use crate::chain::{Balance, Chain, FAST_PATH, Masquerade, Pick, REJECT, Remember, Sessions};
 use crate::element::SetId;
 use crate::key::KeyKind;
 use crate::layout::{FLOWTABLE, Fixed, set_name};
+use crate::parts::Parts;
 use crate::{Config, fnv};
 
 /// A rule.
@@ -42,12 +41,13 @@ impl Rule {
 /// Rules of one chain of one family.
 pub(crate) struct Rules<'a> {
     config: &'a Config,
+    parts: Parts,
 }
 
 impl<'a> Rules<'a> {
-    /// Rules as configured.
-    pub(crate) fn new(config: &'a Config) -> Self {
-        Self { config }
+    /// Rules as configured, of a table with these parts.
+    pub(crate) fn new(config: &'a Config, parts: Parts) -> Self {
+        Self { config, parts }
     }
 
     /// The rules of a chain that is always there.
@@ -64,7 +64,11 @@ impl<'a> Rules<'a> {
             Fixed::FilterOutput => self.checks(),
             Fixed::FilterForward => {
                 let mut rules = self.checks();
-                rules.extend(self.config.offload_after.map(|packets| self.offload(packets)));
+                if self.parts.choices {
+                    rules.push(self.long_connection().jump(FAST_PATH));
+                } else if self.parts.flowtable {
+                    rules.push(self.long_connection().offload());
+                }
                 rules
             }
             Fixed::NatPrerouting | Fixed::NatOutput => vec![self.rule().jump("services")],
@@ -112,6 +116,7 @@ impl<'a> Rules<'a> {
                 vec![self.mark_if(masquerade), self.goto(Chain::Entry(Masquerade::Never, balance))]
             }
             Chain::Remember(remember) => self.remember(remember),
+            Chain::FastPath => self.fast_path(),
         }
     }
 
@@ -123,8 +128,9 @@ impl<'a> Rules<'a> {
         ]
     }
 
-    /// Connections to services that have had this many packets need no rules any more.
-    fn offload(&self, packets: NonZeroU32) -> Rule {
+    /// Connections to services that have had so many packets that they need no rules any more.
+    fn long_connection(&self) -> Builder<'a> {
+        let packets = self.config.offload_threshold();
         let ct = |key| Expression::Ct { key, to: Register::word(0) };
         let rule = self.rule().expression(ct(CtKey::State));
         let rule = rule.bits(ct_state::ESTABLISHED, Comparison::NotEqual, 0);
@@ -132,8 +138,26 @@ impl<'a> Rules<'a> {
         let rule = rule.bits(ct_status::DESTINATION_NAT, Comparison::NotEqual, 0);
         let rule = rule.expression(ct(CtKey::Packets));
         let rule = rule.expression(Expression::ToNetworkOrder { register: Register::word(0) });
-        let rule = rule.compare(Comparison::Greater, &u64::from(packets.get()).to_be_bytes());
-        rule.expression(Expression::Offload { flowtable: FLOWTABLE.to_owned() }).build()
+        rule.compare(Comparison::Greater, &u64::from(packets.get()).to_be_bytes())
+    }
+
+    /// The frontends in the sets go into the flowtable, and no others; where all do by default, all others.
+    fn fast_path(&self) -> Vec<Rule> {
+        let all = self.config.offload_after.is_some();
+        let chosen = |rule: Builder<'a>| {
+            if all { rule.verdict(Verdict::Return) } else { rule.offload() }
+        };
+        let mut rules = Vec::new();
+        // Nothing else can be offloaded.
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let [address, node_port] = self.sent_to(protocol);
+            rules.push(chosen(address.within(SetId::FastPathIps)));
+            rules.push(chosen(node_port.within(SetId::FastPathNodeports)));
+        }
+        if all {
+            rules.push(self.rule().offload());
+        }
+        rules
     }
 
     fn services(&self) -> Vec<Rule> {
@@ -152,7 +176,7 @@ impl<'a> Rules<'a> {
         let rule = self.rule().key(key, 0).within(SetId::FirewallAddresses).key(key, 0);
         let end = rule.key_words(key);
         let rule = rule.source(end).not_within(SetId::FirewallSources);
-        if self.config.count_refused {
+        if self.parts.counts_dropped {
             rule.key(key, 0).verdict_from(SetId::FirewallDropped)
         } else {
             rule.verdict(Verdict::Drop)
@@ -247,6 +271,12 @@ impl<'a> Rules<'a> {
     }
 
     fn sessions_of(&self, protocol: Protocol) -> [Rule; 2] {
+        let [address, node_port] = self.sent_to(protocol);
+        [address.verdict_from(SetId::StickyIps), node_port.verdict_from(SetId::StickyNodeports)]
+    }
+
+    /// What the client sent to, up to the key of a frontend: as an address, and as a node port.
+    fn sent_to(&self, protocol: Protocol) -> [Builder<'a>; 2] {
         let words = self.address_words();
         let address = || {
             let key = CtKey::OriginalDestination(self.config.netlink_family());
@@ -262,10 +292,7 @@ impl<'a> Rules<'a> {
             NodePortAddresses::All => self.rule().protocol(protocol),
             NodePortAddresses::Within(_) => address().within(SetId::NodeportAddresses),
         };
-        [
-            port(address(), words).verdict_from(SetId::StickyIps),
-            port(node_port, 0).verdict_from(SetId::StickyNodeports),
-        ]
+        [port(address(), words), port(node_port, 0)]
     }
 
     fn goto(&self, chain: Chain) -> Rule {
@@ -328,6 +355,10 @@ impl Builder<'_> {
 
     fn verdict(self, verdict: Verdict<'static>) -> Rule {
         self.expression(Expression::Verdict(verdict)).build()
+    }
+
+    fn offload(self) -> Rule {
+        self.expression(Expression::Offload { flowtable: FLOWTABLE.to_owned() }).build()
     }
 
     fn jump(self, chain: &'static str) -> Rule {

@@ -72,6 +72,11 @@ impl Shares {
         }
     }
 
+    /// Whether something is needed.
+    pub(crate) fn has(&self, share: Share) -> bool {
+        self.counts.contains_key(&share)
+    }
+
     /// Everything that is needed.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Share> {
         self.counts.keys()

@@ -15,7 +15,7 @@ use crate::element::{Item, SetId};
 use crate::key::Key;
 use crate::plan::{OldSlots, Plan, interval_items};
 use crate::range::{Range, from_nets};
-use crate::shares::{Shares, Touched};
+use crate::shares::{Share, Shares, Touched};
 
 /// What is on the node.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +65,7 @@ impl State {
     }
 
     fn elements_of_no_plan(&self, config: &Config, put: &mut impl FnMut(SetId, Item)) {
-        for (set, item) in self.shares.all().filter_map(crate::shares::Share::element) {
+        for (set, item) in self.shares.all().filter_map(Share::element) {
             put(set, item);
         }
         interval_items(&self.service_cidrs).for_each(|item| put(SetId::ServiceCidrs, item));
@@ -96,7 +96,12 @@ impl State {
 
     /// Chains that are needed whatever the elements are.
     pub(crate) fn shared_chains(&self) -> impl Iterator<Item = Chain> {
-        self.shares.all().filter_map(crate::shares::Share::chain)
+        self.shares.all().filter_map(Share::chain)
+    }
+
+    /// Some service port is in the fast path, or not, other than the rest of the node.
+    pub(crate) fn has_fast_path_choices(&self) -> bool {
+        self.shares.has(Share::Chain(Chain::FastPath))
     }
 
     /// All service ports.

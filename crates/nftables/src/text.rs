@@ -68,12 +68,14 @@ fn fields(set: SetId) -> std::str::Chars<'static> {
         | SetId::UnservedIps
         | SetId::StickyIps
         | SetId::FirewallAddresses
-        | SetId::FirewallDropped => "ipn",
+        | SetId::FirewallDropped
+        | SetId::FastPathIps => "ipn",
         SetId::FrontendNodeports
         | SetId::ShortCircuitNodeports
         | SetId::UnservedNodeports
         | SetId::LoopbackNodeports
-        | SetId::StickyNodeports => "pn",
+        | SetId::StickyNodeports
+        | SetId::FastPathNodeports => "pn",
         SetId::ClusterEndpoints | SetId::LocalEndpoints => "ipns",
         SetId::NodeportClusterEndpoints | SetId::NodeportLocalEndpoints => "pns",
         SetId::FirewallSources => "ipni",

@@ -9,6 +9,7 @@ use crate::chain::Chain;
 use crate::counts::Counts;
 use crate::element::SetId;
 use crate::layout::{CHAINS, TABLE, set_name, static_chain};
+use crate::parts::Parts;
 use crate::rules::Rules;
 use crate::state::State;
 
@@ -27,9 +28,9 @@ impl Expected<'_> {
     /// Whether the table is there, with all chains and sets, all rules and as many elements.
     pub(crate) fn is_there(&self, netlink: &mut NfTables) -> Result<bool, Error> {
         let Some(table) = netlink.table(TABLE)? else { return Ok(false) };
-        let flowtables = usize::from(self.config.offload_after.is_some());
-        let sets = self.config.sets().count();
-        let objects = CHAINS.len() + self.state.chains().len() + sets + flowtables;
+        let parts = Parts::of(self.config, self.state);
+        let others = parts.sets().count() + usize::from(parts.flowtable);
+        let objects = CHAINS.len() + self.state.chains().len() + others;
         let uses = usize::try_from(table.uses).unwrap_or(usize::MAX);
         Ok(is_ours(&table)
             && uses == objects + self.left_over.len()
@@ -44,7 +45,7 @@ impl Expected<'_> {
     }
 
     fn rules_are_there(&self, netlink: &mut NfTables) -> Result<bool, Error> {
-        let rules = Rules::new(self.config);
+        let rules = Rules::new(self.config, Parts::of(self.config, self.state));
         let mut missing: usize = CHAINS.iter().map(|c| rules.of_static(c.id).len()).sum();
         missing += self.state.chains().iter().map(|c| rules.of(*c).len()).sum::<usize>();
         for rule in netlink.rules(TABLE)? {
@@ -62,7 +63,7 @@ impl Expected<'_> {
     fn sizes_are_right(&self, netlink: &mut NfTables) -> Result<bool, Error> {
         let known = |id: &SetId| !id.is_plain_intervals() && !id.holds_sessions();
         let sets = netlink.sets(TABLE)?;
-        Ok(self.config.sets().filter(known).all(|id| {
+        Ok(Parts::of(self.config, self.state).sets().filter(known).all(|id| {
             let set = sets.iter().find(|set| set.name == set_name(id));
             set.is_some_and(|set| {
                 let expected = self.counts.of(id);

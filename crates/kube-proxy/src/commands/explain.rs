@@ -106,6 +106,9 @@ fn path(path: &Path, families: &[Family], style: Style) -> String {
         if let Some(algorithm) = &port.lb_algorithm {
             line("Algorithm", algorithm);
         }
+        if let Some(fast_path) = port.fast_path {
+            line("Fast path", names::fast_path(fast_path));
+        }
         if let Some(seconds) = port.session_affinity_seconds {
             line("Affinity", &format!("a client keeps its endpoint for {seconds} s"));
         }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::debug::{Counters, Frontend, FrontendKind, ServicePortId};
+use crate::debug::{Counters, FastPath, Frontend, FrontendKind, ServicePortId};
 
 /// `namespace/name:port`.
 pub(super) fn service_port(id: &ServicePortId) -> String {
@@ -22,6 +22,16 @@ pub(super) fn frontend(frontend: &Frontend, protocol: &str) -> String {
         None => format!(":{}", frontend.port),
     };
     format!("{place}/{}", protocol.to_lowercase())
+}
+
+pub(super) fn fast_path(fast_path: FastPath) -> &'static str {
+    match fast_path {
+        FastPath::On => "established connections go through the flowtable",
+        FastPath::Off => "all packets go through the rules",
+        FastPath::Lacking => {
+            "asked for, but this kernel has no flowtable; all packets go through the rules"
+        }
+    }
 }
 
 /// `12 connections; refused or dropped: no-endpoints=3`.

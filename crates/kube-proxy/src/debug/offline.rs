@@ -60,6 +60,7 @@ fn state(tracker: &Tracker) -> FamilyState {
         synced: None,
         waiting: None,
         failure: None,
+        lacks_fast_path: false,
         node_ip: snapshot.node_ip,
         changes: Changes { last: Arc::default(), since: SystemTime::now() },
         zone: snapshot.zone.clone(),

@@ -83,6 +83,9 @@ pub struct ServicePort {
     /// Connections to endpoints that left are ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reset_dead_connections: bool,
+    /// Whether established connections go through the flowtable, as the annotation says; absent without it, and in modes that do not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fast_path: Option<FastPath>,
     /// The timeout of `ClientIP` session affinity in seconds; absent without affinity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_affinity_seconds: Option<u64>,
@@ -110,6 +113,19 @@ pub struct ServicePort {
     /// The endpoints, sorted by address; empty when the question left them out (`endpoints=none`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
+}
+
+/// What becomes of the annotation `kube-proxy.io/fast-path`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum FastPath {
+    /// Established connections go through the flowtable.
+    On,
+    /// All packets go through the rules.
+    Off,
+    /// It is asked for, and the kernel has none.
+    Lacking,
 }
 
 /// What was counted of a service port since this process started.

@@ -2,11 +2,12 @@
 
 use kube_proxy_core as core;
 use kube_proxy_core::{Conflict, ServicePortName, TrafficPolicy, Unused, ZoneSpill};
+use kube_proxy_nftables::FAST_PATH_ANNOTATION;
 
 use super::change::Change;
 use super::endpoints::{Endpoint, Selection, UnusedReason};
 use super::names::{FrontendKind, Policy, ServicePortId};
-use super::services::{Counters, Family, Frontend, ServicePort};
+use super::services::{Counters, Family, FastPath, Frontend, ServicePort};
 use super::time::time;
 use crate::family::state::{FamilyServices, FamilyState, ServedPort};
 use crate::telemetry::traffic::Counted;
@@ -62,6 +63,12 @@ fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> S
             .filter(|spill| *spill != ZoneSpill::default())
             .map(|spill| spill.to_string()),
         reset_dead_connections: policy.reset_dead_connections,
+        fast_path: match policy.annotation(FAST_PATH_ANNOTATION) {
+            Some("true") if all.state.lacks_fast_path => Some(FastPath::Lacking),
+            Some("true") => Some(FastPath::On),
+            Some("false") => Some(FastPath::Off),
+            _ => None,
+        },
         session_affinity_seconds: policy.session_affinity.map(|timeout| timeout.as_secs()),
         lb_algorithm: policy.algorithm.map(|algorithm| algorithm.name().to_owned()),
         source_ranges: policy.load_balancer_source_ranges.iter().map(ToString::to_string).collect(),

@@ -37,6 +37,8 @@ pub struct FamilyState {
     pub node_ip: Option<IpAddr>,
     /// The last changes of Services and endpoints.
     pub changes: Changes,
+    /// Services ask for a fast path that the node does not have.
+    pub lacks_fast_path: bool,
     /// The zone of this node.
     pub zone: Option<Arc<str>>,
 }

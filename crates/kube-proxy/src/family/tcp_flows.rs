@@ -158,13 +158,21 @@ fn seen(flow: &Flow) -> Option<TcpFlow> {
     Some(TcpFlow {
         original_destination: flow.original.destination_socket()?,
         reply_source: flow.reply.source_socket()?,
-        phase: match flow.tcp_state? {
-            TcpState::SYN_SENT => TcpPhase::Waiting,
-            TcpState::SYN_RECEIVED
-            | TcpState::ESTABLISHED
-            | TcpState::FIN_WAIT
-            | TcpState::CLOSE_WAIT => TcpPhase::Open,
-            _ => TcpPhase::Ended,
+        phase: match flow.tcp_state {
+            // The kernel does not report the state of a connection in a flowtable; it was established when it came there.
+            None if flow.status.contains(Status::OFFLOADED) => TcpPhase::Open,
+            None => return None,
+            Some(TcpState::SYN_SENT) => TcpPhase::Waiting,
+            Some(
+                TcpState::SYN_RECEIVED
+                | TcpState::ESTABLISHED
+                | TcpState::FIN_WAIT
+                | TcpState::CLOSE_WAIT,
+            ) => TcpPhase::Open,
+            Some(_) => TcpPhase::Ended,
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

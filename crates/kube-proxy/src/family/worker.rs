@@ -51,6 +51,8 @@ pub(super) struct Worker {
     synced: Option<SystemTime>,
     /// Why the last sync failed, if it did.
     failure: Option<String>,
+    /// Services ask for a fast path that the node does not have.
+    lacks_fast_path: bool,
     start: SystemTime,
 }
 
@@ -70,6 +72,7 @@ impl Worker {
             history: History::new(SystemTime::now()),
             synced: None,
             failure: None,
+            lacks_fast_path: false,
             start: SystemTime::now(),
             setup,
         }
@@ -259,6 +262,8 @@ impl Worker {
             since_epoch(),
         );
         metrics.service_ports.refused(family, report.refused);
+        metrics.service_ports.without_fast_path(family, report.without_fast_path);
+        self.lacks_fast_path = report.without_fast_path > 0;
         let now = SystemTime::now();
         (self.synced, self.failure) = (Some(now), None);
         self.history.written(now);

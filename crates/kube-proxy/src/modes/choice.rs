@@ -83,6 +83,7 @@ fn plain(family: IpFamily) -> kube_proxy_nftables::Config {
         refused_on_loopback: Vec::new(),
         offload_after: None,
         count_refused: false,
+        fast_path_choice: false,
     }
 }
 

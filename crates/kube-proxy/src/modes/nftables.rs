@@ -51,5 +51,6 @@ fn settings(config: &Effective, family: IpFamily, node: &NodeFacts) -> Config {
         refused_on_loopback: config.refused_on_localhost(family),
         offload_after: config.offload_after,
         count_refused: config.service_metrics_limit > 0,
+        fast_path_choice: true,
     }
 }

@@ -82,6 +82,7 @@ fn filled() -> Metrics {
     metrics.service_ports.contested_frontends(family, 1);
     metrics.service_ports.refused(family, 0);
     metrics.service_ports.lacking_algorithm(family, 0);
+    metrics.service_ports.without_fast_path(family, 0);
     metrics.conntrack.checked(family, time, 1);
     metrics.conntrack.began_early(family, 1);
     metrics.conntrack.ended_dead(family, 1);

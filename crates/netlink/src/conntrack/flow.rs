@@ -94,6 +94,8 @@ impl Status {
     pub const SEEN_REPLY: Self = Self(1 << 1);
     /// Not to be expired early.
     pub const ASSURED: Self = Self(1 << 2);
+    /// It is in a flowtable: the kernel reports neither its state nor its timeout.
+    pub const OFFLOADED: Self = Self(1 << 14);
     /// The first packet has left.
     pub const CONFIRMED: Self = Self(1 << 3);
     /// The source is rewritten.

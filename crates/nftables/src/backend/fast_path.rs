@@ -1,16 +1,21 @@
 //! The flowtable and the interfaces that it has: all that are up, but for loopback.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use kube_proxy_core::CheckWaker;
+use kube_proxy_core::{CheckWaker, ServiceEntry};
 use kube_proxy_netlink::Error;
 use kube_proxy_netlink::route::{Link, Route};
 
 use super::{NftablesBackend, Synced};
 use crate::Config;
+use crate::chain::Pick;
 use crate::error::too_long;
+use crate::fast_path::Wish;
 use crate::layout::{FLOWTABLE, TABLE};
 use crate::links::LinkWatch;
+use crate::parts::Parts;
+use crate::state::State;
 
 /// What it takes to let the flowtable follow the interfaces.
 #[derive(Debug)]
@@ -23,12 +28,8 @@ pub(super) struct FastPath {
 }
 
 impl FastPath {
-    /// `None` if it is not asked for.
-    pub(super) fn new(config: &Config) -> Result<Option<Self>, Error> {
-        if config.offload_after.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(Self { route: Route::open()?, watch: None, refused: BTreeSet::new() }))
+    pub(super) fn new() -> Result<Self, Error> {
+        Ok(Self { route: Route::open()?, watch: None, refused: BTreeSet::new() })
     }
 
     pub(super) fn set_waker(&mut self, config: &Config, waker: CheckWaker) {
@@ -52,9 +53,60 @@ impl FastPath {
 }
 
 impl NftablesBackend {
+    /// When the first of these service ports asks for the fast path: whether the kernel has one. If not, the log says so once.
+    ///
+    /// Opens its sockets in the network namespace of this thread.
+    pub(super) fn look_for_fast_path<'a>(
+        &mut self,
+        services: impl IntoIterator<Item = &'a Arc<ServiceEntry>>,
+    ) {
+        let asks = |entry: &&Arc<ServiceEntry>| Wish::of(&entry.port) == Some(Wish::In);
+        if self.fast_path.is_some()
+            || !self.config.fast_path_choice
+            || !services.into_iter().any(|entry| asks(&entry))
+        {
+            return;
+        }
+        match self.start_fast_path() {
+            Ok(fast_path) => self.fast_path = Some(fast_path),
+            Err(error) => {
+                let family = self.config.family;
+                tracing::warn!(
+                    %family,
+                    %error,
+                    "the fast path that Services ask for needs the kernel modules nf_flow_table and nft_flow_offload; they do without it until kube-proxy starts again"
+                );
+                self.config.fast_path_choice = false;
+                self.lacks_fast_path = true;
+            }
+        }
+    }
+
+    fn start_fast_path(&mut self) -> Result<FastPath, Error> {
+        let parts = Parts { flowtable: true, choices: true, ..Parts::default() };
+        super::probe(&mut self.netlink, &self.config, parts, Pick::Random)?;
+        let mut fast_path = FastPath::new()?;
+        if let Some(waker) = &self.waker {
+            fast_path.set_waker(&self.config, waker.clone());
+        }
+        Ok(fast_path)
+    }
+
+    /// How many Services ask for the fast path in vain.
+    pub(super) fn without_fast_path(&self, state: &State) -> usize {
+        if !self.lacks_fast_path {
+            return 0;
+        }
+        let asking = state.plans().filter(|(_, plan)| Wish::of(plan.port()) == Some(Wish::In));
+        asking.map(|(name, _)| &name.service).collect::<BTreeSet<_>>().len()
+    }
+
     /// Makes the flowtable have the interfaces that there are now, if they may have changed or `anyway`.
     pub(super) fn follow_links(&mut self, synced: &mut Synced, anyway: bool) -> Result<(), Error> {
         let Some(fast_path) = &mut self.fast_path else { return Ok(()) };
+        if !Parts::of(&self.config, &synced.state).flowtable {
+            return Ok(());
+        }
         let changed = fast_path.watch.as_ref().is_none_or(LinkWatch::take);
         if !changed && !anyway {
             return Ok(());

@@ -19,6 +19,7 @@ fn config(family: IpFamily) -> Config {
         refused_on_loopback: Vec::new(),
         offload_after: None,
         count_refused: true,
+        fast_path_choice: true,
     }
 }
 

@@ -110,6 +110,7 @@ fn config() -> Config {
         refused_on_loopback: Vec::new(),
         offload_after: None,
         count_refused: true,
+        fast_path_choice: true,
     }
 }
 

@@ -41,7 +41,7 @@ fn backend(netns: &Netns) -> Result<NftablesBackend, SyncError> {
     netns.run(|| NftablesBackend::new(config))
 }
 
-fn supported() -> bool {
+pub(crate) fn supported() -> bool {
     Netns::create("flowtable").is_ok_and(|netns| backend(&netns).is_ok())
 }
 
@@ -75,7 +75,11 @@ fn listed(world: &World, family: IpFamily, protocol: &str) -> anyhow::Result<Vec
 }
 
 /// Of the connections from this local port, whether one is offloaded.
-fn is_offloaded(world: &World, protocol: &str, local: SocketAddr) -> anyhow::Result<bool> {
+pub(crate) fn is_offloaded(
+    world: &World,
+    protocol: &str,
+    local: SocketAddr,
+) -> anyhow::Result<bool> {
     let family = if local.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 };
     let port = format!("sport={} ", local.port());
     let lines = listed(world, family, protocol)?;
@@ -85,15 +89,21 @@ fn is_offloaded(world: &World, protocol: &str, local: SocketAddr) -> anyhow::Res
         .contains("[OFFLOAD]"))
 }
 
-/// Both protocols: in the fast path after some packets, not before, and answers keep coming.
-fn passes_by(world: &World, who: &str, probe: Probe<'_>, to: SocketAddr) -> anyhow::Result<()> {
+/// Both protocols: in the fast path after some rounds of packets, not before, and answers keep coming.
+pub(crate) fn passes_by(
+    world: &World,
+    who: &str,
+    probe: Probe<'_>,
+    to: SocketAddr,
+    rounds: usize,
+) -> anyhow::Result<()> {
     let probe = probe.timeout(Duration::from_secs(5));
     let mut tcp = probe.connect(to).with_context(|| format!("{who} to {to}"))?;
     let pod = tcp.greeting().pod.clone();
     let mut udp = probe.udp_flow(to)?;
     ensure!(udp.ping().answer()?.pod == pod);
     ensure!(!is_offloaded(world, "udp", udp.local_address())?, "at once: {who} to {to}");
-    for round in 0..20 {
+    for round in 0..rounds {
         ensure!(tcp.ping().is_answer(), "{who} to {to}, tcp, {round}");
         ensure!(udp.ping().answer()?.pod == pod, "{who} to {to}, udp, {round}");
     }
@@ -111,9 +121,9 @@ fn connections_are_offloaded() -> anyhow::Result<()> {
     for family in IpFamily::BOTH {
         let all = [vec![ONE.cluster_ip(family)], ONE.external(family).to_vec()].concat();
         for to in all {
-            passes_by(&world, "client", world.cluster.client().probe(), to)?;
+            passes_by(&world, "client", world.cluster.client().probe(), to, 20)?;
         }
-        passes_by(&world, "pod", world.pod("other").probe(), ONE.cluster_ip(family))?;
+        passes_by(&world, "pod", world.pod("other").probe(), ONE.cluster_ip(family), 20)?;
         // What does not go to a service is none of our business.
         let mut direct =
             world.cluster.client().probe().connect(world.pod("a").address(family, TARGET))?;
@@ -126,8 +136,8 @@ fn connections_are_offloaded() -> anyhow::Result<()> {
     world.endpoints(ONE, &["b"]);
     world.sync()?;
     for family in IpFamily::BOTH {
-        passes_by(&world, "client", world.cluster.client().probe(), ONE.node_port(family))?;
-        passes_by(&world, "pod", world.pod("a").probe(), ONE.cluster_ip(family))?;
+        passes_by(&world, "client", world.cluster.client().probe(), ONE.node_port(family), 20)?;
+        passes_by(&world, "pod", world.pod("a").probe(), ONE.cluster_ip(family), 20)?;
     }
     let text = world.nft("list table ip kube-proxy")?;
     let rule = "ct state established ct status dnat ct packets > 8 flow add @fast-path";
@@ -142,13 +152,13 @@ fn connections_are_offloaded() -> anyhow::Result<()> {
 }
 
 /// The interfaces of the first node that are up, but for loopback.
-fn interfaces(world: &World) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn interfaces(world: &World) -> anyhow::Result<BTreeSet<String>> {
     let text = world.cluster.node(0).netns().output("ip", &["-br", "link", "show", "up"])?;
     let names = text.lines().filter_map(|line| line.split([' ', '@']).next());
     Ok(names.filter(|name| *name != "lo").map(str::to_owned).collect())
 }
 
-fn devices(world: &World, family: IpFamily) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn devices(world: &World, family: IpFamily) -> anyhow::Result<BTreeSet<String>> {
     let family = if family == IpFamily::V4 { "ip" } else { "ip6" };
     let text = world.nft(&format!("list flowtable {family} kube-proxy fast-path"))?;
     let list = text.lines().find_map(|line| line.trim().strip_prefix("devices = { "));
@@ -179,7 +189,7 @@ fn devices_follow() -> anyhow::Result<()> {
     follows(&mut world)?;
     ensure!(interfaces(&world)?.contains(late.node_interface()));
     for family in IpFamily::BOTH {
-        passes_by(&world, "late pod", late.probe(), ONE.cluster_ip(family))?;
+        passes_by(&world, "late pod", late.probe(), ONE.cluster_ip(family), 20)?;
     }
     let name = late.node_interface().to_owned();
     for change in [&["set", &name, "down"][..], &["set", &name, "up"], &["del", &name]] {
@@ -222,7 +232,7 @@ fn switched_off_and_changed() -> anyhow::Result<()> {
     // And on again.
     world.restart_with(|config| config.offload_after = NonZeroU32::new(4))?;
     world.sync()?;
-    passes_by(&world, "client", world.cluster.client().probe(), ONE.node_port(IpFamily::V4))?;
+    passes_by(&world, "client", world.cluster.client().probe(), ONE.node_port(IpFamily::V4), 20)?;
     world.remove()?;
     ensure!(world.ruleset()?.is_empty());
     Ok(())

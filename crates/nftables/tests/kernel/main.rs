@@ -5,6 +5,7 @@
 mod affinity;
 mod compare;
 mod fast_path;
+mod fast_path_choice;
 mod handback;
 mod intervals;
 mod large;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         compare::trials(),
         notices::trials(),
         fast_path::trials(),
+        fast_path_choice::trials(),
         takeover::trials(),
         intervals::trials(),
         handback::trials(),

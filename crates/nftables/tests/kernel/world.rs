@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use kube_proxy_core::{
     CheckWaker, Conditions, Difference, EndpointSlice, Event, IpFamily, LocalTrafficDetector,
     NodePortAddresses, ObjectName, PerFamily, Port, Protocol, ProxyBackend as _, Refused, Scope,
-    Service, SliceEndpoint, SlicePort, Tracker, TrackerOptions, Traffic,
+    Service, SliceEndpoint, SlicePort, SyncReport, Tracker, TrackerOptions, Traffic,
 };
 use kube_proxy_nftables::{Config, LastSync, NftablesBackend, WatchGroup};
 use kube_proxy_testkit::cluster::{Cluster, plan};
@@ -39,6 +39,8 @@ struct Side {
     synced: bool,
     /// How often the backend asked to be looked at.
     wakes: Arc<AtomicUsize>,
+    /// Of the last sync.
+    report: SyncReport,
 }
 
 /// The usual configuration: pods are known by the cluster's network, node ports are on the node's first address.
@@ -52,6 +54,7 @@ pub(crate) fn config(family: IpFamily) -> Config {
         refused_on_loopback: Vec::new(),
         offload_after: None,
         count_refused: true,
+        fast_path_choice: true,
     }
 }
 
@@ -168,7 +171,9 @@ impl World {
         });
         let backend = self.start_backend(&config)?;
         tracker.offer_algorithms(backend.algorithms());
-        Ok(Side { config, tracker, backend, synced: false, wakes: Arc::default() })
+        tracker.carry_annotations(backend.annotations());
+        let (synced, wakes, report) = (false, Arc::default(), SyncReport::default());
+        Ok(Side { config, tracker, backend, synced, wakes, report })
     }
 
     fn start_backend(&self, config: &Config) -> anyhow::Result<NftablesBackend> {
@@ -256,10 +261,12 @@ impl World {
     pub(crate) fn sync(&mut self) -> anyhow::Result<PerFamily<LastSync>> {
         let mut last = PerFamily::default();
         for family in IpFamily::BOTH {
-            let side = self.side_mut(family);
+            let side = self.sides.get_mut(family).as_mut().expect("set in new");
             let changes = side.tracker.fold();
             let scope = if side.synced { Scope::Partial(&changes) } else { Scope::Full };
-            *last.get_mut(family) = side.sync(scope).with_context(|| format!("sync {family}"))?;
+            // As on a node, where all threads are in its namespace: a sync may open further sockets.
+            let synced = self.cluster.node(0).netns().run(|| side.sync(scope));
+            *last.get_mut(family) = synced.with_context(|| format!("sync {family}"))?;
         }
         Ok(last)
     }
@@ -312,6 +319,12 @@ impl World {
     /// How often it looked at the table.
     pub(crate) fn looks(&self, family: IpFamily) -> usize {
         self.sides.get(family).as_ref().map_or(0, |side| side.backend.looks())
+    }
+
+    /// What the last sync of a family reported.
+    pub(crate) fn report(&self, family: IpFamily) -> SyncReport {
+        let side = self.sides.get(family).as_ref();
+        side.map(|side| side.report.clone()).unwrap_or_default()
     }
 
     pub(crate) fn intact(&mut self, family: IpFamily) -> anyhow::Result<bool> {
@@ -375,7 +388,7 @@ impl Side {
     fn sync(&mut self, scope: Scope<'_>) -> anyhow::Result<LastSync> {
         let result = futures::executor::block_on(self.backend.sync(self.tracker.snapshot(), scope));
         self.synced = result.is_ok();
-        result?;
+        self.report = result?;
         Ok(self.backend.last_sync())
     }
 }

@@ -112,6 +112,7 @@ fn annotations(
             Annotations::PROXY_PROTOCOL,
             proxy_protocol(text(annotations.proxy_protocol.as_ref()), findings),
         ),
+        (Annotations::FAST_PATH, fast_path(text(annotations.fast_path.as_ref()), findings)),
     ];
     let given = read.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let given = given.filter(|(_, value)| !value.is_empty());
@@ -332,6 +333,16 @@ fn proxy_protocol<'a>(written: &'a str, findings: &mut Findings) -> Option<&'a s
     if !matches!(written, "" | "v1" | "v2") {
         let field = format_args!("metadata.annotations[{}]", Annotations::PROXY_PROTOCOL);
         findings.add(field, written, "not v1 or v2; ignored");
+        return None;
+    }
+    Some(written)
+}
+
+/// The annotation of the nftables mode; `None` if its value means nothing.
+fn fast_path<'a>(written: &'a str, findings: &mut Findings) -> Option<&'a str> {
+    if !matches!(written, "" | "true" | "false") {
+        let field = format_args!("metadata.annotations[{}]", Annotations::FAST_PATH);
+        findings.add(field, written, "not true or false; ignored");
         return None;
     }
     Some(written)

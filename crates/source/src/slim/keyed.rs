@@ -59,6 +59,8 @@ entries! {
         ipvs_scheduler, IPVS_SCHEDULER = "kube-proxy.io/ipvs-scheduler";
         /// On a Service: the header that connections of the userspace mode to its endpoints begin with. An extension of this program.
         proxy_protocol, PROXY_PROTOCOL = "kube-proxy.io/userspace-proxy-protocol";
+        /// On a Service: whether its established connections pass by the rules of the nftables mode. An extension of this program.
+        fast_path, FAST_PATH = "kube-proxy.io/fast-path";
         /// On a Service: the treatment of traffic without local endpoints under the external `Local` policy (KEP-6272).
         no_local_endpoints, NO_LOCAL_ENDPOINTS = "kube-proxy.io/no-local-endpoints";
         /// On a Service: how an endpoint is chosen. An extension of this program.

@@ -123,6 +123,7 @@ fn answer(filter: &ServiceFilter, endpoints: bool) -> Services {
         synced: Some(std::time::UNIX_EPOCH + Duration::from_millis(1500)),
         waiting: None,
         failure: None,
+        lacks_fast_path: false,
         node_ip: tracker.snapshot().node_ip,
         changes: changes(),
         zone: tracker.snapshot().zone.clone(),

@@ -15,6 +15,7 @@ impl Worker {
             failure: self.failure.clone(),
             node_ip: proxy.snapshot().node_ip,
             changes: self.history.changes(),
+            lacks_fast_path: self.lacks_fast_path,
             zone: proxy.snapshot().zone.clone(),
         }
     }

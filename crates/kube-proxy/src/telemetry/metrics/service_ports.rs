@@ -15,6 +15,7 @@ pub struct ServicePortMetrics {
     refused: Family<FamilyLabel, Gauge>,
     contested: Family<FamilyLabel, Gauge>,
     lacking_algorithm: Family<FamilyLabel, Gauge>,
+    without_fast_path: Family<FamilyLabel, Gauge>,
 }
 
 /// Labels `traffic_policy` and `ip_family`.
@@ -31,6 +32,7 @@ impl super::Group for ServicePortMetrics {
         r.register("refused_service_ports", "Service ports that the kernel refused, or an address of which this node needs otherwise (see the log)", self.refused.clone());
         r.register("contested_frontends", "Addresses and node ports that more than one service port asks for; one has it (see the log)", self.contested.clone());
         r.register("services_without_their_lb_algorithm", "Services whose annotation asks for an algorithm that this mode does not have; they get the random choice (see the log)", self.lacking_algorithm.clone());
+        r.register("services_without_their_fast_path", "Services whose annotation asks for the fast path on a kernel that has none (see the log)", self.without_fast_path.clone());
     }
 }
 
@@ -53,6 +55,11 @@ impl ServicePortMetrics {
     /// The number of Services that ask for an algorithm which the mode does not have.
     pub fn lacking_algorithm(&self, family: IpFamily, count: usize) {
         self.lacking_algorithm.get_or_create(&family.into()).set(gauge(count));
+    }
+
+    /// The number of Services that ask for a fast path in vain.
+    pub fn without_fast_path(&self, family: IpFamily, count: usize) {
+        self.without_fast_path.get_or_create(&family.into()).set(gauge(count));
     }
 
     /// The number of frontends that more than one service port asks for.

@@ -70,6 +70,7 @@ fn metadata() -> BoxedStrategy<Value> {
                 ),
                 ("kube-proxy.io/ipvs-scheduler", any_of(&["rr", ""])),
                 ("kube-proxy.io/userspace-proxy-protocol", any_of(&["v1", "v3"])),
+                ("kube-proxy.io/fast-path", any_of(&["true", "x"])),
                 ("kube-proxy.io/no-local-endpoints", any_of(&["Reject", "x"])),
                 ("kube-proxy.io/lb-algorithm", any_of(&["source-hash", "x"])),
                 ("kube-proxy.io/weight", any_of(&["0", "7", "65536"])),

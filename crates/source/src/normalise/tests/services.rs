@@ -452,6 +452,40 @@ fn the_proxy_protocol_of_the_userspace_mode() {
 }
 
 #[test]
+fn the_fast_path_of_the_nftables_mode() {
+    let check = |value: &str, expected: &Expect| {
+        let mut object = with(&json!({}));
+        object["metadata"]["annotations"] = json!({"kube-proxy.io/fast-path": value});
+        whole(&object, |service| service.policy.annotations.clone(), expected);
+    };
+    check(
+        "true",
+        &expect![[r#"
+            {"kube-proxy.io/fast-path": "true"}
+        "#]],
+    );
+    check(
+        "false",
+        &expect![[r#"
+            {"kube-proxy.io/fast-path": "false"}
+        "#]],
+    );
+    check(
+        "",
+        &expect![[r#"
+            {}
+        "#]],
+    );
+    check(
+        "yes",
+        &expect![[r#"
+            {}
+            Service ns/web: metadata.annotations[kube-proxy.io/fast-path]: "yes": not true or false; ignored
+        "#]],
+    );
+}
+
+#[test]
 fn names_of_any_form_are_served() {
     for name in ["1st", "0", "a.b", &"x".repeat(300), "ümlaut"] {
         let object = json!({
