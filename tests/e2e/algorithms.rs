@@ -24,6 +24,7 @@ pub(crate) fn tests(mode: Mode) -> Vec<PerMode> {
     if !mode.is_iptables() {
         tests.push(("algorithms/source-hash", source_hash));
         tests.push(("algorithms/maglev", maglev_table));
+        tests.push(("algorithms/source-hash-drain", source_hash_drain));
         tests.push(("algorithms/maglev-drain", maglev_drain));
     }
     if mode.is_iptables() || mode == Mode::Nftables {
@@ -183,12 +184,8 @@ fn maglev_table(mode: Mode) -> anyhow::Result<()> {
     named(&world, "explain default/web-1", &["maglev"])
 }
 
-/// What drains gets nothing new: every client port of it leads to another pod.
-fn maglev_drain(mode: Mode) -> anyhow::Result<()> {
-    let world = World::new(mode)?;
-    let service = asking(1, "maglev").udp();
-    world.serve(&service, &PODS)?;
-    world.settle()?;
+/// One of the pods of a Service drains.
+fn drain_one(world: &World, service: &Svc) -> anyhow::Result<()> {
     let drained = |family| {
         let mut slice = service.slice(family, "", TARGET, &world.endpoints(&PODS));
         let weight = format!("{}=0", world.pod("local-1").ip(family));
@@ -197,7 +194,34 @@ fn maglev_drain(mode: Mode) -> anyhow::Result<()> {
         slice
     };
     world.apply(IpFamily::BOTH.map(drained))?;
+    world.settle()
+}
+
+/// What drains gets nothing new: every client of it is served by another pod.
+fn source_hash_drain(mode: Mode) -> anyhow::Result<()> {
+    let world = World::new(mode)?;
+    let service = asking(1, "source-hash");
+    world.serve(&service, &PODS)?;
     world.settle()?;
+    drain_one(&world, &service)?;
+    for family in IpFamily::BOTH {
+        for client in clients(&world, family)? {
+            for to in [cluster_address(1, family), world.node_port(1, family)] {
+                let pod = ask(&world, client, to).with_context(|| format!("{client} to {to}"))?;
+                ensure!(pod != "local-1", "{client} to {to}: {pod} drains");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What drains gets nothing new: every client port of it leads to another pod.
+fn maglev_drain(mode: Mode) -> anyhow::Result<()> {
+    let world = World::new(mode)?;
+    let service = asking(1, "maglev").udp();
+    world.serve(&service, &PODS)?;
+    world.settle()?;
+    drain_one(&world, &service)?;
     let mut ports = Ports(20_000);
     for family in IpFamily::BOTH {
         for to in [cluster_address(1, family), world.node_port(1, family)] {

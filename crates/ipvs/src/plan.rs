@@ -3,9 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_core::{
-    Algorithm, Endpoint, Frontend, FrontendKind, IpFamily, NoLocalEndpoints, Protocol,
-    ServiceEntry, ServicePort, ServicePortName, Snapshot, Steering, TrafficPolicy, Treatment,
-    Unserved,
+    Endpoint, Frontend, FrontendKind, IpFamily, NoLocalEndpoints, Protocol, ServiceEntry,
+    ServicePort, ServicePortName, Snapshot, Steering, TrafficPolicy, Treatment, Unserved,
 };
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::{HASH_FALLBACK, HASH_PORT, PERSISTENT, Server, ServerKey};
@@ -150,13 +149,12 @@ fn server(context: &Context<'_>, entry: &ServiceEntry) -> Server {
         server.flags |= PERSISTENT;
         server.timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
     }
-    if server.scheduler == "mh" {
-        server.flags |= HASH_PORT;
-        // One that drains keeps its places in the kernel's table.
-        if entry.port.policy.algorithm == Some(Algorithm::Maglev) {
-            server.flags |= HASH_FALLBACK;
-        }
-    }
+    // What drains keeps its places in the table of a hash; with the flag, clients of these places go on to the next one.
+    server.flags |= match &*server.scheduler {
+        SOURCE_HASH => HASH_FALLBACK,
+        "mh" => HASH_PORT | HASH_FALLBACK,
+        _ => 0,
+    };
     server
 }
 

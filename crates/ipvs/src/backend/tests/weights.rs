@@ -66,9 +66,9 @@ fn algorithms_are_schedulers() {
     check(Algorithm::Maglev, None, &[1, 2], "mh");
 }
 
-/// Another client port may get another destination, and what drains is passed over.
+/// With the one table another client port may get another destination; with both, what drains is passed over.
 #[test]
-fn a_maglev_table_is_of_addresses_and_ports() {
+fn hashes_have_their_flags() {
     let flags = |algorithm, own: Option<&str>| {
         let mut world = World::new();
         let mut asks = service(1, Protocol::Tcp);
@@ -83,7 +83,9 @@ fn a_maglev_table_is_of_addresses_and_ports() {
         world.fake.held().servers[&key(Protocol::Tcp)].0.flags
     };
     assert_eq!(flags(Some(Algorithm::Maglev), None), HASH_PORT | HASH_FALLBACK);
-    assert_eq!(flags(None, Some("mh")), HASH_PORT);
+    assert_eq!(flags(None, Some("mh")), HASH_PORT | HASH_FALLBACK);
+    assert_eq!(flags(Some(Algorithm::SourceHash), None), HASH_FALLBACK);
+    assert_eq!(flags(None, Some("sh")), HASH_FALLBACK);
     assert_eq!(flags(Some(Algorithm::Maglev), Some("rr")), 0);
 }
 
