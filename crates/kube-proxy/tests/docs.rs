@@ -9,7 +9,8 @@ use clap::CommandFactory as _;
 use kube_proxy_config::flags::Flags;
 
 /// Flags of other programs that documents mention on their own, not after the program's name.
-const OF_OTHERS: [&str; 23] = [
+const OF_OTHERS: [&str; 24] = [
+    "map-set",
     "mode",
     "base",
     "cpu",

@@ -8,7 +8,7 @@ use kube_proxy_netlink::nf_tables::{NfTables, Set, Table};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Config;
-use crate::chain::{Balance, Chain, Masquerade};
+use crate::chain::{Balance, Chain, Masquerade, Pick};
 use crate::counts::Counts;
 use crate::diff::{Diff, PerSet};
 use crate::element::SetId;
@@ -171,6 +171,10 @@ fn spare(needed: &FxHashSet<Chain>) -> Vec<Chain> {
     let mut largest: FxHashMap<_, Balance> = FxHashMap::default();
     for chain in needed.iter().filter(|chain| chain.is_plain()) {
         let Chain::Entry(_, balance) = *chain else { continue };
+        // A table has one of few sizes, whatever the number of endpoints.
+        if balance.pick == Pick::SourcePort {
+            continue;
+        }
         let known =
             largest.entry((balance.key, balance.endpoints, balance.pick)).or_insert(balance);
         known.count = known.count.max(balance.count);

@@ -319,8 +319,15 @@ impl NftablesBackend {
         snapshot: &Snapshot,
         changes: &Changes,
     ) -> Result<(), Error> {
-        self.look_for_fast_path(changes.services.iter().filter_map(|n| snapshot.services.get(n)));
-        self.attempts.before(&mut self.netlink, &self.config, &synced.state, changes)?;
+        let changed = changes.services.iter().filter_map(|name| snapshot.services.get(name));
+        if self.look_for_fast_path(changed) {
+            synced.generation = next_generation(synced.generation);
+        }
+        if let Err(error) =
+            self.attempts.before(&mut self.netlink, &self.config, &synced.state, changes)
+        {
+            tracing::debug!(%error, "refused connections since they were last counted are not counted");
+        }
         let there = Parts::of(&self.config, &synced.state);
         let (diff, sessions) = synced.state.update(snapshot, changes, &self.config);
         let wanted = Parts::of(&self.config, &synced.state);
@@ -334,6 +341,7 @@ impl NftablesBackend {
             self.attempts.written(&diff);
             self.last.chains = diff.new_chains.len();
         }
+        self.attempts.forget(changes, &synced.state);
         if sessions.any {
             self.end_sessions(&mut synced)?;
         }
@@ -373,8 +381,7 @@ impl NftablesBackend {
         let large = self.transaction.elements() >= LARGE;
         let pause = self.watch.as_ref().filter(|_| large).map(Watch::pause);
         let result = self.netlink.commit(&mut self.transaction);
-        // The kernel counts every transaction; 0 it leaves out.
-        synced.generation = synced.generation.wrapping_add(1).max(1);
+        synced.generation = next_generation(synced.generation);
         if let Some(pause) = pause {
             pause.end(|| self.netlink.generation().ok() == Some(synced.generation));
         }
@@ -626,6 +633,11 @@ impl ProxyBackend for NftablesBackend {
 fn unknown() -> SyncError {
     let why = "the last sync failed, so it is not known what is in the table";
     SyncError::NotFound(why.to_owned())
+}
+
+/// The generation of the ruleset after a transaction: the kernel counts each, and leaves out 0.
+fn next_generation(generation: u32) -> u32 {
+    generation.wrapping_add(1).max(1)
 }
 
 /// Makes all of the skeleton, and each kind of chain, and deletes it in the same transaction.

@@ -12,7 +12,7 @@ use crate::chain::Chain;
 use crate::element::{Item, SetId};
 use crate::elements::read_item;
 use crate::key::{Key, KeyKind, Keyed as _};
-use crate::layout::{CHAINS, Fixed, TABLE, set_name, static_chain};
+use crate::layout::{CHAINS, FLOWTABLE, Fixed, TABLE, set_name, static_chain};
 use crate::parts::Parts;
 use crate::plan::{Plan, interval_items};
 use crate::range::{Range, from_nets};
@@ -46,6 +46,10 @@ pub(crate) fn look_up(
     }
     let rules = Rules::new(config, parts);
     let (fixed, chains) = chains(&asked);
+    if chains.contains(&Chain::FastPath) {
+        let is_there = netlink.flowtables(TABLE)?.iter().any(|found| found.name == FLOWTABLE);
+        objects.push(KernelObject::there_or_missing("flowtable", FLOWTABLE, is_there));
+    }
     for chain in CHAINS.iter().filter(|chain| fixed.contains(chain.name)) {
         objects.push(chain_object(netlink, chain.name, &rules.of_static(chain.id))?);
     }
@@ -170,6 +174,9 @@ fn chains(asked: &BTreeMap<SetId, Vec<Asked>>) -> (BTreeSet<&'static str>, BTree
                     .flat_map(|id| CHAINS.iter().filter(|of| of.id == *id))
                     .map(|of| of.name),
             );
+            if matches!(set, SetId::FastPathIps | SetId::FastPathNodeports) {
+                chains.insert(Chain::FastPath);
+            }
             let mut next = item.chain();
             while let Some(chain) = next {
                 next = chain.leads_to();

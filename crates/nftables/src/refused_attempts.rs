@@ -91,6 +91,13 @@ impl Attempts {
         Ok(())
     }
 
+    /// Forgets those of these service ports that are no more.
+    pub(crate) fn forget(&mut self, changes: &Changes, state: &State) {
+        for name in changes.services.iter().filter(|name| !state.has(name)) {
+            self.totals.remove(name);
+        }
+    }
+
     /// Notes that elements were deleted: those that come again start at zero.
     pub(crate) fn written(&mut self, diff: &Diff) {
         for set in SetId::REFUSING {
@@ -115,6 +122,9 @@ impl Attempts {
         let before = self.shown.get(&element).copied().unwrap_or_default();
         // One that fell started again.
         let rise = count.checked_sub(before).unwrap_or(count);
+        if rise == 0 {
+            return;
+        }
         if let Some(of_name) = self.totals.get_mut(name) {
             *of_name.entry(reason).or_default() += rise;
         } else {

@@ -1,7 +1,7 @@
 //! From what the families work with to what is shown.
 
 use kube_proxy_core as core;
-use kube_proxy_core::{Conflict, ServicePortName, TrafficPolicy, Unused, ZoneSpill};
+use kube_proxy_core::{Conflict, Protocol, ServicePortName, TrafficPolicy, Unused, ZoneSpill};
 use kube_proxy_nftables::FAST_PATH_ANNOTATION;
 
 use super::change::Change;
@@ -64,6 +64,8 @@ fn service_port(all: &FamilyServices, served: &ServedPort, endpoints: bool) -> S
             .map(|spill| spill.to_string()),
         reset_dead_connections: policy.reset_dead_connections,
         fast_path: match policy.annotation(FAST_PATH_ANNOTATION) {
+            // No flowtable takes it.
+            _ if port.protocol == Protocol::Sctp => None,
             Some("true") if all.state.lacks_fast_path => Some(FastPath::Lacking),
             Some("true") => Some(FastPath::On),
             Some("false") => Some(FastPath::Off),

@@ -1,9 +1,12 @@
 //! NodePorts on the loopback address in nftables mode: its rules refuse the protocols that nothing serves there, and sockets get the rest.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use kube_proxy_core::{
     Algorithm, CheckWaker, Difference, FrontendQuery, IpFamily, KernelObject, NodePortAddresses,
-    ProxyBackend, Refused, Scope, Session, SessionKey, Snapshot, SyncError, SyncReport, Traffic,
+    ProxyBackend, Refused, Scope, ServicePortName, Session, SessionKey, Snapshot, SyncError,
+    SyncReport, Traffic,
 };
 use kube_proxy_userspace::{LocalNodePorts, Observer};
 
@@ -41,6 +44,14 @@ impl ProxyBackend for WithLocalNodePorts {
 
     fn algorithms(&self) -> Vec<Algorithm> {
         self.backend.algorithms()
+    }
+
+    async fn read_ahead(&mut self) {
+        self.backend.read_ahead().await;
+    }
+
+    fn without_short_circuit(&self) -> Option<&BTreeSet<ServicePortName>> {
+        self.backend.without_short_circuit()
     }
 
     async fn sync(

@@ -30,4 +30,7 @@ fn a_new_table_has_chains_for_some_endpoints_more() {
         assert!(names.iter().any(|known| known == name), "{name}: {names:?}");
     }
     assert_eq!(spares(&[plain(address, u32::MAX)]).len(), 128, "not without end");
+    let Chain::Entry(masquerade, balance) = plain(address, 1021) else { panic!("an entry") };
+    let table = Chain::Entry(masquerade, Balance { pick: Pick::SourcePort, ..balance });
+    assert_eq!(spares(&[table]), [""; 0], "a table does not grow by one");
 }

@@ -53,22 +53,29 @@ impl FastPath {
 }
 
 impl NftablesBackend {
-    /// When the first of these service ports asks for the fast path: whether the kernel has one. If not, the log says so once.
+    /// When the first of these service ports asks for the fast path, finds out whether the kernel has one. If not, the log says so once.
+    /// Whether that took a transaction.
     ///
     /// Opens its sockets in the network namespace of this thread.
     pub(super) fn look_for_fast_path<'a>(
         &mut self,
         services: impl IntoIterator<Item = &'a Arc<ServiceEntry>>,
-    ) {
+    ) -> bool {
         let asks = |entry: &&Arc<ServiceEntry>| Wish::of(&entry.port) == Some(Wish::In);
         if self.fast_path.is_some()
             || !self.config.fast_path_choice
             || !services.into_iter().any(|entry| asks(&entry))
         {
-            return;
+            return false;
         }
         match self.start_fast_path() {
-            Ok(fast_path) => self.fast_path = Some(fast_path),
+            Ok(fast_path) => {
+                self.fast_path = Some(fast_path);
+                return true;
+            }
+            Err(error) if error.refusals().next().is_none() => {
+                tracing::debug!(%error, "cannot find out whether the kernel has a fast path; the next sync tries again");
+            }
             Err(error) => {
                 let family = self.config.family;
                 tracing::warn!(
@@ -80,12 +87,20 @@ impl NftablesBackend {
                 self.lacks_fast_path = true;
             }
         }
+        false
     }
 
     fn start_fast_path(&mut self) -> Result<FastPath, Error> {
         let parts = Parts { flowtable: true, choices: true, ..Parts::default() };
-        super::probe(&mut self.netlink, &self.config, parts, Pick::Random)?;
         let mut fast_path = FastPath::new()?;
+        super::probe(&mut self.netlink, &self.config, parts, Pick::Random)?;
+        // What was read ahead is no other for our own transaction.
+        if let Some((before, _)) = &mut self.ahead {
+            let next = super::next_generation(*before);
+            if self.netlink.generation()? == next {
+                *before = next;
+            }
+        }
         if let Some(waker) = &self.waker {
             fast_path.set_waker(&self.config, waker.clone());
         }

@@ -158,8 +158,8 @@ fn each_damage_is_named() -> anyhow::Result<()> {
             (
                 Svc(3).cluster_ip(family),
                 Svc(3),
-                vec![format!("no-endpoint-services {{ {} }}", key(Svc(3).cluster_ip(family)))],
-                missing("no-endpoint-services", &key(Svc(3).cluster_ip(family))),
+                vec![format!("unserved-ips {{ {} }}", key(Svc(3).cluster_ip(family)))],
+                missing("unserved-ips", &key(Svc(3).cluster_ip(family))),
             ),
         ];
         for (to, svc, elements, expected) in cases {
@@ -195,11 +195,11 @@ fn in_the_way() -> anyhow::Result<()> {
         let table = table(family);
         let (to, number) = (Svc(1).cluster_ip(family), Svc(1).node_port_number());
         let key = format!("{} . tcp . 80", to.ip());
-        world.nft(&format!("add element {table} no-endpoint-services {{ {key} : drop }}"))?;
+        world.nft(&format!("add element {table} unserved-ips {{ {key} : drop }}"))?;
         world
             .nft(&format!("add element {table} loopback-nodeports {{ tcp . {number} : drop }}"))?;
         let found = wrong(&mut world, Svc(1), to)?;
-        let expected = format!("in the way: element no-endpoint-services: {key} : drop");
+        let expected = format!("in the way: element unserved-ips: {key} : drop");
         ensure!(found == [expected], "{found:#?}");
         let found = wrong(&mut world, Svc(1), Svc(1).node_port(family))?;
         let expected = format!("in the way: element loopback-nodeports: tcp . {number} : drop");
