@@ -91,8 +91,8 @@ impl IpvsBackend {
         let input = layout::mark_input(&self.config, bits, &found.missing_for_marks);
         match self.kernel.restore(&input) {
             Ok(()) => Ok(true),
-            // Another program has the lock, for now.
-            Err(error @ SyncError::Busy(_)) => Err(error),
+            // Another program has the lock, or the system lacks something, for now.
+            Err(error @ (SyncError::Busy(_) | SyncError::Io { .. })) => Err(error),
             Err(error) => {
                 self.tell_about_marks(&error.to_string());
                 if !has_set {

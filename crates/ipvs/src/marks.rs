@@ -118,9 +118,9 @@ impl Marks {
         self.bits.filter(|_| !self.given_up)
     }
 
-    /// The mark of a service port.
+    /// The mark of a service port, unless it does without one now.
     pub(crate) fn of(&self, name: &ServicePortName) -> Option<u32> {
-        self.of.get(name).copied()
+        self.of.get(name).copied().filter(|_| !self.without.contains(name))
     }
 
     /// All that service ports have.

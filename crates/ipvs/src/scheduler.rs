@@ -54,5 +54,6 @@ fn are_weighted(entry: &ServiceEntry) -> bool {
 
 /// Whether new endpoints of a service port start slowly.
 pub(crate) fn starts_slowly(port: &ServicePort) -> bool {
-    port.policy.slow_start.is_some_and(|slow| slow.duration().is_some())
+    port.policy.algorithm != Some(Algorithm::SourceHash)
+        && port.policy.slow_start.is_some_and(|slow| slow.duration().is_some())
 }

@@ -131,6 +131,9 @@ impl State {
             let address = SocketAddr::new(ip, port);
             !self.servers.contains_key(&ServerKey::Frontend { protocol, address })
         });
+        if !new.items.iter().any(|item| matches!(item, Item::Entry(Set::Mark, _))) {
+            new.servers.retain(|(key, _)| key.mark().is_none());
+        }
     }
 
     fn keep(

@@ -168,7 +168,7 @@ pub(super) fn bits_of_others(mode: Mode) -> anyhow::Result<()> {
             &["-t", "mangle", "-A", chain, "-j", "MARK", "--or-mark", "0x10000"],
         )?;
         let table = world.on_node(program, &["-t", "mangle", "-S", "KUBE-IPVS-UNMARK"])?;
-        ensure!(table.contains("--set-xmark 0x0/0x1f7f"), "{table}");
+        ensure!(table.contains("--set-xmark 0x0/0x107f"), "{table}");
     }
     reaches(&world, &LOCAL)
 }

@@ -105,8 +105,8 @@ fn source(config: &KubeProxyConfiguration, flags: &Flags) -> Source {
 }
 
 fn ipvs(config: &KubeProxyConfiguration, flags: &IpvsFlags) -> IpvsSettings {
-    /// Bits that no known network plugin and no part of Kubernetes uses beyond `mangle`.
-    const MARK_MASK: u32 = 0x1f7f;
+    /// Bits that no known network plugin and no part of Kubernetes uses: Cilium has `0x0f00`, the AWS VPC CNI `0x80`, Calico the upper half.
+    const MARK_MASK: u32 = 0x107f;
     const DRAIN_TIMEOUT: Duration = Duration::from_hours(24);
     let ipvs = &config.ipvs;
     let scheduler = if ipvs.scheduler.is_empty() { "rr" } else { &ipvs.scheduler };

@@ -59,7 +59,7 @@ flags! {
         ipvs_local_fallback: Option<bool> => FlagOnly added,
         /// Bits of the packet mark that lead clients on this node to all endpoints under external policy Local, 0 for none
         #[arg(long, value_name = "MASK", value_parser = values::mark_mask)]
-        ipvs_mark_mask: Option<MarkMask> = "0x1f7f" => FlagOnly added,
+        ipvs_mark_mask: Option<MarkMask> = "0x107f" => FlagOnly added,
         /// Longest time that TCP connections of an endpoint that goes may continue, 0 for no limit
         #[arg(long, value_name = "DURATION", value_parser = values::duration)]
         ipvs_graceful_termination_timeout: Option<GoDuration> = "24h" => FlagOnly added,

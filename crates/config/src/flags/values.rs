@@ -87,7 +87,7 @@ pub(super) fn mark_mask(text: &str) -> Result<MarkMask, String> {
     match number {
         Ok(mask) if mask.count_ones() != 1 => Ok(MarkMask(mask)),
         _ => Err(
-            "0, or a number of 32 bits with at least two of them set, such as 0x1f7f, is expected"
+            "0, or a number of 32 bits with at least two of them set, such as 0x107f, is expected"
                 .to_owned(),
         ),
     }

@@ -67,10 +67,17 @@ impl Starting {
             self.forget(name);
             return;
         };
-        let addresses =
-            |entry: &ServiceEntry| entry.choice.reachable().map(Endpoint::socket_address).collect();
-        let used: BTreeSet<SocketAddr> = addresses(entry);
-        let known: BTreeSet<SocketAddr> = old.map(addresses).unwrap_or_default();
+        let used: BTreeSet<SocketAddr> =
+            entry.choice.reachable().map(Endpoint::socket_address).collect();
+        // Whether this node used it does not matter: one that served other zones or nodes is not new.
+        let served = |entry: &ServiceEntry| {
+            let serving = |e: &&Endpoint| e.is_ready() || e.is_serving_terminating();
+            entry.endpoints.iter().filter(serving).map(Endpoint::socket_address).collect()
+        };
+        let known: BTreeSet<SocketAddr> = old
+            .filter(|entry| entry.choice.reachable().next().is_some())
+            .map(served)
+            .unwrap_or_default();
         let mut before = self.ports.remove(name).map(|port| port.endpoints).unwrap_or_default();
         before.retain(|address, _| used.contains(address) && known.contains(address));
         let mut endpoints = BTreeMap::new();

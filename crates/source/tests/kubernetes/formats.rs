@@ -78,7 +78,8 @@ fn a_server_without_protobuf_answers_in_json() {
         server.apply(service("a", "10.96.0.1")).unwrap();
         let mut source = speaking(&server, PROTOBUF, "");
         source.expect(&["a=10.96.0.1"]);
-        assert_eq!(types(&server, Verb::Watch), [JSON]);
+        // After pages the watch comes a moment later.
+        source.until("JSON", |_| types(&server, Verb::Watch) == [JSON]);
         assert_eq!(stats(&server, Verb::List).failed, 0);
         // It learns protobuf, in an update: the next watch has it.
         server.faults().json_only(false);

@@ -1,10 +1,11 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use crate::slow_start::STEPS;
 use crate::testing::{applied, applied_slice, port_name, ready, service, slice, tracker};
-use crate::{Algorithm, ServiceEntry, ServicePolicy, Steering, Step, Tracker, weight};
+use crate::{Algorithm, Event, Node, ServiceEntry, ServicePolicy, Steering, Step, Tracker, weight};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -109,6 +110,26 @@ fn one_that_went_and_comes_back_is_new() {
     assert_eq!(bench.steps(), [10, 1], "from the beginning");
 }
 
+/// Those of other zones have served there; only this node has not used them.
+#[test]
+fn a_wider_choice_is_no_new_endpoint() {
+    let mut bench = Bench::new(&[]);
+    let node = Node { zone: Some("a".into()), ..Node::default() };
+    bench.tracker.apply(Event::NodeApplied(Arc::new(node)));
+    let hinted = |(zone, address): (&str, &str)| {
+        let zone_hints = vec![zone.into()];
+        crate::SliceEndpoint { zone_hints, ..ready(address) }
+    };
+    let endpoints = [("a", "10.0.0.1"), ("b", "10.0.0.2")].map(hinted).to_vec();
+    bench.tracker.apply(applied_slice(slice("ns/web-1", "web", endpoints)));
+    bench.fold();
+    assert_eq!(bench.entry().choice.cluster.len(), 1);
+    bench.serve(&["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(bench.steps(), [STEPS, STEPS]);
+    bench.serve(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+    assert_eq!(bench.steps(), [STEPS, STEPS, 1]);
+}
+
 #[test]
 fn where_nothing_served_there_is_nothing_to_compare_with() {
     let mut bench = Bench::new(&[]);
@@ -166,7 +187,7 @@ fn nothing_is_left_of_a_service_that_is_gone() {
     let mut bench = Bench::new(&["10.0.0.1"]);
     bench.serve(&["10.0.0.1", "10.0.0.2"]);
     assert!(bench.tracker.step_due().is_some());
-    bench.tracker.apply(crate::Event::ServiceDeleted(crate::testing::name("ns/web")));
+    bench.tracker.apply(Event::ServiceDeleted(crate::testing::name("ns/web")));
     bench.fold();
     assert_eq!(bench.tracker.step_due(), None);
 }

@@ -217,6 +217,27 @@ fn destinations_drain_by_the_protocol_of_the_service_port() {
     }
 }
 
+/// The kernel ignores the port of destinations of a persistent server by mark.
+#[test]
+fn affinity_that_comes_takes_the_mark() {
+    let mut world = world_of(Protocol::Tcp);
+    assert_eq!((marks(&world).len(), without(&world)), (2, 0));
+    let mut sticky = local(1, Protocol::Tcp);
+    sticky.policy.session_affinity = Some(Duration::from_mins(1));
+    world.service(sticky);
+    world.service(local(2, Protocol::Tcp));
+    world.endpoints(2, Protocol::Tcp, &BOTH);
+    world.partial();
+    assert_eq!(destinations(&world, at_vip(1)), Some(vec![(1, 1)]));
+    let held = entries(&world.fake.held());
+    assert!(held.iter().all(|(name, _)| !name.contains(&vip(1).to_string())), "{held:?}");
+    assert_eq!((marks(&world).len(), without(&world)), (2, 1), "those of the other one");
+    assert!(block_on(world.backend.intact()).unwrap());
+    world.service(local(1, Protocol::Tcp));
+    world.partial();
+    assert_eq!((marks(&world).len(), without(&world)), (4, 0));
+}
+
 #[test]
 fn without_marks_it_is_as_before() {
     let is_as_before = |world: &World| {
