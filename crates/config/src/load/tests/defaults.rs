@@ -141,7 +141,7 @@ fn defaults_as_the_program_sees_them() {
                 tcp_fin_timeout: None,
                 udp_timeout: None,
                 local_fallback: false,
-                mark_mask: 8063,
+                mark_mask: 4223,
                 drain_timeout: 86400s,
             },
             userspace: UserspaceSettings {
