@@ -122,9 +122,6 @@ impl Attempts {
         let before = self.shown.get(&element).copied().unwrap_or_default();
         // One that fell started again.
         let rise = count.checked_sub(before).unwrap_or(count);
-        if rise == 0 {
-            return;
-        }
         if let Some(of_name) = self.totals.get_mut(name) {
             *of_name.entry(reason).or_default() += rise;
         } else {
