@@ -149,7 +149,7 @@ fn server(context: &Context<'_>, entry: &ServiceEntry) -> Server {
         server.flags |= PERSISTENT;
         server.timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
     }
-    // What drains keeps its places in the table of a hash; with the flag, clients of these places go on to the next one.
+    // What drains keeps its places in the table of a hash; with the flag, clients of these places get the next one.
     server.flags |= match &*server.scheduler {
         SOURCE_HASH => HASH_FALLBACK,
         "mh" => HASH_PORT | HASH_FALLBACK,
