@@ -319,8 +319,8 @@ impl NftablesBackend {
         snapshot: &Snapshot,
         changes: &Changes,
     ) -> Result<(), Error> {
-        let changed = changes.services.iter().filter_map(|name| snapshot.services.get(name));
-        if self.look_for_fast_path(changed) {
+        let entries = changes.services.iter().filter_map(|name| snapshot.services.get(name));
+        if self.look_for_fast_path(entries) {
             synced.generation = next_generation(synced.generation);
         }
         if let Err(error) =
