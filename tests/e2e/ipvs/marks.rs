@@ -96,8 +96,11 @@ pub(super) fn restart(mode: Mode) -> anyhow::Result<()> {
         world.delete("services", name)?;
     }
     world.settle()?;
-    let left = state(&world, mode)?;
-    ensure!(!left.contains("-f ") && !left.contains(SET) && !left.contains("UNMARK"), "{left}");
+    eventually(GUARD, || {
+        let left = state(&world, mode)?;
+        ensure!(!left.contains("-f ") && !left.contains(SET) && !left.contains("UNMARK"), "{left}");
+        Ok(())
+    });
     Ok(())
 }
 

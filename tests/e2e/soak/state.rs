@@ -57,11 +57,19 @@ fn of_ipvs(world: &World) -> anyhow::Result<Vec<String>> {
         let lines = text.lines().map(|line| match program {
             // The number of the interface, and how long addresses last.
             "ip" => line.split_whitespace().skip(1).take(4).collect::<Vec<_>>().join(" "),
-            _ => line.to_owned(),
+            "ipset" => without_mark(line, "skbmark "),
+            _ => without_mark(line, "-f "),
         });
         facts.extend(lines.map(|line| format!("{program}: {line}")));
     }
     Ok(facts)
+}
+
+/// Which mark a service port has depends on what came before it.
+fn without_mark(line: &str, word: &str) -> String {
+    let Some((before, after)) = line.split_once(word) else { return line.to_owned() };
+    let rest = after.split_once(' ').map_or("", |(_, rest)| rest);
+    format!("{before}{word}MARK {rest}")
 }
 
 fn table(family: IpFamily) -> &'static str {
