@@ -35,6 +35,9 @@ pub(crate) const TARGET: u16 = 8080;
 /// A second port of every pod, TCP.
 pub(crate) const OTHER_TARGET: u16 = 8081;
 
+/// Port of the API server. Below the ports that clients get, so that none of them has it while the server is stopped.
+const API_PORT: u16 = 6443;
+
 /// A mode as a user picks it: one column of the table of cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -379,7 +382,7 @@ pub(crate) fn api(cluster: &Cluster) -> anyhow::Result<ApiServer> {
 
 /// One that listens on this address of node 0.
 pub(crate) fn api_at(cluster: &Cluster, ip: IpAddr) -> anyhow::Result<ApiServer> {
-    let address = SocketAddr::new(ip, 0);
+    let address = SocketAddr::new(ip, API_PORT);
     let api = cluster.node(0).netns().run(|| ApiServer::start(address))?;
     api.apply_many([node(NODE, 0, "zone-a"), node(OTHER_NODE, 1, "zone-b")])
         .map_err(|error| anyhow::anyhow!("{error:?}"))?;

@@ -1,9 +1,11 @@
 //! What the proxies of many nodes cost the API server: bytes and processor time, in each encoding.
 
 mod client;
+mod program;
 mod relay;
 mod server;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -12,6 +14,7 @@ use kube_proxy_testkit::generate::Scale;
 use serde_json::{Value, json};
 
 use client::{Clients, Settings};
+use program::Program;
 use server::Server;
 
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
@@ -34,7 +37,10 @@ pub(super) struct Arguments {
     changes: usize,
     /// A kube-apiserver to measure in place of the one for tests; needs etcd, openssl and curl on the path
     #[arg(long, value_name = "PATH")]
-    apiserver: Option<std::path::PathBuf>,
+    apiserver: Option<PathBuf>,
+    /// A whole kube-proxy to measure as well, alone, in nftables mode; may be repeated
+    #[arg(long, value_name = "PATH")]
+    program: Vec<PathBuf>,
 }
 
 /// One row of the table.
@@ -77,18 +83,25 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let scale = Scale::new(arguments.services, arguments.endpoints);
         let server = Server::start(arguments.apiserver.as_deref(), &scale, streaming)?;
         for row in rows {
-            let costs = measure(arguments, &server, &scale, row)?;
-            println!(
-                "| {how} | {} | {:.2} MB | {:.0} ms | {} B | {:.2} ms |",
-                row.name,
-                megabytes(costs.start_bytes),
-                milliseconds(costs.start_time),
-                costs.change_bytes,
-                milliseconds(costs.change_time),
-            );
+            print(how, row.name, &measure(arguments, &server, &scale, row)?);
+        }
+        for path in &arguments.program {
+            let costs = measure_program(arguments, &server, &scale, path)?;
+            print(how, &path.display().to_string(), &costs);
         }
     }
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what it is for")]
+fn print(how: &str, name: &str, costs: &Costs) {
+    println!(
+        "| {how} | {name} | {:.2} MB | {:.0} ms | {} B | {:.2} ms |",
+        megabytes(costs.start_bytes),
+        milliseconds(costs.start_time),
+        costs.change_bytes,
+        milliseconds(costs.change_time),
+    );
 }
 
 fn measure(
@@ -122,6 +135,37 @@ fn measure(
         start_time: start_time / u32::try_from(arguments.clients)?,
         change_bytes: (server.bytes_sent() - bytes) / each,
         change_time: server.processor_time()?.saturating_sub(time) / all,
+    })
+}
+
+/// As many starts as there are clients, one after the other; the last one sees the changes.
+fn measure_program(
+    arguments: &Arguments,
+    server: &Server,
+    scale: &Scale,
+    path: &Path,
+) -> anyhow::Result<Costs> {
+    // One start beforehand, as for the others.
+    drop(Program::start(path, server)?);
+    let (mut start_bytes, mut start_time) = (0, Duration::ZERO);
+    for _ in 1..arguments.clients {
+        let (program, (bytes, time)) = Program::start(path, server)?;
+        drop(program);
+        start_bytes += bytes;
+        start_time += time;
+    }
+    let (mut program, (bytes, time)) = Program::start(path, server)?;
+    let mark = program.mark()?;
+    for change in 0..arguments.changes {
+        let slice = &scale.slices(change % arguments.services)[0];
+        server.patch_slice(slice, &endpoints(scale, change))?;
+    }
+    let (change_bytes, change_time) = program.until_quiet(mark)?;
+    Ok(Costs {
+        start_bytes: (start_bytes + bytes) / arguments.clients as u64,
+        start_time: (start_time + time) / u32::try_from(arguments.clients)?,
+        change_bytes: change_bytes / arguments.changes as u64,
+        change_time: change_time / u32::try_from(arguments.changes)?,
     })
 }
 

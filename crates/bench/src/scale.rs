@@ -49,9 +49,18 @@ pub(crate) struct Arguments {
     /// Services of both IP families instead of IPv4 alone
     #[arg(long)]
     dual_stack: bool,
+    /// Services of type NodePort with `externalTrafficPolicy: Local`, as many as there are node ports
+    #[arg(long)]
+    local: bool,
+    /// An annotation of each Service; may be repeated
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
+    annotations: Vec<(String, String)>,
     /// Another kube-proxy to compare with, measured in turn; may be repeated
     #[arg(long, value_name = "PATH")]
     peer: Vec<PathBuf>,
+    /// A further argument for the peers alone, to compare two settings of one program; may be repeated
+    #[arg(long = "peer-arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
+    of_peer: Vec<String>,
     /// How often each is measured [default: 1, with --peer 2]
     #[arg(long, value_name = "N")]
     rounds: Option<u32>,
@@ -93,6 +102,11 @@ impl Arguments {
         };
         Ok(directory.join(format!("scale-{}", self.variant.label())))
     }
+}
+
+fn annotation(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("not of the form KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Runs the benchmark.

@@ -4,7 +4,7 @@
 //! cargo run --profile quick-release -p kube-proxy-nftables --example nftables_scale -- 10000 10
 //! ```
 //!
-//! The numbers are those of Services and of endpoints of each.
+//! The numbers are those of Services and of endpoints of each; the name of an algorithm may follow.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use futures::executor::block_on;
 use kube_proxy_core::{
-    CheckWaker, EndpointSlice, Event, IpFamily, Kind, LocalTrafficDetector, NodePortAddresses,
-    ObjectName, Port, Protocol, ProxyBackend as _, Scope, Service, SliceEndpoint, SlicePort,
-    Tracker, TrackerOptions,
+    Algorithm, CheckWaker, EndpointSlice, Event, IpFamily, Kind, LocalTrafficDetector,
+    NodePortAddresses, ObjectName, Port, Protocol, ProxyBackend as _, Scope, Service,
+    SliceEndpoint, SlicePort, Tracker, TrackerOptions,
 };
 use kube_proxy_nftables::{Config, NftablesBackend};
 use kube_proxy_testkit::sandbox;
@@ -27,9 +27,11 @@ fn main() -> anyhow::Result<()> {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse::<u32>());
     let services = numbers.next().unwrap_or(Ok(10_000)).context("number of Services")?;
     let endpoints = numbers.next().unwrap_or(Ok(10)).context("number of endpoints")?;
+    let algorithm = std::env::args().nth(3).map(|name| name.parse::<Algorithm>());
+    let algorithm = algorithm.transpose().map_err(anyhow::Error::msg)?;
     println!("{services} Services, {endpoints} endpoints each, IPv4");
 
-    let mut tracker = tracker(services, endpoints);
+    let mut tracker = tracker(services, endpoints, algorithm);
     tracker.fold();
     println!("before the backend: {} resident now", status("VmRSS")?);
 
@@ -37,6 +39,8 @@ fn main() -> anyhow::Result<()> {
     let backend = backend.as_mut().map_err(|error| anyhow::anyhow!("{error}"))?;
     println!("probe of the kernel: {took:?}");
     backend.set_waker(CheckWaker::new(|| {}));
+    tracker.offer_algorithms(backend.algorithms());
+    tracker.fold();
 
     let (result, took) = timed(|| block_on(backend.sync(tracker.snapshot(), Scope::Full)));
     result?;
@@ -49,6 +53,7 @@ fn main() -> anyhow::Result<()> {
     let more =
         rounds(backend, &mut tracker, |round| slice(round * 89 % services, endpoints + 1, 0))?;
     println!("one endpoint more: {more}");
+    println!("a step of slow start: {}", steps(backend, &mut tracker, services, endpoints)?);
 
     let (intact, took) = timed(|| block_on(backend.intact()));
     println!("check that nothing changed: {took:?}, {}", intact?);
@@ -88,15 +93,58 @@ fn rounds(
     let mut all = Vec::new();
     for round in 0..100 {
         tracker.apply(change(round));
-        let changes = tracker.fold();
-        let sync = || block_on(backend.sync(tracker.snapshot(), Scope::Partial(&changes)));
-        let (result, took) = timed(sync);
-        result?;
-        all.push(took);
+        all.push(sync(backend, tracker)?);
     }
+    Ok(summary(all, backend))
+}
+
+/// Syncs at each step of the new endpoints of ten Services, the first of which only makes the endpoint known.
+fn steps(
+    backend: &mut NftablesBackend,
+    tracker: &mut Tracker,
+    services: u32,
+    endpoints: u32,
+) -> anyhow::Result<String> {
+    let slow = "1h".parse().map_err(anyhow::Error::msg)?;
+    let mut now = Instant::now();
+    let mut all = Vec::new();
+    for round in 0..10 {
+        let number = round * 83 % services;
+        let mut service = service(number, None);
+        service.policy.slow_start = Some(slow);
+        tracker.tell_time(now);
+        tracker.apply(Event::ServiceApplied(Arc::new(service)));
+        tracker.apply(slice(number, endpoints, 0));
+        sync(backend, tracker)?;
+        tracker.apply(slice(number, endpoints + 1, 0));
+        sync(backend, tracker)?;
+        while let Some(due) = tracker.step_due() {
+            now = due;
+            tracker.tell_time(now);
+            all.push(sync(backend, tracker)?);
+        }
+    }
+    Ok(summary(all, backend))
+}
+
+/// How long the sync of all changes takes.
+fn sync(backend: &mut NftablesBackend, tracker: &mut Tracker) -> anyhow::Result<Duration> {
+    let changes = tracker.fold();
+    let (result, took) =
+        timed(|| block_on(backend.sync(tracker.snapshot(), Scope::Partial(&changes))));
+    result?;
+    Ok(took)
+}
+
+fn summary(mut all: Vec<Duration>, backend: &NftablesBackend) -> String {
     all.sort_unstable();
-    let (median, worst, last) = (all[50], all[99], backend.last_sync());
-    Ok(format!("median {median:?}, worst {worst:?}, last {last:?}"))
+    let at = |index: usize| all.get(index).copied().unwrap_or_default();
+    let (median, worst) = (at(all.len() / 2), at(all.len().saturating_sub(1)));
+    format!(
+        "{} times, median {median:?}, worst {worst:?}, last {:?}",
+        all.len(),
+        backend.last_sync()
+    )
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
@@ -112,7 +160,7 @@ fn status(key: &str) -> anyhow::Result<String> {
     Ok(line.context("no such line in /proc/self/status")?.trim().to_owned())
 }
 
-fn tracker(services: u32, endpoints: u32) -> Tracker {
+fn tracker(services: u32, endpoints: u32, algorithm: Option<Algorithm>) -> Tracker {
     let mut tracker = Tracker::new(TrackerOptions {
         family: IpFamily::V4,
         node_name: "node-0".into(),
@@ -125,21 +173,26 @@ fn tracker(services: u32, endpoints: u32) -> Tracker {
         tracker.apply(Event::ListStarted(kind));
     }
     for number in 0..services {
-        let mut service = Service::new(name(number));
-        service.cluster_ips.v4 = Some(ip(Ipv4Addr::new(10, 96, 1, 0), number));
-        service.ports = vec![Port {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: port(80),
-            node_port: None,
-        }];
-        tracker.apply(Event::ServiceApplied(Arc::new(service)));
+        tracker.apply(Event::ServiceApplied(Arc::new(service(number, algorithm))));
         tracker.apply(slice(number, endpoints, 0));
     }
     for kind in [Kind::Service, Kind::EndpointSlice] {
         tracker.apply(Event::ListDone(kind));
     }
     tracker
+}
+
+fn service(number: u32, algorithm: Option<Algorithm>) -> Service {
+    let mut service = Service::new(name(number));
+    service.cluster_ips.v4 = Some(ip(Ipv4Addr::new(10, 96, 1, 0), number));
+    service.ports = vec![Port {
+        name: "http".into(),
+        protocol: Protocol::Tcp,
+        port: port(80),
+        node_port: None,
+    }];
+    service.policy.algorithm = algorithm;
+    service
 }
 
 /// The endpoints of a Service; in another round the first of them is another one.

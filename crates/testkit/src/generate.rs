@@ -62,6 +62,10 @@ pub struct Scale {
     pub ports: Ports,
     /// Whether the Services are of type NodePort; there are 2768 node ports, and later Services stay `ClusterIP`.
     pub node_ports: bool,
+    /// Whether node ports lead to the endpoints of their node alone (`externalTrafficPolicy: Local`).
+    pub local: bool,
+    /// Further annotations of each Service.
+    pub annotations: Vec<(String, String)>,
     /// Cluster IPs are of this network, from its 256th address on.
     pub service_v4: Ipv4Net,
     /// IPv6 cluster IPs are of this network.
@@ -82,6 +86,8 @@ impl Default for Scale {
             families: Families::V4,
             ports: Ports::Tcp,
             node_ports: false,
+            local: false,
+            annotations: Vec::new(),
             service_v4: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 12),
             service_v6: Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0), 108),
             pod_v4: Ipv4Net::new_assert(Ipv4Addr::new(10, 128, 0, 0), 9),
@@ -180,12 +186,17 @@ impl Scale {
             "type": if node_ports { "NodePort" } else { "ClusterIP" },
         });
         if node_ports {
-            spec["externalTrafficPolicy"] = "Cluster".into();
+            spec["externalTrafficPolicy"] = if self.local { "Local" } else { "Cluster" }.into();
+        }
+        let mut metadata =
+            metadata::of_service(&self.namespace(service), &Self::name(service), service);
+        for (key, value) in &self.annotations {
+            metadata["annotations"][key] = value.as_str().into();
         }
         json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": metadata::of_service(&self.namespace(service), &Self::name(service), service),
+            "metadata": metadata,
             "spec": spec,
             "status": {"loadBalancer": {}},
         })

@@ -16,6 +16,10 @@ use crate::usage::cpu;
 
 /// The node of all clients.
 pub(super) const NODE: &str = "node-0";
+/// It reaches nothing; the rules of a whole kube-proxy name it.
+const NODE_IP: &str = "192.0.2.1";
+/// The API server's address as it tells it; nothing connects to it.
+const ADVERTISED: &str = "192.0.2.2";
 const TOKEN: &str = "bench";
 /// A real server that is not ready by then does not come.
 const START: Duration = Duration::from_mins(2);
@@ -72,9 +76,14 @@ impl Server {
         }
     }
 
+    /// A file that goes with the server.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
     /// Writes a kubeconfig; its path.
     pub(super) fn kubeconfig(&self, compression: bool) -> anyhow::Result<PathBuf> {
-        let path = self.directory.path().join(format!("kubeconfig-{compression}"));
+        let path = self.file(&format!("kubeconfig-{compression}"));
         let config = json!({
             "current-context": "c",
             "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
@@ -92,26 +101,28 @@ impl Server {
     /// Merges a change into an EndpointSlice.
     pub(super) fn patch_slice(&self, slice: &Value, change: &Value) -> anyhow::Result<()> {
         let text = |field: &str| slice["metadata"][field].as_str().unwrap_or_default().to_owned();
-        let url = format!(
-            "{}://{}/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices/{}",
-            self.scheme,
-            self.address,
+        let path = format!(
+            "apis/discovery.k8s.io/v1/namespaces/{}/endpointslices/{}",
             text("namespace"),
             text("name")
         );
-        let status = Command::new("curl")
-            .args(["--silent", "--show-error", "--fail", "--insecure", "--output", "/dev/null"])
-            .args(["--request", "PATCH", "--header", "Content-Type: application/merge-patch+json"])
-            .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
-            .args(["--data", &change.to_string(), &url])
+        let status = self
+            .curl(&path)
+            .args(["--show-error", "--request", "PATCH", "--data", &change.to_string()])
+            .args(["--header", "Content-Type: application/merge-patch+json"])
             .status()
             .context("cannot run curl")?;
-        ensure!(status.success(), "cannot change {url}");
+        ensure!(status.success(), "cannot change {path}");
         Ok(())
     }
 
     fn fill(&self, scale: &Scale) -> anyhow::Result<()> {
-        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}});
+        let node = json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": NODE},
+            "status": {"addresses": [{"type": "InternalIP", "address": NODE_IP}]},
+        });
         if let Kind::Test(server) = &self.kind {
             let objects = std::iter::once(node).chain(scale.objects());
             return server.apply_many(objects).map(|_| ()).map_err(|e| anyhow!("{e}"));
@@ -120,16 +131,37 @@ impl Server {
         runtime.block_on(self.create(node, scale))
     }
 
+    /// A real server refuses Services until it knows which addresses are given out.
+    fn wait_until_ready(&self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while !self.curl("readyz").status().context("cannot run curl")?.success() {
+            let log = || std::fs::read_to_string(self.file("apiserver.log")).unwrap_or_default();
+            ensure!(
+                begun.elapsed() < START,
+                "the server is not ready after {START:?}; it says: {}",
+                log().lines().next_back().unwrap_or("nothing")
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    /// A request to the server itself.
+    fn curl(&self, path: &str) -> Command {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--fail", "--insecure", "--output", "/dev/null"]);
+        command.args(["--header", &format!("Authorization: Bearer {TOKEN}")]);
+        command.arg(format!("{}://{}/{path}", self.scheme, self.address));
+        command
+    }
+
     /// Creates all objects over HTTP, without what the server itself writes into them.
     async fn create(&self, node: Value, scale: &Scale) -> anyhow::Result<()> {
         let kubeconfig = Some(self.kubeconfig(false)?);
         let options = KubernetesOptions { kubeconfig, ..KubernetesOptions::default() };
         let poster = KubernetesSource::new(options, Problems::new())?.poster(-1.0, 0);
-        let begun = Instant::now();
-        while let Err(error) = poster.create("/api/v1/nodes", node.to_string().into_bytes()).await {
-            ensure!(error.temporary && begun.elapsed() < START, "the node: {error}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        self.wait_until_ready()?;
+        poster.create("/api/v1/nodes", node.to_string().into_bytes()).await.context("the node")?;
         for index in 0..scale.namespaces {
             let name = scale.namespace(index);
             let namespace =
@@ -207,6 +239,8 @@ fn real(
         .arg(format!("--etcd-servers={client}"))
         .arg(format!("--bind-address={}", secure.ip()))
         .arg(format!("--secure-port={}", secure.port()))
+        // Of itself it looks for a default route, and there is none.
+        .arg(format!("--advertise-address={ADVERTISED}"))
         .arg(format!("--cert-dir={}", path("certificates")))
         .arg(format!("--token-auth-file={}", path("tokens")))
         .arg(format!("--service-account-key-file={key}"))

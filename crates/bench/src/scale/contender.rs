@@ -39,7 +39,8 @@ pub(super) fn all(arguments: &Arguments) -> anyhow::Result<Vec<Contender>> {
         let program = path.canonicalize().with_context(|| path.display().to_string())?;
         let name = if arguments.peer.len() == 1 { "peer".into() } else { format!("peer-{number}") };
         let programs = variant.map(|variant| programs_of(variant.name())).transpose()?;
-        contenders.push(Contender { name, program, further: arguments.further.clone(), programs });
+        let further = [&arguments.further[..], &arguments.of_peer].concat();
+        contenders.push(Contender { name, program, further, programs });
     }
     Ok(contenders)
 }

@@ -38,7 +38,7 @@ pub(super) fn run(
     contender: &Contender,
     services: u32,
 ) -> anyhow::Result<Run> {
-    let site = Site::set_up(services, arguments.endpoints, arguments.dual_stack)?;
+    let site = Site::set_up(arguments, services)?;
     let objects = ["Service", "EndpointSlice"].map(|kind| site.api.objects(kind).len());
     say!("   the API server holds {} Services and {} EndpointSlices", objects[0], objects[1]);
     let command = || contender.command(arguments.variant, site.kubeconfig(), site.node().name());

@@ -97,6 +97,10 @@ pub(super) fn write_json(arguments: &Arguments, profile: &str, runs: &[Run]) -> 
         "variant": arguments.variant.iptables().map(Variant::name),
         "endpoints": arguments.endpoints,
         "dual_stack": arguments.dual_stack,
+        "local": arguments.local,
+        "annotations": arguments.annotations,
+        "arguments": arguments.further,
+        "arguments_of_peers": arguments.of_peer,
         "changes": arguments.changes,
         "profile": profile,
         "host": {

@@ -14,6 +14,8 @@ use kube_proxy_testkit::generate::{Families, Scale};
 use kube_proxy_testkit::pod::{Pod, Responder, Serve};
 use serde_json::{Value, json};
 
+use super::Arguments;
+
 /// Endpoint addresses, apart from those of the testkit's own pods.
 const ENDPOINT_NET: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 128, 0, 0), 10);
 
@@ -41,11 +43,14 @@ pub(super) struct Site {
 
 impl Site {
     /// Makes the namespaces and fills the API server.
-    pub(super) fn set_up(services: u32, endpoints: u32, dual_stack: bool) -> anyhow::Result<Self> {
+    pub(super) fn set_up(arguments: &Arguments, services: u32) -> anyhow::Result<Self> {
         let scale = Scale {
             pod_v4: ENDPOINT_NET,
-            families: if dual_stack { Families::Dual } else { Families::V4 },
-            ..Scale::new(services as usize, endpoints as usize)
+            families: if arguments.dual_stack { Families::Dual } else { Families::V4 },
+            node_ports: arguments.local,
+            local: arguments.local,
+            annotations: arguments.annotations.clone(),
+            ..Scale::new(services as usize, arguments.endpoints as usize)
         };
         let cluster = Cluster::builder().nodes(1).build()?;
         let client = cluster.add_pod(0, "client")?;

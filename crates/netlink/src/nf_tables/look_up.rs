@@ -1,7 +1,9 @@
 //! Look-ups of single objects: what they cost does not depend on how many others there are.
 
-use super::constants::{chain, element_list, expression, operation, rule};
-use super::{Chain, Element, KEYS_PER_REQUEST, NfTables, Rule, read_elements, read_rule, request};
+use super::constants::{chain, operation, rule};
+use super::{
+    Chain, Element, KEYS_PER_REQUEST, NfTables, Rule, read_elements, read_rule, request, write_keys,
+};
 use crate::Errno;
 use crate::error::Error;
 use crate::message::Message;
@@ -29,18 +31,7 @@ impl NfTables {
             let mut answered = 0;
             let result = self.socket.request(
                 request(operation::GET_ELEMENT, &object),
-                |writer| {
-                    netfilter::header(writer, family, 0);
-                    writer.text(element_list::TABLE, table);
-                    writer.text(element_list::SET, set);
-                    writer.nest(element_list::ELEMENTS, |writer| {
-                        for element in asked {
-                            writer.nest(expression::LIST_ITEM, |writer| {
-                                element.write_key(writer);
-                            });
-                        }
-                    });
-                },
+                |writer| write_keys(writer, family, [table, set], asked.iter()),
                 |message| {
                     read_elements(message, &mut |element| {
                         each(next + answered, Some(element));

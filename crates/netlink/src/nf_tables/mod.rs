@@ -16,6 +16,8 @@ mod transaction;
 pub mod user_data;
 mod verdict;
 
+use std::borrow::Borrow;
+
 use constants::{
     chain, element_list, flowtable as flowtables, generation, operation, rule, set, table,
 };
@@ -205,18 +207,10 @@ impl NfTables {
             self.socket.request(
                 request(operation::GET_ELEMENT, &object),
                 |writer| {
-                    netfilter::header(writer, family, 0);
-                    writer.text(element_list::TABLE, table);
-                    writer.text(element_list::SET, set);
-                    writer.nest(element_list::ELEMENTS, |writer| {
-                        // The answers to one request all wait in the receive buffer.
-                        for key in keys.by_ref().take(KEYS_PER_REQUEST) {
-                            let element = Element { key, ..Element::default() };
-                            writer.nest(constants::expression::LIST_ITEM, |writer| {
-                                element.write_key(writer);
-                            });
-                        }
-                    });
+                    // The answers to one request all wait in the receive buffer.
+                    let some = keys.by_ref().take(KEYS_PER_REQUEST);
+                    let some = some.map(|key| Element { key, ..Element::default() });
+                    write_keys(writer, family, [table, set], some);
                 },
                 |message| read_elements(message, &mut each),
             )?;
@@ -250,6 +244,25 @@ impl NfTables {
 
 fn request(operation: u8, object: &dyn std::fmt::Display) -> Request<'_> {
     Request { kind: netfilter::kind(subsystem::NF_TABLES, operation), flags: 0, object }
+}
+
+/// Writes which elements of a set of a table are meant.
+fn write_keys<'e>(
+    writer: &mut Writer,
+    family: u8,
+    [table, set]: [&str; 2],
+    elements: impl Iterator<Item = impl Borrow<Element<'e>>>,
+) {
+    netfilter::header(writer, family, 0);
+    writer.text(element_list::TABLE, table);
+    writer.text(element_list::SET, set);
+    writer.nest(element_list::ELEMENTS, |writer| {
+        for element in elements {
+            writer.nest(constants::expression::LIST_ITEM, |writer| {
+                element.borrow().write_key(writer)
+            });
+        }
+    });
 }
 
 /// Reads a rule, if it is of this table.

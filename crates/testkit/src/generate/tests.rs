@@ -66,6 +66,17 @@ fn node_ports_end_where_the_range_ends() {
 }
 
 #[test]
+fn services_have_the_policy_and_the_annotations_asked_for() {
+    let annotations = vec![("kube-proxy.io/slow-start".to_owned(), "30s".to_owned())];
+    let scale = Scale { node_ports: true, local: true, annotations, ..Scale::new(1, 1) };
+    let service = scale.service(0);
+    assert_eq!(text(&service, "/spec/externalTrafficPolicy"), "Local");
+    assert_eq!(service["metadata"]["annotations"]["kube-proxy.io/slow-start"], "30s");
+    let plain = Scale { node_ports: true, ..Scale::new(1, 1) }.service(0);
+    assert_eq!(text(&plain, "/spec/externalTrafficPolicy"), "Cluster");
+}
+
+#[test]
 #[should_panic(expected = "10.96.0.0/24 has no address number 256")]
 fn a_network_that_is_too_small_is_told() {
     let small = Scale { service_v4: "10.96.0.0/24".parse().unwrap(), ..Scale::new(1, 1) };
