@@ -7,6 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
+/// What the names of extensions begin with that iptables and ip6tables load. Others are for arptables and ebtables.
+const EXTENSIONS: [&str; 3] = ["libxt_", "libipt_", "libip6t_"];
+
 /// Where programs and libraries are found.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum System<'a> {
@@ -53,7 +56,10 @@ impl System<'_> {
         let directory = if directory.is_dir() { directory } else { self.place("/usr/lib/xtables") };
         let entries = fs::read_dir(&directory).with_context(|| directory.display().to_string())?;
         let mut all = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
-        all.retain(|path| path.extension().is_some_and(|extension| extension == "so"));
+        all.retain(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.ends_with(".so") && EXTENSIONS.iter().any(|start| name.starts_with(start))
+        });
         ensure!(!all.is_empty(), "{} holds no extensions", directory.display());
         Ok(all)
     }

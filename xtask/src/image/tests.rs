@@ -43,6 +43,11 @@ fn what_is_assembled_runs_by_itself() {
             );
         }
     }
+    // Those of ebtables and arptables are beside them on the system.
+    let extensions = extensions().unwrap();
+    let names = extensions.iter().map(|path| path.file_name().unwrap().to_string_lossy());
+    assert!(names.clone().any(|name| name == "libxt_comment.so"));
+    assert!(names.clone().all(|name| !name.starts_with("libebt") && !name.starts_with("libarpt")));
     assert!(
         assemble(&root, &System::Here.find("kmod").unwrap(), &symbols).is_err(),
         "an old directory is not mixed in"
