@@ -88,6 +88,11 @@ fn output(command: &mut Command) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// Whether packages can be taken from Debian here.
+pub(crate) fn has_debian() -> bool {
+    sources("").is_ok()
+}
+
 /// The archives that this host uses, with another release.
 fn sources(release: &str) -> anyhow::Result<String> {
     let format = ["indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages"];
