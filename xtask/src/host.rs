@@ -170,7 +170,9 @@ pub(crate) fn install(wanted: &[(&'static str, &'static str)]) -> anyhow::Result
 }
 
 /// Programs that are not on the path, and the packages with them, each once.
-fn missing(wanted: &[(&'static str, &'static str)]) -> (Vec<&'static str>, Vec<&'static str>) {
+pub(crate) fn missing(
+    wanted: &[(&'static str, &'static str)],
+) -> (Vec<&'static str>, Vec<&'static str>) {
     let missing = wanted.iter().filter(|(program, _)| !is_on_path(program));
     let (programs, mut packages): (Vec<_>, Vec<_>) = missing.copied().unzip();
     packages.sort_unstable();
@@ -178,7 +180,7 @@ fn missing(wanted: &[(&'static str, &'static str)]) -> (Vec<&'static str>, Vec<&
     (programs, packages)
 }
 
-/// Whether a program can be found.
+/// Whether a program can be found; a file with a whole path is looked for there alone.
 pub(crate) fn is_on_path(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|directory| directory.join(program).is_file())

@@ -16,8 +16,10 @@ use crate::{host, workspace};
 use kube_proxy_testkit::say;
 
 mod symbols;
+mod system;
 
 pub(crate) use self::symbols::{OBJCOPY, split};
+pub(crate) use self::system::System;
 
 /// What to make.
 #[derive(Debug, Args)]
@@ -113,13 +115,13 @@ pub(crate) fn build(tag: &str, base: Option<&str>) -> anyhow::Result<String> {
 
 /// Puts everything that the image holds into a directory that is not there yet.
 fn assemble(root: &Path, binary: &Path, symbols: &Path) -> anyhow::Result<()> {
-    assemble_base(root)?;
+    assemble_base(root, System::Here)?;
     split(OBJCOPY, binary, &root.join("usr/local/bin/kube-proxy"), symbols)?;
-    put_libraries(root, &libraries_of(binary)?)
+    put_libraries(root, System::Here, &System::Here.libraries_of(binary)?)
 }
 
 /// Puts everything but the binary into a directory that is not there yet.
-pub(crate) fn assemble_base(root: &Path) -> anyhow::Result<()> {
+pub(crate) fn assemble_base(root: &Path, system: System<'_>) -> anyhow::Result<()> {
     ensure!(!root.exists(), "{} exists already", root.display());
     let mut libraries = BTreeSet::new();
     for directory in
@@ -131,27 +133,31 @@ pub(crate) fn assemble_base(root: &Path) -> anyhow::Result<()> {
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/sbin/nologin\n")?;
     fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n")?;
     for program in PROGRAMS {
-        let path = find(program)?;
+        let path = system.find(program)?;
         put(&path, &root.join("usr/sbin").join(program))?;
-        libraries.extend(libraries_of(&path)?);
+        libraries.extend(system.libraries_of(&path)?);
     }
     for (program, names) in LINKS {
         for name in names {
             symlink(program, root.join("usr/sbin").join(name))?;
         }
     }
-    for extension in extensions()? {
-        put(&extension, &root.join(relative(&extension)))?;
-        libraries.extend(libraries_of(&extension)?);
+    for extension in system.extensions()? {
+        put(&extension, &root.join(system.inside(&extension)))?;
+        libraries.extend(system.libraries_of(&extension)?);
     }
-    put_libraries(root, &libraries)?;
+    put_libraries(root, system, &libraries)?;
     // What the dynamic linker and programs look for below /lib and /sbin.
     symlink("usr/sbin", root.join("sbin"))?;
     Ok(())
 }
 
-fn put_libraries(root: &Path, libraries: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
-    libraries.iter().try_for_each(|library| put(library, &root.join(relative(library))))
+fn put_libraries(
+    root: &Path,
+    system: System<'_>,
+    libraries: &BTreeSet<PathBuf>,
+) -> anyhow::Result<()> {
+    libraries.iter().try_for_each(|library| put(library, &root.join(system.inside(library))))
 }
 
 fn put(from: &Path, to: &Path) -> anyhow::Result<()> {
@@ -162,45 +168,9 @@ fn put(from: &Path, to: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
-fn relative(path: &Path) -> &Path {
-    path.strip_prefix("/").unwrap_or(path)
-}
-
-fn find(program: &str) -> anyhow::Result<PathBuf> {
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-        .into_iter()
-        .map(|directory| Path::new(directory).join(program))
-        .find(|path| path.is_file())
-        .with_context(|| format!("{program} is not installed: apt-get install iptables kmod"))
-}
-
-/// The extensions of iptables: one library for each match and target.
+/// The extensions of iptables on this system.
 pub(crate) fn extensions() -> anyhow::Result<Vec<PathBuf>> {
-    let library = find("xtables-nft-multi")?;
-    let linked = libraries_of(&library)?;
-    let beside = linked.iter().find(|path| path.to_string_lossy().contains("libxtables"));
-    let directory = beside.and_then(|path| path.parent()).context("libxtables has a place")?;
-    // The library is found through /lib, its extensions below /usr/lib.
-    let directory = Path::new("/usr").join(relative(directory)).join("xtables");
-    let directory = if directory.is_dir() { directory } else { PathBuf::from("/usr/lib/xtables") };
-    let entries = fs::read_dir(&directory).with_context(|| directory.display().to_string())?;
-    let mut all = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
-    all.retain(|path| path.extension().is_some_and(|extension| extension == "so"));
-    ensure!(!all.is_empty(), "{} holds no extensions", directory.display());
-    Ok(all)
-}
-
-/// The libraries that a program or a library loads, and the dynamic linker, as `ldd` lists them.
-fn libraries_of(path: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
-    let output = Command::new("ldd").arg(path).output().context("cannot start `ldd`")?;
-    Ok(parse_libraries(&String::from_utf8_lossy(&output.stdout)))
-}
-
-/// Reads lines like `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)` and `/lib64/ld-linux-x86-64.so.2 (0x…)`.
-fn parse_libraries(text: &str) -> BTreeSet<PathBuf> {
-    let words =
-        text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    words.map(PathBuf::from).collect()
+    System::Here.extensions()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! `demo` builds with cargo outside and then runs itself again inside the sandbox of the testkit,
 //! where namespaces, links and rules are made; nothing of it outlives the program.
 
+mod apt;
 mod bench;
 mod binary;
 mod demo;

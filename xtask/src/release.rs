@@ -17,17 +17,22 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use self::archive::{Archive, Entry};
+use self::compiler::Compiler;
 use self::platform::Platform;
+use crate::image::System;
 use crate::{host, image, workspace};
 use kube_proxy_testkit::say;
 
 mod archive;
 mod build;
+mod compiler;
+mod debian;
 mod layout;
 mod packages;
 mod platform;
 mod sbom;
 mod sums;
+mod trial;
 mod twice;
 
 /// What to make.
@@ -42,6 +47,13 @@ pub(crate) struct Arguments {
     /// Profile of the program
     #[arg(long, value_name = "PROFILE", default_value = "release")]
     profile: String,
+    /// Only for this target, such as aarch64-unknown-linux-gnu, and nothing else will do; may be repeated
+    #[arg(long = "target", value_name = "TARGET")]
+    targets: Vec<String>,
+    /// Takes what this machine lacks for another kind of machine out of Debian's packages, into the target directory: a compiler with its
+    /// standard library, and iptables for the image
+    #[arg(long)]
+    from_debian: bool,
     /// Makes everything a second time, from a copy of the sources elsewhere, and compares byte by byte
     #[arg(long)]
     twice: bool,
@@ -63,6 +75,10 @@ struct Release {
     /// Seconds since 1970 of the commit: the time of everything that has one.
     time: u64,
     profile: String,
+    /// What has to be made; empty for everything that can be.
+    required: Vec<&'static Platform>,
+    /// Where packages of Debian are unpacked, if they may be taken.
+    debian: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -70,14 +86,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.dry_run,
         "nothing is published from here: `cargo xtask release --dry-run` makes the files, a forge uploads them"
     );
+    let required = arguments.targets.iter().map(|triple| Platform::named(triple));
+    let required = required.collect::<anyhow::Result<Vec<_>>>()?;
     host::install_missing()?;
+    for platform in &required {
+        host::install(&platform.needed())?;
+    }
     let target = workspace::target_directory()?;
     let output = arguments.output.clone().unwrap_or_else(|| target.join("release-files"));
+    let debian = arguments.from_debian.then(|| target.clone());
     let place = Place { sources: workspace::root(), target, output };
     let release = Release {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         time: commit_time(&place.sources)?,
         profile: arguments.profile.clone(),
+        required,
+        debian,
     };
     release.make(&place)?;
     if arguments.twice {
@@ -99,13 +123,24 @@ impl Release {
     /// Makes all files of a place.
     fn make(&self, place: &Place) -> anyhow::Result<()> {
         begin(&place.output)?;
-        for platform in platform::ALL {
-            if let Some(reason) = platform.missing()? {
-                say!("--- {}: not made, {reason}", platform.triple);
+        for platform in &platform::ALL {
+            let is_required = self.required.contains(&platform);
+            if !is_required && !self.required.is_empty() {
                 continue;
             }
-            say!("=== {}", platform.triple);
-            self.make_for(&platform, place)?;
+            let compiler = platform.compiler(self.debian.as_deref())?;
+            let missing = platform.missing(compiler.is_some());
+            match (compiler, missing) {
+                (Some(compiler), None) => {
+                    say!("=== {}", platform.triple);
+                    self.make_for(platform, &compiler, place)?;
+                }
+                (_, missing) => {
+                    let reason = missing.unwrap_or_default();
+                    ensure!(!is_required, "{}: not made, {reason}", platform.triple);
+                    say!("--- {}: not made, {reason}", platform.triple);
+                }
+            }
         }
         let names = sums::write(&place.output, SUMS)?;
         say!("{} files in {}:", names.len(), place.output.display());
@@ -116,13 +151,23 @@ impl Release {
         Ok(())
     }
 
-    fn make_for(&self, platform: &Platform, place: &Place) -> anyhow::Result<()> {
-        let built = build::build(platform, &self.profile, place, self.time)?;
+    fn make_for(
+        &self,
+        platform: &Platform,
+        compiler: &Compiler,
+        place: &Place,
+    ) -> anyhow::Result<()> {
+        if matches!(compiler, Compiler::Other(_)) {
+            let (other, usual) = (compiler.version()?, Compiler::Usual.version()?);
+            say!("--- made by {other}: {usual} has no standard library for it");
+        }
+        let built = build::build(platform, compiler, &self.profile, place, self.time)?;
         let parts = tempfile::tempdir().context("a directory for the parts")?;
         let (program, symbols) =
             (parts.path().join("kube-proxy"), parts.path().join("kube-proxy.debug"));
-        image::split(platform.objcopy, &built, &program, &symbols)?;
+        image::split(platform.objcopy(), &built, &program, &symbols)?;
         build::check_static(&program)?;
+        trial::program(platform, &program, &self.version)?;
         let name = format!("kube-proxy-{}-{}", self.version, platform.triple);
         let licence = place.sources.join("LICENSE");
         let archives = [
@@ -136,33 +181,53 @@ impl Release {
             }
             write(&place.output.join(file), &archive::gzip(&archive.finish())?)?;
         }
-        let mut components =
+        let components =
             sbom::crates(&place.sources, &["--package", "kube-proxy"], platform.triple)?;
         let lacking = sbom::lacking(&components, &fs::read(&built)?);
         ensure!(lacking.is_empty(), "the list of parts lacks what is in the program: {lacking:?}");
         let bom = sbom::document(&self.version, self.time, &components)?;
         write(&place.output.join(format!("{name}.cdx.json")), bom.as_bytes())?;
-        if platform.is_host()? {
-            let root = parts.path().join("root");
-            image::assemble_base(&root)?;
-            components.extend(packages::of_files(&root)?);
-            self.make_image(platform, place, &root, &program, &components)?;
-        } else {
-            say!("--- no image for {}: this system has no iptables for it", platform.triple);
+        self.make_image(platform, place, &program, components)
+    }
+
+    /// The system that an image's other programs come from, unless it is this one.
+    fn unpacked(&self, platform: &Platform) -> anyhow::Result<Option<debian::Unpacked>> {
+        match &self.debian {
+            Some(target) if !platform.is_own_machine() => {
+                debian::system(target, platform.architecture).map(Some)
+            }
+            _ => Ok(None),
         }
-        Ok(())
     }
 
     fn make_image(
         &self,
         platform: &Platform,
         place: &Place,
-        root: &Path,
         program: &Path,
-        components: &[sbom::Component],
+        mut components: Vec<sbom::Component>,
     ) -> anyhow::Result<()> {
+        if !platform.has_image() {
+            return Ok(());
+        }
+        let unpacked = self.unpacked(platform)?;
+        if unpacked.is_none() && !platform.is_own_machine() {
+            say!(
+                "--- no image for {}: this system has no iptables for it; --from-debian takes that from Debian's packages",
+                platform.triple
+            );
+            return Ok(());
+        }
+        let parts = tempfile::tempdir().context("a directory for the image")?;
+        let root = parts.path().join("root");
+        let system = unpacked.as_ref().map_or(System::Here, |it| System::Unpacked(&it.root));
+        image::assemble_base(&root, system)?;
+        if unpacked.is_some() {
+            trial::image(platform, &root)?;
+        }
+        components.extend(packages::of_files(&root, unpacked.as_ref())?);
         let mut base = Archive::new(self.time);
-        base.add_tree(root)?;
+        base.add_tree(&root)?;
         let mut own = Archive::new(self.time);
         own.add("usr/local/bin/kube-proxy", &Entry::read(program)?)?;
         let image = layout::Image {
@@ -178,7 +243,7 @@ impl Release {
         let archive = layout::archive(&image)?;
         layout::check(&archive)?;
         write(&place.output.join(format!("{name}.oci.tar")), &archive)?;
-        let bom = sbom::document(&self.version, self.time, components)?;
+        let bom = sbom::document(&self.version, self.time, &components)?;
         write(&place.output.join(format!("{name}.cdx.json")), bom.as_bytes())
     }
 }

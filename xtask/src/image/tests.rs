@@ -1,3 +1,4 @@
+use super::system::{parse_libraries, parse_needs};
 use super::*;
 
 #[test]
@@ -10,10 +11,21 @@ fn libraries_are_read_from_what_ldd_prints() {
     assert!(parse_libraries("\tnot a dynamic executable\n").is_empty());
 }
 
+#[test]
+fn needs_are_read_from_what_readelf_prints() {
+    let text = "      [Requesting program interpreter: /lib/ld-linux-aarch64.so.1]\n \
+                0x0000000000000001 (NEEDED)             Shared library: [libc.so.6]\n \
+                0x000000000000000e (SONAME)             Library soname: [libmnl.so.0]\n";
+    let (interpreter, names) = parse_needs(text);
+    assert_eq!(interpreter.as_deref(), Some("/lib/ld-linux-aarch64.so.1"));
+    assert_eq!(names, ["libc.so.6"]);
+    assert_eq!(parse_needs("There is no dynamic section in this file.\n"), (None, Vec::new()));
+}
+
 /// Programs of the image find everything they need inside it.
 #[test]
 fn what_is_assembled_runs_by_itself() {
-    if find("xtables-nft-multi").is_err() || find("kmod").is_err() {
+    if System::Here.find("xtables-nft-multi").is_err() || System::Here.find("kmod").is_err() {
         // The step `host` of `cargo xtask test` installs them first.
         println!("iptables or kmod is not installed: nothing is assembled");
         return;
@@ -31,8 +43,13 @@ fn what_is_assembled_runs_by_itself() {
             );
         }
     }
+    // Those of ebtables and arptables are beside them on the system.
+    let extensions = extensions().unwrap();
+    let names = extensions.iter().map(|path| path.file_name().unwrap().to_string_lossy());
+    assert!(names.clone().any(|name| name == "libxt_comment.so"));
+    assert!(names.clone().all(|name| !name.starts_with("libebt") && !name.starts_with("libarpt")));
     assert!(
-        assemble(&root, &find("kmod").unwrap(), &symbols).is_err(),
+        assemble(&root, &System::Here.find("kmod").unwrap(), &symbols).is_err(),
         "an old directory is not mixed in"
     );
     // Inside a user namespace, anybody may change the root directory.

@@ -6,12 +6,14 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 
 use super::Place;
+use super::compiler::Compiler;
 use super::platform::Platform;
 use crate::workspace;
 
 /// Builds the program for a platform; its path.
 pub(super) fn build(
     platform: &Platform,
+    compiler: &Compiler,
     profile: &str,
     place: &Place,
     time: u64,
@@ -27,9 +29,12 @@ pub(super) fn build(
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     let of_target = |name: &str| format!("{name}_{}", triple.replace('-', "_"));
     let c_flags: Vec<_> = replaced.iter().map(|pair| format!("-ffile-prefix-map={pair}")).collect();
-    command.env(of_target("CFLAGS"), c_flags.join(" ")).env(of_target("CC"), platform.linker);
+    command.env(of_target("CFLAGS"), c_flags.join(" ")).env(of_target("CC"), platform.linker());
     let linker = of_target("CARGO_TARGET").to_uppercase() + "_LINKER";
-    command.env(linker, platform.linker);
+    command.env(linker, platform.linker());
+    if let Compiler::Other(path) = compiler {
+        command.env("RUSTC", path);
+    }
     command.env("SOURCE_DATE_EPOCH", time.to_string()).env("CARGO_INCREMENTAL", "0");
     workspace::run(&mut command)?;
     let directory = workspace::directory_of(profile);

@@ -6,15 +6,16 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
+use super::debian::Unpacked;
 use super::sbom::Component;
 use crate::host;
 use kube_proxy_testkit::say;
 
-/// The packages of all files below a directory that stand at the same place on this system.
+/// The packages of all files below a directory that stand at the same place on this system, or in one that was unpacked.
 ///
-/// Only Debian is asked; elsewhere the list is empty, and that is said.
-pub(super) fn of_files(root: &Path) -> anyhow::Result<Vec<Component>> {
-    if !host::is_on_path("dpkg-query") {
+/// Of this system only Debian is asked; elsewhere the list is empty, and that is said.
+pub(super) fn of_files(root: &Path, unpacked: Option<&Unpacked>) -> anyhow::Result<Vec<Component>> {
+    if unpacked.is_none() && !host::is_on_path("dpkg-query") {
         say!(
             "--- the list of parts of the image lacks iptables and its libraries: there is no dpkg-query"
         );
@@ -27,13 +28,22 @@ pub(super) fn of_files(root: &Path) -> anyhow::Result<Vec<Component>> {
             places.insert(path.clone(), candidates(&path));
         }
     }
-    let owners = owners(places.values().flatten())?;
+    let owners = match unpacked {
+        Some(unpacked) => owners_among(&unpacked.packages)?,
+        None => owners(places.values().flatten())?,
+    };
     let mut packages = BTreeSet::new();
     for (path, places) in places {
         let owner = places.iter().find_map(|place| owners.get(place));
         packages.insert(owner.with_context(|| format!("no package has {}", path.display()))?);
     }
-    packages.into_iter().map(|package| component(package)).collect()
+    packages
+        .into_iter()
+        .map(|package| match unpacked {
+            Some(_) => component(package),
+            None => component(&query(package)?),
+        })
+        .collect()
 }
 
 /// Where packages may have a file of the image: `/lib` and `/sbin` are links to places below `/usr`, and packages name either; and all
@@ -77,14 +87,39 @@ fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn component(package: &str) -> anyhow::Result<Component> {
-    let mut query = Command::new("dpkg-query");
-    query.args(["--show", "--showformat", "${Package} ${Version} ${Architecture}", package]);
-    let output = query.output()?;
+/// What describes a package: its name, version and architecture.
+const DESCRIPTION: &str = "--showformat=${Package} ${Version} ${Architecture}";
+
+/// The description of the package of each file in these.
+fn owners_among(packages: &[PathBuf]) -> anyhow::Result<BTreeMap<PathBuf, String>> {
+    let mut owners = BTreeMap::new();
+    for package in packages {
+        let ask = |arguments: &[&str]| -> anyhow::Result<String> {
+            let output = Command::new("dpkg-deb").args(arguments).arg(package).output();
+            let output = output.context("cannot start dpkg-deb")?;
+            ensure!(output.status.success(), "dpkg-deb cannot read {}", package.display());
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let description = ask(&["--show", DESCRIPTION])?;
+        for line in ask(&["--contents"])?.lines() {
+            // `-rw-r--r-- root/root 8 2023-01-16 10:00 ./usr/lib/a -> b`
+            let path = line.split_whitespace().nth(5).and_then(|path| path.strip_prefix('.'));
+            owners.extend(path.map(|path| (PathBuf::from(path), description.clone())));
+        }
+    }
+    Ok(owners)
+}
+
+/// The description of an installed package.
+fn query(package: &str) -> anyhow::Result<String> {
+    let output = Command::new("dpkg-query").args(["--show", DESCRIPTION, package]).output()?;
     ensure!(output.status.success(), "dpkg-query knows no package {package}");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut words = text.split_whitespace().map(str::to_owned);
-    let mut word = || words.next().with_context(|| format!("{package}: {text:?}"));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn component(description: &str) -> anyhow::Result<Component> {
+    let mut words = description.split_whitespace().map(str::to_owned);
+    let mut word = || words.next().with_context(|| format!("no package: {description:?}"));
     let (name, version, architecture) = (word()?, word()?, word()?);
     let purl = format!("pkg:deb/debian/{name}@{}?arch={architecture}", version.replace('+', "%2B"));
     Ok(Component { name, version, purl, licence: None, sum: None })

@@ -132,7 +132,7 @@ fn damage_to_a_layout_is_found() {
 fn the_layers_of_an_image_run() {
     let parts = tempfile::tempdir().unwrap();
     let (root, unpacked) = (parts.path().join("root"), parts.path().join("unpacked"));
-    image::assemble_base(&root).unwrap();
+    image::assemble_base(&root, System::Here).unwrap();
     let mut own = Archive::new(TIME);
     own.add("usr/local/bin/kube-proxy", &Entry::File(b"program".to_vec(), true)).unwrap();
     let archive = image(vec![("base", archive_of(&root)), ("own", own.finish())]);
@@ -152,7 +152,7 @@ fn the_layers_of_an_image_run() {
     if !host::is_on_path("dpkg-query") {
         return;
     }
-    let packages = packages::of_files(&root).unwrap();
+    let packages = packages::of_files(&root, None).unwrap();
     for name in ["iptables", "kmod", "libc6"] {
         let found = packages.iter().find(|package| package.name == name);
         let purl = &found.unwrap_or_else(|| panic!("{name} of {packages:?}")).purl;
@@ -262,18 +262,69 @@ fn only_a_directory_of_ours_is_emptied() {
     assert!(!file.exists() && directory.path().exists());
 }
 
-/// Everything is named, whether it can be made here or not.
+/// Whatever can be missing, commands that get it are named.
 #[test]
 fn what_cannot_be_made_here_is_said() {
-    for platform in platform::ALL {
-        match platform.missing().unwrap() {
-            None => assert!(host::is_on_path(platform.linker), "{platform:?}"),
-            Some(reason) => {
-                let has_way = ["rustup target add", "apt-get install"].iter();
-                assert!(has_way.clone().any(|way| reason.contains(way)), "{reason}");
-            }
-        }
+    for platform in &platform::ALL {
+        assert_eq!(Platform::named(platform.triple).unwrap(), platform);
+        let reason = platform.missing(false).unwrap();
+        let rustup = format!("rustup target add {}", platform.triple);
+        assert!(reason.contains(&rustup), "{reason}");
+        let lacking = host::missing(&platform.needed()).1;
+        let all = format!("apt-get install {}", lacking.join(" "));
+        assert!(lacking.is_empty() || reason.ends_with(&all), "{reason}");
+        let foreign = lacking.iter().any(|package| package.contains(':'));
+        assert_eq!(reason.contains("dpkg --add-architecture"), foreign, "{reason}");
+        assert_eq!(platform.missing(true).is_none(), lacking.is_empty(), "{platform:?}");
     }
-    let own = platform::ALL.iter().filter(|platform| platform.is_host().unwrap()).count();
-    assert!(own <= 1, "one of them is this machine, if any");
+    let error = Platform::named("riscv64gc-unknown-linux-gnu").unwrap_err().to_string();
+    assert!(error.contains("aarch64-unknown-linux-musl"), "{error}");
+}
+
+#[test]
+fn a_compiler_is_known_by_its_standard_library() {
+    let own = workspace::host_triple().unwrap();
+    assert!(Compiler::Usual.is_for(&own).unwrap());
+    assert!(!Compiler::Usual.is_for("no-such-target").unwrap());
+    assert!(Compiler::Usual.version().unwrap().starts_with("rustc "));
+    let lost = Compiler::Other("/no/such/rustc".into());
+    assert!(lost.version().is_err() && lost.is_for(&own).is_err());
+}
+
+/// Programs of other machines are run by an emulator, and made by other tools.
+#[test]
+fn each_platform_has_its_tools() {
+    for platform in &platform::ALL {
+        let is_own = platform.triple.starts_with(std::env::consts::ARCH);
+        assert_eq!(platform.is_own_machine(), is_own);
+        assert_eq!(platform.emulator().is_none(), is_own, "{platform:?}");
+        let tools = platform.needed().into_iter().map(|(tool, _)| tool);
+        let named: BTreeSet<_> = tools.collect();
+        assert!(named.contains(platform.linker()), "{platform:?}");
+        assert_eq!(platform.objcopy() == image::OBJCOPY, is_own, "{platform:?}");
+        assert_eq!(platform.has_image(), platform.triple.ends_with("-gnu"));
+    }
+}
+
+/// A program that does not do what it should is not released.
+#[test]
+fn a_program_is_run_before_it_is_released() {
+    let own = platform::ALL.iter().find(|platform| platform.is_own_machine());
+    let Some(own) = own else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("kube-proxy");
+    let text = directory.path().join("text");
+    let says = |script: &str| {
+        fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // Not written by this process: a file that a child of another test has open for writing does not start.
+        output(Command::new("install").arg("--mode=755").args([&text, &program]));
+        trial::program(own, &program, "1.2.3").map_err(|error| error.to_string())
+    };
+    let version = r#"[ "$1" = --version ] && echo kube-proxy 1.2.3 for Kubernetes && exit"#;
+    assert!(says("exit 3").unwrap_err().contains("failed"));
+    assert!(says("echo kube-proxy 1.2.4 for Kubernetes").unwrap_err().contains("1.2.4"));
+    assert!(says(version).unwrap_err().contains("failed"));
+    let nowhere = format!("{version}\necho is dropped");
+    assert!(says(&nowhere).unwrap_err().contains("is dropped"));
+    says(&format!("{version}\necho goes to endpoint 10.244.1.5:8080")).unwrap();
 }

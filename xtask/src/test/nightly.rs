@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use super::built::{own, test_program};
 use super::report;
 use super::steps::{Needs, Run, Step};
-use crate::workspace;
+use crate::{apt, workspace};
 use kube_proxy_testkit::{kube_proxy, say};
 
 /// How long each fuzz target runs, in seconds.
@@ -34,9 +34,9 @@ pub(super) fn steps() -> Vec<Step> {
         },
         Step {
             name: "release",
-            what: "the files of a release, made twice and compared",
+            what: "the files of a release for x86-64 and aarch64, made twice and compared",
             needs: &[Needs::Host],
-            run: Run::InTurn(|| own(&["release", "--dry-run", "--twice"], false)),
+            run: Run::InTurn(release),
         },
         Step {
             name: "sanitizer",
@@ -45,6 +45,16 @@ pub(super) fn steps() -> Vec<Step> {
             run: Run::InTurn(sanitizer),
         },
     ]
+}
+
+/// The targets that a release is made for wherever rustup or Debian has a standard library of them.
+fn release() -> anyhow::Result<()> {
+    let targets = ["--target", "x86_64-unknown-linux-gnu", "--target", "aarch64-unknown-linux-gnu"];
+    let mut arguments = vec!["release", "--dry-run", "--twice"];
+    arguments.extend(targets);
+    // Elsewhere the compiler has them, and an image is made for this kind of machine alone.
+    arguments.extend(apt::has_debian().then_some("--from-debian"));
+    own(&arguments, false)
 }
 
 /// The end-to-end packet tests with the address sanitizer, which the nightly compiler alone can build in.
