@@ -130,7 +130,7 @@ impl Netns {
     /// When one of them fails; the ones before it have taken effect.
     pub fn ip(&self, commands: &str) -> anyhow::Result<()> {
         if let Some(script) = Script::parse(commands) {
-            return self.run(|| script.run()).with_context(|| format!("in {}", self.name));
+            return self.run(|| script.run(&self.name));
         }
         let output = self
             .run(|| ip_batch(commands))
@@ -176,7 +176,6 @@ impl Netns {
             Ok(())
         })
     }
-
 }
 
 /// Takes the thread back, when it is dropped, to the namespace in which it was made.

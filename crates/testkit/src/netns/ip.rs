@@ -2,9 +2,10 @@
 //!
 //! To start the program costs more than what it does, most of all in user-mode Linux, and a cluster takes some twenty runs of it.
 
+mod command;
+
 use std::collections::HashMap;
 use std::fs::File;
-use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
 
 use anyhow::Context as _;
@@ -12,8 +13,9 @@ use ipnet::IpNet;
 use kube_proxy_netlink::message::flags;
 use kube_proxy_netlink::socket::{Protocol, Request, Socket};
 use kube_proxy_netlink::writer::Writer;
-use kube_proxy_netlink::{Error, Errno, Family};
+use kube_proxy_netlink::{Errno, Error, Family};
 
+use self::command::{Command, LinkAddress, To, parse};
 use super::path_of;
 
 /// `RTM_*` and the lengths and attributes of the messages, from `linux/rtnetlink.h` and `linux/if_link.h`.
@@ -51,26 +53,6 @@ mod kernel {
     pub(super) const BLACKHOLE: u8 = 6;
 }
 
-type LinkAddress = [u8; 6];
-
-/// A command that is understood here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Command<'a> {
-    AddBridge { name: &'a str, address: Option<LinkAddress> },
-    AddVeth { name: &'a str, peer: &'a str, address: Option<LinkAddress>, netns: &'a str },
-    SetUp { name: &'a str, master: Option<&'a str> },
-    DeleteLink { name: &'a str },
-    AddAddress { net: IpNet, device: &'a str, no_dad: bool },
-    Route { replace: bool, net: IpNet, to: To<'a> },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum To<'a> {
-    Gateway(IpAddr),
-    Device(&'a str),
-    Nowhere,
-}
-
 /// Commands, one a line, and the lines themselves; `None` when one of them is not understood here.
 #[derive(Debug)]
 pub(super) struct Script<'a>(Vec<(&'a str, Command<'a>)>);
@@ -81,80 +63,16 @@ impl<'a> Script<'a> {
         lines.map(|line| Some((line, parse(line)?))).collect::<Option<_>>().map(Self)
     }
 
-    /// Does everything in the namespace of this thread.
+    /// Does everything in the namespace of this thread, which errors call by its name.
     ///
     /// # Errors
     /// When one of them fails; the ones before it have taken effect.
-    pub(super) fn run(&self) -> anyhow::Result<()> {
+    pub(super) fn run(&self, netns: &str) -> anyhow::Result<()> {
         let mut links = Links::open()?;
         self.0.iter().try_for_each(|(line, command)| {
-            links.run(*command).with_context(|| format!("`ip {line}` failed"))
+            links.run(*command).with_context(|| format!("`ip {line}` failed in {netns}"))
         })
     }
-}
-
-fn parse(line: &str) -> Option<Command<'_>> {
-    let words: Vec<&str> = line.split(' ').collect();
-    Some(match words[..] {
-        ["link", "set", name, "up"] => Command::SetUp { name, master: None },
-        ["link", "set", name, "master", master, "up"] => {
-            Command::SetUp { name, master: Some(master) }
-        }
-        ["link", "del", name] => Command::DeleteLink { name },
-        ["link", "add", name, "type", "bridge", "mcast_snooping", "0"] => {
-            Command::AddBridge { name, address: None }
-        }
-        ["link", "add", name, "address", address, "type", "bridge", "mcast_snooping", "0"] => {
-            Command::AddBridge { name, address: Some(link_address(address)?) }
-        }
-        ["link", "add", name, "type", "veth", "peer", "name", peer, "netns", netns] => {
-            Command::AddVeth { name, peer, address: None, netns }
-        }
-        ["link", "add", name, "type", "veth", "peer", "name", peer, "address", address, "netns", netns] => {
-            Command::AddVeth { name, peer, address: Some(link_address(address)?), netns }
-        }
-        ["addr", "add", net, "dev", device] => {
-            Command::AddAddress { net: net.parse().ok()?, device, no_dad: false }
-        }
-        ["addr", "add", net, "dev", device, "nodad"] => {
-            Command::AddAddress { net: net.parse().ok()?, device, no_dad: true }
-        }
-        ["route", how @ ("add" | "replace"), ref route @ ..] => {
-            let (net, to) = parse_route(route)?;
-            Command::Route { replace: how == "replace", net, to }
-        }
-        _ => return None,
-    })
-}
-
-fn parse_route<'a>(words: &[&'a str]) -> Option<(IpNet, To<'a>)> {
-    match *words {
-        ["blackhole", net] => Some((net.parse().ok()?, To::Nowhere)),
-        [net, "dev", device] => {
-            Some((net.parse().ok().or_else(|| host(net))?, To::Device(device)))
-        }
-        [net, "via", gateway] => {
-            let gateway: IpAddr = gateway.parse().ok()?;
-            let net = match (net, gateway) {
-                ("default", IpAddr::V4(_)) => "0.0.0.0/0",
-                ("default", IpAddr::V6(_)) => "::/0",
-                (net, _) => net,
-            };
-            Some((net.parse().ok().or_else(|| host(net))?, To::Gateway(gateway)))
-        }
-        _ => None,
-    }
-}
-
-/// An address alone stands for the network of it alone.
-fn host(address: &str) -> Option<IpNet> {
-    address.parse::<IpAddr>().ok().map(IpNet::from)
-}
-
-fn link_address(text: &str) -> Option<LinkAddress> {
-    let bytes: Option<Vec<u8>> =
-        text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
-    bytes?.try_into().ok()
 }
 
 /// The interfaces of the namespace in which it was opened.
@@ -317,9 +235,6 @@ fn write_address(writer: &mut Writer, address: Option<LinkAddress>) {
     }
 }
 
-fn request<'a>(kind: u16, flags: u16, object: &'a dyn std::fmt::Display) -> Request<'a> {
+fn request(kind: u16, flags: u16, object: &dyn std::fmt::Display) -> Request<'_> {
     Request { kind, flags, object }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,16 +1,14 @@
 //! Which commands are understood, and as what.
 
-use super::{Command, Script, To, parse};
+use super::super::Script;
+use super::{Command, To, parse};
 
 #[test]
 fn commands_of_clusters_are_understood() {
     let address = Some([0x0a, 0x58, 0x0a, 0xf4, 0, 2]);
     let cases = [
         ("link set eth0 up", Command::SetUp { name: "eth0", master: None }),
-        (
-            "link set port0 master br0 up",
-            Command::SetUp { name: "port0", master: Some("br0") },
-        ),
+        ("link set port0 master br0 up", Command::SetUp { name: "port0", master: Some("br0") }),
         (
             "link add cni0 address 0a:58:0a:f4:00:02 type bridge mcast_snooping 0",
             Command::AddBridge { name: "cni0", address },
