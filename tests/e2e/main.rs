@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use kube_proxy_testkit::output::complain;
 use kube_proxy_testkit::{harness, sandbox};
 use libtest_mimic::Arguments;
 
@@ -19,7 +20,14 @@ fn main() -> ExitCode {
     let sandbox = sandbox::enter_or_reexec();
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(threads());
-    let code = harness::run(&arguments, kube_proxy_tests::trials(sandbox.rootless));
+    let trials = match kube_proxy_tests::chosen(sandbox.rootless) {
+        Ok(trials) => trials,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = harness::run(&arguments, trials);
     kube_proxy_tests::report_slowest();
     code
 }

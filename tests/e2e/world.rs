@@ -144,7 +144,7 @@ impl World {
         all.push("--iptables-min-sync-period=0s".to_owned());
         all.push("--iptables-sync-period=1s".to_owned());
         all.push("--ipvs-min-sync-period=0s".to_owned());
-        all.push("--ipvs-sync-period=1s".to_owned());
+        all.push("--ipvs-sync-period=4s".to_owned());
         all.extend(flags.iter().map(ToString::to_string));
         let source = vec![format!("--master={}", api.url())];
         Ok(Self { cluster, pods, api, source, proxy: None, flags: all, markers: AtomicU8::new(0) })

@@ -1,5 +1,7 @@
 //! Named network namespaces that live as long as their guard.
 
+mod ip;
+
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -12,6 +14,7 @@ use anyhow::{Context as _, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
+use self::ip::{Links, Script};
 use crate::sandbox;
 
 /// A network namespace under `/run/netns`, where the `ip` program finds it by name.
@@ -44,8 +47,10 @@ impl Netns {
         }
         let path = path_of(name);
         File::create_new(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        let made = thread::scope(|scope| scope.spawn(|| pin_new_namespace(&path)).join());
-        let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let made = {
+            let _back = Back::here();
+            pin_new_namespace(&path)
+        };
         match made.and_then(|()| File::open(&path).map_err(Into::into)) {
             Ok(file) => Ok(Self { name: name.to_owned(), file }),
             Err(error) => {
@@ -66,20 +71,17 @@ impl Netns {
         path_of(&self.name)
     }
 
-    /// Runs a closure on a new thread inside the namespace and waits for it.
+    /// Runs a closure with this thread inside the namespace, which it leaves afterwards.
     ///
-    /// Sockets it makes stay in the namespace wherever they are used later. Child processes it
-    /// starts run inside. A panic in the closure continues in the caller.
+    /// Sockets it makes stay in the namespace wherever they are used later. Child processes and
+    /// threads it starts run inside.
     ///
     /// # Panics
-    /// When the closure does.
-    pub fn run<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
-        let entered = || {
-            self.enter();
-            body()
-        };
-        thread::scope(|scope| scope.spawn(entered).join())
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    /// When the closure does, or when the process has no file descriptor left.
+    pub fn run<T>(&self, body: impl FnOnce() -> T) -> T {
+        let _back = Back::here();
+        enter(&self.file);
+        body()
     }
 
     /// Starts a thread inside the namespace.
@@ -122,11 +124,14 @@ impl Netns {
         String::from_utf8(output.stdout).with_context(|| format!("{} printed no UTF-8", what()))
     }
 
-    /// Runs `ip` commands, one a line and without the word `ip`, in one process.
+    /// Runs `ip` commands, one a line and without the word `ip`: without that program where they are simple, or else in one process.
     ///
     /// # Errors
     /// When one of them fails; the ones before it have taken effect.
     pub fn ip(&self, commands: &str) -> anyhow::Result<()> {
+        if let Some(script) = Script::parse(commands) {
+            return self.run(|| script.run(&self.name));
+        }
         let output = self
             .run(|| ip_batch(commands))
             .with_context(|| format!("cannot run `ip -batch` in {}", self.name))?;
@@ -144,17 +149,18 @@ impl Netns {
     /// on top of it, in the background; until then it drops what it is to send.
     pub(crate) fn wait_up(&self, names: &[&str]) -> anyhow::Result<()> {
         const GUARD: Duration = Duration::from_mins(5);
+        const PAUSE: Duration = Duration::from_millis(1);
         let start = Instant::now();
-        loop {
-            let list = self.output("ip", &["-br", "link", "show"])?;
-            let missing: Vec<_> = names.iter().filter(|name| !is_up(&list, name)).collect();
-            if missing.is_empty() {
-                return Ok(());
-            }
-            if start.elapsed() > GUARD {
-                bail!("{missing:?} in {} not up after {GUARD:?}:\n{list}", self.name);
+        let mut links = self.run(Links::open)?;
+        for name in names {
+            while !links.is_up(name).with_context(|| format!("in {}", self.name))? {
+                if start.elapsed() > GUARD {
+                    bail!("{name} in {} not up after {GUARD:?}", self.name);
+                }
+                thread::sleep(PAUSE);
             }
         }
+        Ok(())
     }
 
     /// Writes network sysctls, given as pairs of path below `/proc/sys/net` and value.
@@ -170,9 +176,21 @@ impl Netns {
             Ok(())
         })
     }
+}
 
-    fn enter(&self) {
-        enter(&self.file);
+/// Takes the thread back, when it is dropped, to the namespace in which it was made.
+struct Back(File);
+
+impl Back {
+    fn here() -> Self {
+        let own = File::open("/proc/thread-self/ns/net");
+        Self(own.expect("a descriptor is left for the handle of a namespace"))
+    }
+}
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        enter(&self.0);
     }
 }
 
@@ -213,15 +231,6 @@ fn ip_batch(commands: &str) -> std::io::Result<std::process::Output> {
         let _ = stdin.write_all(commands.as_bytes()).and_then(|()| stdin.write_all(b"\n"));
     }
     child.wait_with_output()
-}
-
-/// Reads lines like `veth0@if2  UP  0a:58:0a:f4:00:01 <BROADCAST,MULTICAST,UP,LOWER_UP>`.
-fn is_up(list: &str, name: &str) -> bool {
-    list.lines().any(|line| {
-        let mut words = line.split_whitespace();
-        let named = words.next().and_then(|word| word.split('@').next()) == Some(name);
-        named && words.next() == Some("UP")
-    })
 }
 
 /// The command that `ip -batch` stopped at, from its message `Command failed -:LINE`.
