@@ -258,7 +258,9 @@ fn begin(output: &Path) -> anyhow::Result<()> {
         );
         fs::remove_dir_all(output).with_context(|| output.display().to_string())?;
     }
-    fs::create_dir_all(output).with_context(|| output.display().to_string())
+    fs::create_dir_all(output).with_context(|| output.display().to_string())?;
+    // A run that is cut off leaves a directory that the next one may empty.
+    write(&output.join(SUMS), b"")
 }
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {

@@ -16,12 +16,13 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     })
 }
 
-/// Writes the sums of all files of a directory into it, under this name; the names of the files.
+/// Writes the sums of all other files of a directory into it, under this name; the names of the files.
 pub(super) fn write(directory: &Path, name: &str) -> anyhow::Result<Vec<String>> {
     let entries = fs::read_dir(directory).with_context(|| directory.display().to_string())?;
     let mut names = entries
         .map(|entry| entry?.file_name().into_string().ok().context("a name that is no text"))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    names.retain(|file| file != name);
     names.sort();
     let mut text = String::new();
     for file in &names {

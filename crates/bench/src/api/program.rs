@@ -48,7 +48,7 @@ impl<'a> Program<'a> {
         let before = Mark::of(server)?;
         std::thread::sleep(QUIET);
         let begin = Mark::of(server)?;
-        let idle = (begin.time - before.time).div_duration_f64(begin.at - before.at);
+        let idle = begin.time.saturating_sub(before.time).div_duration_f64(begin.at - before.at);
         let log = File::create(server.file("program.log"))?;
         let process = Command::new(path)
             .arg("--proxy-mode=nftables")
@@ -91,7 +91,7 @@ impl<'a> Program<'a> {
         }
         let end = self.mark()?;
         let idle = (end.at - begin.at).mul_f64(self.idle);
-        Ok((end.bytes - begin.bytes, (end.time - begin.time).saturating_sub(idle)))
+        Ok((end.bytes - begin.bytes, end.time.saturating_sub(begin.time).saturating_sub(idle)))
     }
 }
 

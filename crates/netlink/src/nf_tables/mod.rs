@@ -259,7 +259,7 @@ fn write_keys<'e>(
     writer.nest(element_list::ELEMENTS, |writer| {
         for element in elements {
             writer.nest(constants::expression::LIST_ITEM, |writer| {
-                element.borrow().write_key(writer)
+                element.borrow().write_key(writer);
             });
         }
     });
