@@ -112,8 +112,9 @@ fn suite_command(suite: &Suite, arguments: &Arguments) -> String {
 /// Builds the test programs and the binary: where they are, and their names inside.
 fn programs(suites: &[&Suite]) -> anyhow::Result<Vec<(PathBuf, String)>> {
     say!("Building kube-proxy and its tests ...");
-    // Of the whole workspace, also here: cargo then enables the same features as elsewhere and compiles nothing twice.
-    workspace::run(&mut workspace::cargo(&["build", "--workspace", "--bins"]))?;
+    // Of the whole workspace with its tests, also here: cargo then enables the same features as elsewhere and compiles nothing twice.
+    let everything = ["build", "--workspace", "--bins", "--tests", "--examples"];
+    workspace::run(&mut workspace::cargo(&everything))?;
     let mut programs = vec![(workspace::programs("dev")?.join("kube-proxy"), "kube-proxy".into())];
     for suite in suites {
         programs.push((test_program(suite)?, suite.name.to_owned()));

@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// After the usual steps also those that take longer than a change should wait
     #[arg(long)]
     nightly: bool,
+    /// How long each fuzz target and each mode of the soak run, in seconds, instead of 120 and 300
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
     /// Lists the steps and does nothing
     #[arg(long)]
     list: bool,
@@ -51,6 +54,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             say!("{:<12} with --nightly: {}", step.name, step.what);
         }
         return Ok(());
+    }
+    if let Some(seconds) = arguments.seconds {
+        nightly::set_seconds(seconds);
     }
     let chosen = choose(&arguments.only, arguments.nightly)?;
     say!("the ipvs tests run {}", Way::of_this_host());

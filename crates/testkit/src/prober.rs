@@ -17,7 +17,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::probe::{Answer, Options, Outcome, Probe};
 
 /// A machine that is too slow for the rate slows the prober down, rather than being buried under connections until some fail.
-const MOST_UNDER_WAY: usize = 32;
+///
+/// More of them make a slow machine no faster, but each connection slower: from a second on, both sides send again what is only late.
+const MOST_UNDER_WAY: usize = 8;
 
 /// Opens TCP connections in the background until [`Self::stop`].
 ///

@@ -63,7 +63,7 @@ pub(super) fn run(
         .arg(image)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", "console=ttyS0 quiet panic=-1 rdinit=/init"])
+        .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check rdinit=/init"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -1,8 +1,9 @@
 //! The steps of `cargo xtask test --nightly`: what takes longer than a change should wait.
 //!
-//! Miri has no step: it runs no system calls and no functions of C, and all of our `unsafe` code is one or the other.
+//! Miri has no step: it runs no functions of C and no machine code, and all of our `unsafe` code needs one of them.
 
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
 
@@ -13,9 +14,21 @@ use crate::{apt, workspace};
 use kube_proxy_testkit::{kube_proxy, say};
 
 /// How long each fuzz target runs, in seconds.
-const FUZZ: &str = "120";
+const FUZZ: u64 = 120;
 /// How long each mode takes random changes, in seconds; the forge gives each an hour in a job of its own.
-const SOAK: &str = "300";
+const SOAK: u64 = 300;
+/// The time that was asked for instead of both.
+static SECONDS: OnceLock<u64> = OnceLock::new();
+
+/// Has the steps that look for something at random do so for this time, in seconds.
+pub(super) fn set_seconds(seconds: u64) {
+    // It is set once, from the command line.
+    let _ = SECONDS.set(seconds);
+}
+
+fn seconds(usual: u64) -> String {
+    SECONDS.get().unwrap_or(&usual).to_string()
+}
 
 /// All of them, in their order.
 pub(super) fn steps() -> Vec<Step> {
@@ -24,13 +37,13 @@ pub(super) fn steps() -> Vec<Step> {
             name: "fuzz",
             what: "libFuzzer on everything that reads bytes",
             needs: &[Needs::Host],
-            run: Run::InTurn(|| own(&["fuzz", "--seconds", FUZZ], false)),
+            run: Run::InTurn(|| own(&["fuzz", "--seconds", &seconds(FUZZ)], false)),
         },
         Step {
             name: "soak",
             what: "random changes in every mode, memory and descriptors watched",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::InTurn(|| own(&["soak", "--seconds", SOAK], true)),
+            run: Run::InTurn(|| own(&["soak", "--seconds", &seconds(SOAK)], true)),
         },
         Step {
             name: "release",
@@ -57,25 +70,64 @@ fn release() -> anyhow::Result<()> {
     own(&arguments, false)
 }
 
-/// The end-to-end packet tests with the address sanitizer, which the nightly compiler alone can build in.
+/// The end-to-end packet tests with the address sanitizer.
 fn sanitizer() -> anyhow::Result<()> {
-    let mut probe = Command::new("cargo");
-    // This program was started by the cargo of another toolchain, which passes its own on.
-    probe.args(["+nightly", "--version"]).env_remove("RUSTUP_TOOLCHAIN");
-    let found = probe.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !found.is_ok_and(|status| status.success()) {
-        anyhow::ensure!(!super::is_ci(), "no nightly compiler: rustup toolchain install nightly");
-        say!("not run: there is no nightly compiler (rustup toolchain install nightly)");
-        return Ok(());
-    }
+    let compiler = Compiler::of_this_host();
+    say!("compiled by {}", compiler.describe());
     let host = workspace::host_triple()?;
-    let mut build = workspace::cargo(&["+nightly", "build", "--package", "kube-proxy"]);
-    build.args(["--target", &host]).env_remove("RUSTUP_TOOLCHAIN");
+    // Build scripts look at the compiler: beside the others, each build would undo the one before.
+    let target = workspace::target_directory()?.join("sanitizer");
+    let mut build = compiler.cargo();
+    build.args(["build", "--package", "kube-proxy", "--target", &host, "--target-dir"]);
+    build.arg(&target);
     build.env("CARGO_ENCODED_RUSTFLAGS", "-Zsanitizer=address").env("CARGO_INCREMENTAL", "0");
     workspace::run(&mut build)?;
-    let program = workspace::target_directory()?.join(host).join("debug/kube-proxy");
     let mut tests = Command::new(test_program("e2e")?);
-    tests.arg("/packets/").env(kube_proxy::VARIABLE, program);
+    tests.arg("/packets/").env(kube_proxy::VARIABLE, target.join(host).join("debug/kube-proxy"));
     report::set(&mut tests)?;
     workspace::run(&mut tests).context("with the address sanitizer")
+}
+
+/// A compiler that builds a sanitizer in, which is an unstable option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compiler {
+    /// The nightly one, where it is installed.
+    Nightly,
+    /// The one of this workspace: it comes with the same runtime of the sanitizer, and a variable has it accept unstable options.
+    Stable,
+}
+
+impl Compiler {
+    fn of_this_host() -> Self {
+        let mut probe = Self::Nightly.cargo();
+        // Nothing is installed to answer the question.
+        probe.arg("--version").env("RUSTUP_AUTO_INSTALL", "0");
+        let found = probe.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if found.is_ok_and(|status| status.success()) { Self::Nightly } else { Self::Stable }
+    }
+
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Nightly => "the nightly compiler",
+            Self::Stable => {
+                "the stable compiler with RUSTC_BOOTSTRAP=1, as there is no nightly one"
+            }
+        }
+    }
+
+    fn cargo(self) -> Command {
+        match self {
+            Self::Nightly => {
+                let mut command = workspace::cargo(&["+nightly"]);
+                // This program was started by the cargo of another toolchain, which passes its own on.
+                command.env_remove("RUSTUP_TOOLCHAIN");
+                command
+            }
+            Self::Stable => {
+                let mut command = workspace::cargo(&[]);
+                command.env("RUSTC_BOOTSTRAP", "1");
+                command
+            }
+        }
+    }
 }
