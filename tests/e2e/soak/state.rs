@@ -45,6 +45,9 @@ fn without_port(rule: &str) -> String {
     rule.to_owned()
 }
 
+/// The bit of packet marks that asks for masquerading, by default (`iptables.masqueradeBit`).
+const MASQUERADE: u32 = 1 << 14;
+
 /// Virtual servers with their destinations, sets with their entries, and the addresses of the interface.
 fn of_ipvs(world: &World) -> anyhow::Result<Vec<String>> {
     let mut facts = Vec::new();
@@ -60,16 +63,19 @@ fn of_ipvs(world: &World) -> anyhow::Result<Vec<String>> {
             "ipset" => without_mark(line, "skbmark "),
             _ => without_mark(line, "-f "),
         });
+        // What drains is there for a while after it went, on a slow machine still when all is compared.
+        let lines = lines.filter(|line| program != "ipvsadm" || !line.ends_with(" -w 0"));
         facts.extend(lines.map(|line| format!("{program}: {line}")));
     }
     Ok(facts)
 }
 
-/// Which mark a service port has depends on what came before it.
+/// Which mark a service port has depends on what came before it; whether it asks for masquerading as well does not.
 fn without_mark(line: &str, word: &str) -> String {
     let Some((before, after)) = line.split_once(word) else { return line.to_owned() };
-    let rest = after.split_once(' ').map_or("", |(_, rest)| rest);
-    format!("{before}{word}MARK {rest}")
+    let (mark, rest) = after.split_once(' ').unwrap_or((after, ""));
+    let masquerades = mark.parse::<u32>().is_ok_and(|mark| mark & MASQUERADE != 0);
+    format!("{before}{word}{} {rest}", if masquerades { "MARK+masquerade" } else { "MARK" })
 }
 
 fn table(family: IpFamily) -> &'static str {
