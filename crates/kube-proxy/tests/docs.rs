@@ -9,7 +9,10 @@ use clap::CommandFactory as _;
 use kube_proxy_config::flags::Flags;
 
 /// Flags of other programs that documents mention on their own, not after the program's name.
-const OF_OTHERS: [&str; 24] = [
+const OF_OTHERS: [&str; 27] = [
+    "from-debian",
+    "target",
+    "seconds",
     "map-set",
     "mode",
     "base",

@@ -18,7 +18,7 @@ use crate::usage::cpu;
 pub(super) const NODE: &str = "node-0";
 /// It reaches nothing; the rules of a whole kube-proxy name it.
 const NODE_IP: &str = "192.0.2.1";
-/// The API server's address as it tells it; nothing connects to it.
+/// The address that the API server gives as its own; nothing connects to it.
 const ADVERTISED: &str = "192.0.2.2";
 const TOKEN: &str = "bench";
 /// A real server that is not ready by then does not come.

@@ -107,3 +107,21 @@ fn the_language_of_the_node_does_not_matter() {
     let (status, text) = programs("x").wait_for("x", &mut command, &[], &mut |_| ()).unwrap();
     assert_eq!((status.code(), text.as_str()), (Some(1), "chain X does not exist in locale C\n"));
 }
+
+/// A script may choose a variant each time; a program is what it was until its file is another one.
+#[test]
+fn answers_are_kept_for_as_long_as_a_program_is_the_same() {
+    let file = script("echo 'iptables v1.8.9 (nf_tables)'");
+    let installed = || version::Installed::of(file.path());
+    assert_eq!(installed(), None);
+    let replace = |program: &str| {
+        std::fs::remove_file(file.path()).unwrap();
+        std::fs::copy(program, file.path()).unwrap();
+    };
+    replace("/bin/true");
+    let first = installed();
+    assert!(first.is_some());
+    assert_eq!(installed(), first);
+    replace("/bin/false");
+    assert!(installed().is_some_and(|second| Some(second) != first));
+}
