@@ -9,7 +9,8 @@ use clap::CommandFactory as _;
 use kube_proxy_config::flags::Flags;
 
 /// Flags of other programs that documents mention on their own, not after the program's name.
-const OF_OTHERS: [&str; 27] = [
+const OF_OTHERS: [&str; 28] = [
+    "twice",
     "from-debian",
     "target",
     "seconds",
