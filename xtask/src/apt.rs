@@ -40,7 +40,7 @@ impl<'a> Apt<'a> {
 
     /// What a program of apt prints; it runs in the directory.
     pub(crate) fn output(&self, program: &str, arguments: &[&str]) -> anyhow::Result<String> {
-        output(self.command(program).args(arguments))
+        workspace::output(self.command(program).args(arguments))
     }
 
     /// Downloads packages with all that they need: where they are then.
@@ -48,11 +48,7 @@ impl<'a> Apt<'a> {
         let words = ["--quiet", "--yes", "--no-install-recommends", "--download-only", "install"];
         self.output("apt-get", &[&words, packages].concat())?;
         let archives = self.directory.join("apt/cache/archives");
-        let entries = fs::read_dir(archives)?.map(|entry| Ok(entry?.path()));
-        let mut paths = entries.collect::<anyhow::Result<Vec<_>>>()?;
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
-        paths.sort();
-        Ok(paths)
+        packages_in(&archives)
     }
 
     fn command(&self, program: &str) -> Command {
@@ -78,14 +74,13 @@ impl<'a> Apt<'a> {
     }
 }
 
-/// What a command prints; it has to succeed.
-fn output(command: &mut Command) -> anyhow::Result<String> {
-    let typed = workspace::as_typed(command);
-    let output = command.output().with_context(|| format!("cannot start `{typed}`"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    ensure!(output.status.success(), "`{typed}` failed: {errors}");
-    Ok(text)
+/// The packages in a directory, sorted.
+pub(crate) fn packages_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).with_context(|| directory.display().to_string())?;
+    let mut all = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
+    all.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    all.sort();
+    Ok(all)
 }
 
 /// Whether packages can be taken from Debian here.
@@ -96,7 +91,7 @@ pub(crate) fn has_debian() -> bool {
 /// The archives that this host uses, with another release.
 fn sources(release: &str) -> anyhow::Result<String> {
     let format = ["indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages"];
-    let targets = output(Command::new("apt-get").args(format))?;
+    let targets = workspace::output(Command::new("apt-get").args(format))?;
     let mut archives: Vec<&str> =
         targets.lines().filter_map(|line| line.strip_prefix("Debian ")).collect();
     archives.sort_unstable();

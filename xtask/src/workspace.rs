@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 /// Directory of the workspace's `Cargo.toml`.
@@ -118,6 +118,15 @@ fn quoted(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
+}
+
+/// What a command prints; it has to succeed.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let typed = as_typed(command);
+    let output = command.output().with_context(|| format!("cannot start `{typed}`"))?;
+    let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    ensure!(output.status.success(), "`{typed}` failed: {errors}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
-use crate::apt::Apt;
+use crate::apt::{Apt, packages_in};
 use kube_proxy_testkit::say;
 
 /// The release of Debian that packages are taken from.
@@ -86,14 +86,6 @@ fn own_architecture() -> anyhow::Result<(&'static str, &'static str)> {
         "aarch64" => Ok(("arm64", "aarch64-linux-gnu")),
         other => anyhow::bail!("no compiler is taken from Debian on {other}"),
     }
-}
-
-fn packages_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(directory).with_context(|| directory.display().to_string())?;
-    let mut all = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
-    all.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
-    all.sort();
-    Ok(all)
 }
 
 /// Unpacks packages into one tree, in which `/lib` and the like are links to places below `/usr`, as they are on a system.

@@ -28,14 +28,14 @@ endpoints: [{addresses: [10.244.1.5]}]
 
 /// Runs the program, which has to know its version, to read manifests, and to find the endpoint of a connection.
 pub(super) fn program(platform: &Platform, program: &Path, version: &str) -> anyhow::Result<()> {
-    let text = output(&mut command(platform, program), &["--version"])?;
+    let text = workspace::output(command(platform, program).arg("--version"))?;
     ensure!(text.starts_with(&format!("kube-proxy {version} ")), "the program says {text:?}");
     let manifests = tempfile::tempdir().context("a directory for manifests")?;
     fs::write(manifests.path().join("web.yaml"), MANIFEST)?;
     let directory = manifests.path().display().to_string();
     let question = ["explain", "10.96.0.10:80", "--manifests", &directory];
     let node = ["--", "--hostname-override", "node-1", "--proxy-mode", "nftables"];
-    let text = output(&mut command(platform, program), &[&question[..], &node].concat())?;
+    let text = workspace::output(command(platform, program).args(question).args(node))?;
     ensure!(
         text.contains("goes to endpoint 10.244.1.5:8080"),
         "the program does not find the endpoint of a Service: {text}"
@@ -55,7 +55,7 @@ pub(super) fn image(platform: &Platform, root: &Path) -> anyhow::Result<()> {
     ] {
         let mut command = Command::new(emulator);
         command.arg("-L").arg(root).args(["-0", name]).arg(root.join("usr/sbin").join(program));
-        output(&mut command, &["--version"])?;
+        workspace::output(command.arg("--version"))?;
     }
     Ok(())
 }
@@ -69,14 +69,4 @@ fn command(platform: &Platform, program: &Path) -> Command {
             command
         }
     }
-}
-
-/// What a command prints; it has to succeed.
-fn output(command: &mut Command, arguments: &[&str]) -> anyhow::Result<String> {
-    command.args(arguments);
-    let typed = workspace::as_typed(command);
-    let output = command.output().with_context(|| format!("cannot start `{typed}`"))?;
-    let errors = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    ensure!(output.status.success(), "`{typed}` failed: {errors}");
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
