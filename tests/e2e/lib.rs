@@ -45,31 +45,18 @@ mod watch;
 mod weights;
 mod world;
 
-use anyhow::Context as _;
 use kube_proxy_testkit::harness;
 use libtest_mimic::Trial;
 
 pub use crate::times::report_slowest;
 use crate::world::Mode;
 
-/// The variable that asks for a part of the tests: `1/4` is every fourth, beginning with the first.
-pub const PART_VARIABLE: &str = "TESTKIT_PART";
-
-/// All tests, or the part of them that [`PART_VARIABLE`] names; all parts together are all tests.
+/// All tests, or the part of them that [`harness::PART_VARIABLE`] names.
 ///
 /// # Errors
 /// When the variable names no part.
 pub fn chosen(rootless: bool) -> anyhow::Result<Vec<Trial>> {
-    let all = trials(rootless);
-    let Ok(part) = std::env::var(PART_VARIABLE) else { return Ok(all) };
-    let numbers = part.split_once('/').and_then(|(part, of)| {
-        let (part, of): (usize, usize) = (part.parse().ok()?, of.parse().ok()?);
-        (1..=of).contains(&part).then_some((part, of))
-    });
-    let (part, of) = numbers.with_context(|| {
-        format!("{PART_VARIABLE}={part}: no part of the tests, such as 1/4; none was run")
-    })?;
-    Ok(all.into_iter().skip(part - 1).step_by(of).collect())
+    harness::part(trials(rootless))
 }
 
 /// All tests. `rootless` says that they run without root on the host, where everything has to work all the same.

@@ -5,6 +5,7 @@
 //! what it measures.
 
 mod api;
+mod command;
 mod scale;
 mod usage;
 mod userspace;

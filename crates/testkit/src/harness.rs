@@ -15,12 +15,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use anyhow::Context as _;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::say;
 
 /// Path of a file to which a test program appends what failed, or passed only when it was run again.
 pub const REPORT_VARIABLE: &str = "TESTKIT_REPORT";
+
+/// The variable that asks for a part of the tests: `1/4` is every fourth, beginning with the first.
+pub const PART_VARIABLE: &str = "TESTKIT_PART";
 
 /// How many lines of a message are reported; the output of the test has all.
 const LINES: usize = 12;
@@ -39,6 +43,22 @@ pub fn trial(
     let name = name.into();
     let own_name = name.clone();
     Trial::test(name, move || attempt(&own_name, &test).map_err(Failed::from))
+}
+
+/// The part of the tests that [`PART_VARIABLE`] names, or all; all parts together are all tests.
+///
+/// # Errors
+/// When the variable names no part.
+pub fn part(all: Vec<Trial>) -> anyhow::Result<Vec<Trial>> {
+    let Ok(part) = std::env::var(PART_VARIABLE) else { return Ok(all) };
+    let numbers = part.split_once('/').and_then(|(part, of)| {
+        let (part, of): (usize, usize) = (part.parse().ok()?, of.parse().ok()?);
+        (1..=of).contains(&part).then_some((part, of))
+    });
+    let (part, of) = numbers.with_context(|| {
+        format!("{PART_VARIABLE}={part}: no part of the tests, such as 1/4; none was run")
+    })?;
+    Ok(all.into_iter().skip(part - 1).step_by(of).collect())
 }
 
 /// Runs the tests, and says at the end what failed and what was unsteady.

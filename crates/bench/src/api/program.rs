@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use kube_proxy_testkit::cluster::plan;
 
 use super::server::{NODE, Server};
+use crate::command::of_program;
 
 /// Without bytes for so long, a program has what it asked for.
 const QUIET: Duration = Duration::from_secs(3);
@@ -50,13 +50,7 @@ impl<'a> Program<'a> {
         let begin = Mark::of(server)?;
         let idle = begin.time.saturating_sub(before.time).div_duration_f64(begin.at - before.at);
         let log = File::create(server.file("program.log"))?;
-        let process = Command::new(path)
-            .arg("--proxy-mode=nftables")
-            .arg(format!("--kubeconfig={}", server.kubeconfig(true)?.display()))
-            .arg(format!("--hostname-override={NODE}"))
-            .arg(format!("--cluster-cidr={},{}", plan::cluster_net().v4, plan::cluster_net().v6))
-            // Limits of the whole host, which a namespace cannot change.
-            .arg("--conntrack-max-per-core=0")
+        let process = of_program(path, "nftables", &server.kubeconfig(true)?, NODE)
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use kube_proxy_testkit::cluster::plan;
 use kube_proxy_testkit::kube_proxy;
 
 use super::Arguments;
 use super::rules::Dataplane;
+use crate::command::of_program;
 
 /// A kube-proxy.
 #[derive(Debug)]
@@ -51,17 +51,10 @@ impl Contender {
         &self.program
     }
 
-    /// The command line, of flags that the Go kube-proxy has had for long.
+    /// The command line, with what else it is given.
     pub(super) fn command(&self, variant: Dataplane, kubeconfig: &Path, node: &str) -> Command {
-        let mut command = Command::new(&self.program);
-        command
-            .arg(format!("--proxy-mode={}", variant.mode()))
-            .arg(format!("--kubeconfig={}", kubeconfig.display()))
-            .arg(format!("--hostname-override={node}"))
-            .arg(format!("--cluster-cidr={},{}", plan::cluster_net().v4, plan::cluster_net().v6))
-            // Limits of the whole host, which a namespace cannot change.
-            .arg("--conntrack-max-per-core=0")
-            .args(&self.further);
+        let mut command = of_program(&self.program, variant.mode(), kubeconfig, node);
+        command.args(&self.further);
         if let Some(programs) = &self.programs {
             let path = std::env::var_os("PATH").unwrap_or_default();
             let directories =
