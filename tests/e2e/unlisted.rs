@@ -199,7 +199,11 @@ fn names_table_and_reason() -> anyhow::Result<()> {
     let rules = world.on_node("nft", &["list", "table", "ip", "nat"])?;
     ensure!(!rules.contains("KUBE-"), "a table behind the refused one was left: {rules}");
     drop(owner);
-    world.on_node("iptables-nft", &["-t", "nat", "-N", "KUBE-SERVICES"])?;
+    let own =
+        [("nat", "KUBE-SERVICES"), ("filter", "KUBE-FORWARD"), ("mangle", "KUBE-PROXY-CANARY")];
+    for (table, chain) in own {
+        world.on_node("iptables-nft", &["-t", table, "-N", chain])?;
+    }
     let programs = tempfile::tempdir()?;
     let program = programs.path().join("iptables-nft-save");
     fs::write(&program, "#!/bin/sh\necho out of order >&2\nexit 1\n")?;
@@ -209,7 +213,7 @@ fn names_table_and_reason() -> anyhow::Result<()> {
     let places = [programs.path().to_owned()].into_iter().chain(std::env::split_paths(&path));
     command.env("PATH", std::env::join_paths(places)?);
     let text = failed_cleanup(&world, command)?;
-    for table in ["nat", "filter", "mangle"] {
+    for (table, _) in own {
         ensure!(named(&text, "IPv4", &format!("-t {table}")), "{table} is not named: {text}");
     }
     ensure!(text.contains("out of order"), "{text}");

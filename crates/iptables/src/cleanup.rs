@@ -54,7 +54,7 @@ pub fn udp_frontends(family: IpFamily) -> Vec<Frontend> {
     [Variant::Legacy, Variant::Nft]
         .into_iter()
         .filter_map(|variant| Programs::find_or_say(family, variant).ok())
-        .filter(|programs| !programs.is_unused(nat))
+        .filter(|programs| programs.may_have_chain(nat, |chain| is_ours(nat, chain)))
         .filter_map(|programs| Actual::read(&programs, nat).ok())
         .flat_map(|existing| existing.udp)
         .collect()
@@ -108,13 +108,14 @@ fn remove_variant(
     }
 }
 
-/// Removes the rules of one variant and family. Running it again finds nothing to do.
+/// Removes the rules of one variant and family from the tables that may hold any. Running it again finds nothing to do.
 /// With `localhost`, another program keeps neighbours away from loopback addresses from now on.
 ///
 /// # Errors
 /// When a table cannot be read or written; the others are cleaned all the same.
 pub(crate) fn cleanup(
     kernel: &(impl Kernel + ?Sized),
+    may_hold: impl Fn(&str) -> bool,
     localhost: bool,
 ) -> Result<Cleaned, SyncError> {
     let (mut found, mut kept) = (false, 0);
@@ -128,7 +129,7 @@ pub(crate) fn cleanup(
             kernel.restore(batch).map_err(|failure| failure.error)
         }
     };
-    for table in Table::ALL {
+    for table in Table::ALL.into_iter().filter(|table| may_hold(table.name())) {
         let mut batch = Batch::default();
         match Actual::read(kernel, table.name()) {
             Ok(existing) => {
@@ -150,7 +151,9 @@ pub(crate) fn cleanup(
         failures.extend(write(&batch).err());
     }
     let mut batch = Batch::default();
-    match Actual::read(kernel, MANGLE) {
+    let mangle =
+        if may_hold(MANGLE) { Actual::read(kernel, MANGLE) } else { Ok(Actual::default()) };
+    match mangle {
         Ok(mangle) if !mangle.chains.is_empty() && mangle.references.is_empty() => {
             batch.mangle_canary = Some(Canary::Delete);
         }
@@ -209,11 +212,14 @@ pub(crate) fn remove_but(
     Ok(Cleaned { found, kept: 0 })
 }
 
-/// The same for a variant that may never have been used here: tables that do not exist are not made to exist by looking at them.
+/// The same for a variant that may never have been used here: tables that do not exist are not made to exist by looking at them,
+/// and no program lists what is known to hold nothing of ours.
 pub(crate) fn cleanup_if_used(programs: &Programs, localhost: bool) -> Result<Cleaned, SyncError> {
-    let tables = ["nat", "filter", MANGLE];
-    if tables.iter().all(|table| programs.is_unused(table)) {
-        return Ok(Cleaned::default());
-    }
-    cleanup(programs, localhost)
+    let may_hold = |table: &str| {
+        programs.may_have_chain(table, |chain| {
+            // The rule against martians is in a chain of the kubelet.
+            is_ours(table, chain) || (table == Table::Filter.name() && chain == SHARED_FIREWALL)
+        })
+    };
+    cleanup(programs, may_hold, localhost)
 }

@@ -56,7 +56,7 @@ impl Kernel for Programs {
     }
 
     fn has_chain(&self, table: &str, chain: &str) -> bool {
-        Programs::has_chain(self, table, chain)
+        Programs::has_chain(self, table, |name| name == chain)
     }
 
     fn restore(&self, batch: &Batch) -> Result<(), RestoreError> {

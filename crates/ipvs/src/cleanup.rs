@@ -46,8 +46,12 @@ pub fn remove(
     let mut failures = Vec::new();
     // Rules first, as they hold the sets.
     for variant in [Variant::Legacy, Variant::Nft].into_iter().filter(|_| node.has_sets()) {
-        let Some(mut programs) = Programs::find_used(family, variant) else { continue };
+        let Some(mut programs) = Programs::find(family, variant) else { continue };
         for table in TABLES {
+            // Without a chain that only this mode has, nothing in a table is ours.
+            if !programs.may_have_chain(table, |chain| OWN_CHAINS.contains(&(table, chain))) {
+                continue;
+            }
             match remove_rules(&mut programs, table, in_use == Some(variant), plan.keeps()) {
                 Ok(any) => found |= any,
                 Err(error) => failures.push(error),

@@ -4,6 +4,7 @@ use kube_proxy_core::{IpFamily, SyncError};
 use kube_proxy_xtables::{Programs, Variant};
 
 use crate::actual::Actual;
+use crate::rules::Chain;
 use crate::table::{Batch, TABLES};
 
 /// Removes the rules of the userspace mode in one family, ours or those of an old kube-proxy, whichever iptables wrote them.
@@ -15,10 +16,8 @@ pub fn remove(family: IpFamily) -> Result<bool, SyncError> {
     let mut found = false;
     let mut failures = Vec::new();
     for variant in [Variant::Legacy, Variant::Nft] {
-        // Looking at a legacy table would create it.
-        let used = Programs::find(family, variant)
-            .filter(|programs| TABLES.iter().any(|table| !programs.is_unused(table)));
-        match used.map_or(Ok(false), |programs| remove_from(&programs)) {
+        let programs = Programs::find(family, variant);
+        match programs.map_or(Ok(false), |programs| remove_from(&programs)) {
             Ok(any) => found |= any,
             Err(error) => failures.push(error),
         }
@@ -29,7 +28,10 @@ pub fn remove(family: IpFamily) -> Result<bool, SyncError> {
 fn remove_from(programs: &Programs) -> Result<bool, SyncError> {
     let mut found = false;
     let mut failures = Vec::new();
-    for table in TABLES {
+    // Looking at a legacy table would create it.
+    let may_hold =
+        |table: &&str| programs.may_have_chain(table, |chain| Chain::named(table, chain).is_some());
+    for table in TABLES.into_iter().filter(may_hold) {
         match remove_from_table(programs, table) {
             Ok(any) => found |= any,
             Err(error) => failures.push(error),

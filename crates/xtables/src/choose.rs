@@ -95,24 +95,11 @@ fn of_both_families(variant: Variant) -> Vec<Programs> {
 }
 
 fn has_kubelet_chain(programs: &Programs) -> bool {
-    let mut found = false;
-    let mut look = |line: &str| {
-        let chain = line.strip_prefix(':').and_then(|rest| rest.split(' ').next());
-        found |= chain.is_some_and(|chain| KUBELET_CHAINS.contains(&chain));
-    };
-    // A table that cannot be read holds no hint.
-    let readable = !programs.is_unused(MANGLE) && programs.each_line(MANGLE, &mut look).is_ok();
-    readable && found
+    let is_of_kubelet = |chain: &str| KUBELET_CHAINS.contains(&chain);
+    programs.may_have_chain(MANGLE, is_of_kubelet) && programs.has_chain(MANGLE, is_of_kubelet)
 }
 
 fn count_rules(programs: &Programs) -> usize {
-    let mut rules = 0;
-    for table in ["nat", "filter", MANGLE] {
-        let mut count = |line: &str| rules += usize::from(line.starts_with("-A "));
-        if !programs.is_unused(table) {
-            // What cannot be read counts for nothing.
-            let _ = programs.each_line(table, &mut count);
-        }
-    }
-    rules
+    let used = ["nat", "filter", MANGLE].into_iter().filter(|table| !programs.is_unused(table));
+    used.map(|table| programs.count_rules(table)).sum()
 }

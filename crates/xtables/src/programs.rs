@@ -3,17 +3,17 @@
 use std::ffi::OsStr;
 use std::io;
 use std::process::{Command, ExitStatus};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kube_proxy_core::{IpFamily, SyncError};
 
-use crate::check::Check;
 use crate::variant::Variant;
-use crate::words::split_words;
 
 mod child;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod held;
 mod listing;
 mod look_up;
 mod parse;
@@ -21,6 +21,7 @@ mod trial;
 mod unlisted;
 mod version;
 
+use held::Held;
 use listing::{End, Listing};
 pub use parse::Version;
 use parse::parse_line;
@@ -57,6 +58,8 @@ pub struct Programs {
     version: Version,
     /// How long each may take before it is killed.
     limit: Duration,
+    /// What was found there last.
+    held: Arc<Mutex<Option<Held>>>,
 }
 
 /// How long a program waits for the lock that all iptables-legacy programs share.
@@ -87,7 +90,8 @@ impl Programs {
         for main in [format!("{plain}-{}", variant.name()), plain.to_owned()] {
             match version_of(&main) {
                 Ok((version, of)) if of == variant => {
-                    return Ok(Self { variant, family, main, version, limit: child::LIMIT });
+                    let (limit, held) = (child::LIMIT, Arc::default());
+                    return Ok(Self { variant, family, main, version, limit, held });
                 }
                 Ok((_, other)) => reasons.push(format!("{main} is {}", other.long_name())),
                 Err(reason) => reasons.push(reason),
@@ -99,13 +103,6 @@ impl Programs {
     /// The variant of the program with the plain name, if there is one.
     pub(crate) fn plain_variant(family: IpFamily) -> Option<Variant> {
         version_of(plain_name(family)).ok().map(|(_, variant)| variant)
-    }
-
-    /// The programs of one variant, if they are there and hold any table that could have been written.
-    pub fn find_used(family: IpFamily, variant: Variant) -> Option<Self> {
-        let programs = Self::find(family, variant)?;
-        let unused = ["nat", "filter"].iter().all(|table| programs.is_unused(table));
-        (!unused).then_some(programs)
     }
 
     /// Such as `ip6tables-legacy`.
@@ -123,12 +120,18 @@ impl Programs {
         self.version >= (1, 6, 2)
     }
 
-    /// Whether a table does not exist, as far as that can be said without bringing it into being: asking the
-    /// legacy programs for a table creates it. Of the nft variant, whether the kernel can have any.
+    /// Whether a table does not exist, or has no chain and so no rule. The kernel says so: asking the legacy programs for a table
+    /// would bring it into being.
     pub fn is_unused(&self, table: &str) -> bool {
+        !self.may_have_chain(table, |_| true)
+    }
+
+    /// Whether a table may have a chain like that, as far as the kernel says without any program: of the legacy variant each table
+    /// may that there is. What cannot be read may too.
+    pub fn may_have_chain(&self, table: &str, is_wanted: impl Fn(&str) -> bool) -> bool {
         match self.variant {
-            Variant::Legacy => !Self::has_legacy_table(self.family, table),
-            _ => unlisted::is_impossible(self.family),
+            Variant::Legacy => Self::has_legacy_table(self.family, table),
+            _ => unlisted::may_have_chain(self.family, table, is_wanted),
         }
     }
 
@@ -207,16 +210,28 @@ impl Programs {
         }
     }
 
-    /// Whether a table has this chain; not if it cannot be read.
-    pub fn has_chain(&self, table: &str, chain: &str) -> bool {
+    /// Whether a table has a chain like that; not if it cannot be read.
+    pub fn has_chain(&self, table: &str, is_wanted: impl Fn(&str) -> bool) -> bool {
         if self.variant == Variant::Nft {
             // `iptables-nft-save` of one table takes as long as all tables are large.
-            return has_chain(self.family, table, |name| name == chain);
+            return has_chain(self.family, table, is_wanted);
         }
-        let start = format!(":{chain} ");
         let mut found = false;
-        let read = self.each_line(table, &mut |line| found |= line.starts_with(&start));
+        let read = self.each_line(table, &mut |line| {
+            let chain = line.strip_prefix(':').and_then(|rest| rest.split(' ').next());
+            found |= chain.is_some_and(&is_wanted);
+        });
         found && read.is_ok()
+    }
+
+    /// How many rules a table has. What cannot be read has none.
+    pub(crate) fn count_rules(&self, table: &str) -> usize {
+        if self.variant == Variant::Nft {
+            return unlisted::count_rules(self.family, table);
+        }
+        let mut rules = 0;
+        let read = self.each_line(table, &mut |line| rules += usize::from(line.starts_with("-A ")));
+        if read.is_ok() { rules } else { 0 }
     }
 
     /// Hands over each line of `iptables -S` for one chain.
@@ -257,31 +272,6 @@ impl Programs {
         Err(RestoreError::new(failure(&program, status, &long), &text))
     }
 
-    /// Whether all of these are there.
-    ///
-    /// # Errors
-    /// When the programs cannot be run.
-    pub fn hold(&self, checks: &[Check]) -> Result<bool, SyncError> {
-        if self.variant == Variant::Legacy {
-            return self.holds_all_at_once(checks);
-        }
-        for check in checks {
-            let there = match check {
-                Check::Chain { table, chain } => self.run(&["-t", table, "-S", chain])?,
-                Check::Rule { table, chain, rule } => {
-                    let words = split_words(rule);
-                    let mut arguments = vec!["-t", table, "-C", chain];
-                    arguments.extend(words.iter().map(String::as_str));
-                    self.run(&arguments)?
-                }
-            };
-            if !there {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     fn helper(&self, suffix: &str) -> String {
         format!("{}-{suffix}", self.main)
     }
@@ -312,30 +302,6 @@ impl Programs {
                 Ok(false)
             }
             _ => Err(failure(&self.main, status, &text)),
-        }
-    }
-
-    /// The legacy programs copy the whole table for every question, so all questions are asked at once.
-    fn holds_all_at_once(&self, checks: &[Check]) -> Result<bool, SyncError> {
-        let mut input = String::new();
-        for checks in checks.chunk_by(|a, b| a.table() == b.table()) {
-            input.extend(["*", checks[0].table(), "\n"]);
-            for check in checks {
-                match check {
-                    Check::Chain { chain, .. } => input.extend(["-S ", *chain, "\n"]),
-                    Check::Rule { chain, rule, .. } => {
-                        input.extend(["-C ", *chain, " ", rule.as_str(), "\n"]);
-                    }
-                }
-            }
-            input.push_str("COMMIT\n");
-        }
-        let program = self.helper("restore");
-        let (status, text) = self.feed(&program, &["--noflush", "--test"], &[&input])?;
-        match status.code() {
-            Some(0) => Ok(true),
-            Some(1) if parse_line(&text).is_some() => Ok(false),
-            _ => Err(failure(&program, status, &text)),
         }
     }
 

@@ -98,12 +98,9 @@ fn has_table(family: IpFamily) -> bool {
 
 /// Reads what one variant of iptables has. What cannot be read says nothing.
 fn read(programs: &Programs, facts: &mut Facts) {
-    let mut services = false;
-    if !programs.is_unused("nat") {
-        let each = &mut |line: &str| services |= line.starts_with(":KUBE-SERVICES ");
-        let _ = programs.each_line("nat", each);
-    }
-    facts.iptables_rules |= services;
+    let is_services = |chain: &str| chain == "KUBE-SERVICES";
+    facts.iptables_rules |=
+        programs.may_have_chain("nat", is_services) && programs.has_chain("nat", is_services);
     let mut forward = Forward::default();
     if !programs.is_unused("filter") {
         let _ = programs.each_line("filter", &mut |line| forward.line(line));

@@ -4,9 +4,10 @@ use std::hint::black_box;
 
 use kube_proxy_core::SyncError;
 
+use super::RestoreError;
 use super::listing::Listing;
 use super::parse::parse_version;
-use super::{RestoreError, split_words};
+use crate::words::split_words;
 
 /// Hands over the chains and rules of a table that was listed.
 pub fn listing(table: &str, text: &str, each: &mut dyn FnMut(&str)) {

@@ -5,6 +5,7 @@ use super::parse::parse_version;
 use super::*;
 
 mod choosing;
+mod held;
 
 #[test]
 fn the_refused_line_is_found_in_any_wording() {
@@ -51,6 +52,7 @@ fn programs(main: &str) -> Programs {
         main: main.to_owned(),
         version: (1, 8, 9),
         limit: child::LIMIT,
+        held: Arc::default(),
     }
 }
 

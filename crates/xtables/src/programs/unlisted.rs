@@ -1,6 +1,7 @@
-//! Tables of `nf_tables` that iptables-nft does not list.
+//! Tables of iptables-nft, read over netlink.
 //!
-//! One rule that another program wrote with `nft` is enough: `iptables-nft-save` then says that the table is incompatible, prints nothing of it and
+//! For what chains there are, and how many rules, no program is needed: `iptables-nft-save` of one table takes as long as all are large.
+//! And there are tables that it does not list. One rule that another program wrote with `nft` is enough: `iptables-nft-save` then says that the table is incompatible, prints nothing of it and
 //! ends well. Restores, and questions for a rule, still work. So what is there is read over netlink, in the words of `iptables-save`
 //! as far as they matter: every chain, and of every rule where it leads to.
 
@@ -53,10 +54,27 @@ pub(super) fn lacks_chain(family: IpFamily, table: &str, chain: &str) -> bool {
     matches!(found, Ok(None))
 }
 
-/// Whether the kernel has no `nf_tables`, or no netlink for it.
-pub(super) fn is_impossible(family: IpFamily) -> bool {
-    let chains = NfTables::open(protocol(family)).and_then(|mut nf| nf.chains("nat"));
-    chains.is_err_and(|error| is_missing(error.errno()))
+/// Whether a table may have a chain like that. What cannot be read may, but not where the kernel has no `nf_tables`, or no netlink for it.
+pub(super) fn may_have_chain(
+    family: IpFamily,
+    table: &str,
+    is_wanted: impl Fn(&str) -> bool,
+) -> bool {
+    match NfTables::open(protocol(family)).and_then(|mut nf| nf.chains(table)) {
+        Ok(chains) => chains.iter().any(|chain| is_wanted(&chain.name)),
+        Err(error) => !is_missing(error.errno()),
+    }
+}
+
+/// The number of the ruleset's generation, which every transaction changes; `None` if the kernel does not say.
+pub(super) fn generation(family: IpFamily) -> Option<u32> {
+    NfTables::open(protocol(family)).and_then(|mut nf| nf.generation()).ok()
+}
+
+/// How many rules a table has. What cannot be read has none.
+pub(super) fn count_rules(family: IpFamily, table: &str) -> usize {
+    let rules = NfTables::open(protocol(family)).and_then(|mut nf| nf.foreign_rules(table));
+    rules.map_or(0, |rules| rules.len())
 }
 
 /// `EINVAL` is how the kernel refuses requests for parts of netfilter that it was built without.
