@@ -7,7 +7,9 @@ use std::time::Duration;
 use kube_proxy_core::conntrack::{DeadCheck, EarlyCheck, Fate, TcpFlow, TcpPhase};
 use kube_proxy_core::{IpFamily, Protocol, Tracker};
 use kube_proxy_netlink::Error;
-use kube_proxy_netlink::conntrack::{Conntrack, Filter, Flow, Status, TcpState, TupleFilter};
+use kube_proxy_netlink::conntrack::{
+    Conntrack, Filter, Flow, Inserted, Status, TcpState, TupleFilter,
+};
 use kube_proxy_netlink::socket::DumpEnd;
 
 use super::tracked::{Checked, netlink, node_addresses};
@@ -62,7 +64,7 @@ pub struct Ended {
     pub clients: Vec<SocketAddr>,
     /// Where the replacements lead.
     pub closed: Option<SocketAddr>,
-    /// Every connection was seen. If not, the check has to be made again.
+    /// Every connection was seen, and none came back in between. If not, the check has to be made again.
     pub complete: bool,
 }
 
@@ -92,31 +94,38 @@ pub fn end_dead(
     let forgotten = conntrack.delete_all(&forgotten)?.deleted;
     let closed = node_ip.filter(|ip| own.contains(ip)).or_else(|| any_of(&own, family));
     let closed = closed.map(|ip| SocketAddr::new(ip, CLOSED_PORT));
-    let reset = match closed {
+    let replaced = match closed {
         Some(closed) if !dead.is_empty() => replace(&mut conntrack, family, &dead, closed)?,
-        _ => 0,
+        _ => Inserted::default(),
     };
     let count = |number: usize| number.try_into().unwrap_or(u64::MAX);
     let clients = dead.iter().filter_map(|flow| flow.original.source_socket()).collect();
-    let complete = dump.end == DumpEnd::Complete;
-    Ok(Ended { reset: count(reset), forgotten: count(forgotten), clients, closed, complete })
+    let complete = dump.end == DumpEnd::Complete && replaced.there == 0;
+    Ok(Ended {
+        reset: count(replaced.inserted),
+        forgotten: count(forgotten),
+        clients,
+        closed,
+        complete,
+    })
 }
 
-/// Replaces the entries. Says how many lead to the closed port now.
+/// Has the entries lead to the closed port.
 fn replace(
     conntrack: &mut Conntrack,
     family: IpFamily,
     dead: &[Flow],
     closed: SocketAddr,
-) -> Result<usize, Error> {
+) -> Result<Inserted, Error> {
     let deleted = conntrack.delete_all(dead)?;
     let replacements: Vec<Flow> = dead.iter().map(replacement).collect();
-    // Where the client has sent in between, its packet belongs to an entry of its own, as if there had been none before.
+    // Where the client has sent in between, its packet made an entry, as if there had been none before. That is one of another endpoint, which
+    // resets it, unless the connection is one of IPVS: this leads to the same endpoint again.
     let replaced = conntrack.insert_redirected(&replacements, closed)?;
     for refusal in deleted.refused.iter().chain(&replaced.refused) {
         tracing::warn!(%family, "cannot end a connection to an endpoint that left: {refusal}");
     }
-    Ok(replaced.inserted)
+    Ok(replaced)
 }
 
 /// A connection as it stands, without what the kernel says of one entry.
