@@ -62,8 +62,11 @@ fn shows_now(world: &World, view: &str, texts: &[&str], not: &[&str]) -> anyhow:
 
 fn shows_the_node() -> anyhow::Result<()> {
     let world = World::new(Mode::Nftables)?;
-    world.serve(&Svc::new("web", 1).node_port(), &["local-1", "remote-1"])?;
+    // Services and slices come by different watches: in this order the last change of `web` is one of its slices.
+    world.serve(&Svc::new("web", 1).node_port(), &["local-1"])?;
     world.serve(&Svc::new("empty", 2), &[])?;
+    world.settle()?;
+    world.serve(&Svc::new("web", 1).node_port(), &["local-1", "remote-1"])?;
     world.settle()?;
     let to = cluster_address(1, IpFamily::V4);
     world.probe(From::Pod("client")).tcp(to).answer()?;

@@ -145,6 +145,8 @@ impl World {
         all.push("--iptables-sync-period=1s".to_owned());
         all.push("--ipvs-min-sync-period=0s".to_owned());
         all.push("--ipvs-sync-period=4s".to_owned());
+        // On a busy machine a flow that continues is silent for longer than the 250 ms of the default.
+        all.push("--udp-timeout=1m".to_owned());
         all.extend(flags.iter().map(ToString::to_string));
         let source = vec![format!("--master={}", api.url())];
         Ok(Self { cluster, pods, api, source, proxy: None, flags: all, markers: AtomicU8::new(0) })

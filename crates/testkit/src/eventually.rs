@@ -4,8 +4,9 @@ use std::fmt::Display;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Pause between two tries.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Pauses between two tries: a tenth of the time that has passed, so that waiting for long does not take the time of what is waited for.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(300);
 
 /// How long the next try may take: little at first, then more, so that neither silence nor a busy machine costs much.
 ///
@@ -50,7 +51,12 @@ pub fn eventually<T, E: Display>(guard: Duration, mut attempt: impl FnMut() -> R
             Err(error) if start.elapsed() >= guard => {
                 panic!("still failing after {guard:?} and {tries} tries; last error: {error:#}")
             }
-            Err(_) => thread::sleep(PAUSE),
+            Err(_) => thread::sleep(pause(start.elapsed())),
         }
     }
+}
+
+/// The pause after a try that failed, when so much time has passed since the first.
+fn pause(passed: Duration) -> Duration {
+    (passed / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
