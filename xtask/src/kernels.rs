@@ -10,9 +10,10 @@ mod image;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 
+use crate::test::test_program;
 use crate::{host, workspace};
 use kube_proxy_testkit::say;
 
@@ -36,17 +37,17 @@ const KERNELS: [Kernel; 3] = [
 /// A test program, and which of its tests are run.
 struct Suite {
     name: &'static str,
-    /// Where its package is.
-    manifest: &'static str,
+    /// Directory of its package.
+    package: &'static str,
     test: &'static str,
     arguments: &'static str,
 }
 
 const SUITES: [Suite; 3] = [
-    Suite { name: "kernel", manifest: "crates/nftables/Cargo.toml", test: "kernel", arguments: "" },
-    Suite { name: "e2e", manifest: "/tests/Cargo.toml", test: "e2e", arguments: "nftables/" },
+    Suite { name: "kernel", package: "crates/nftables", test: "kernel", arguments: "" },
+    Suite { name: "e2e", package: "tests", test: "e2e", arguments: "nftables/" },
     // These kernels have ip_vs: where cargo xtask test takes user-mode Linux, this is another way.
-    Suite { name: "ipvs", manifest: "/tests/Cargo.toml", test: "e2e", arguments: "ipvs/" },
+    Suite { name: "ipvs", package: "tests", test: "e2e", arguments: "ipvs/" },
 ];
 
 /// What to boot.
@@ -117,28 +118,9 @@ fn programs(suites: &[&Suite]) -> anyhow::Result<Vec<(PathBuf, String)>> {
     workspace::run(&mut workspace::cargo(&everything))?;
     let mut programs = vec![(workspace::programs("dev")?.join("kube-proxy"), "kube-proxy".into())];
     for suite in suites {
-        programs.push((test_program(suite)?, suite.name.to_owned()));
+        programs.push((test_program(suite.package, suite.test)?.path, suite.name.to_owned()));
     }
     Ok(programs)
-}
-
-fn test_program(suite: &Suite) -> anyhow::Result<PathBuf> {
-    let arguments = ["test", "--workspace", "--no-run", "--message-format=json", "--test"];
-    let mut command = workspace::cargo(&[&arguments[..], &[suite.test]].concat());
-    let output = command.stderr(std::process::Stdio::inherit()).output()?;
-    let text = String::from_utf8(output.stdout).context("cargo's messages")?;
-    let messages = text.lines().filter_map(|line| {
-        serde_json::from_str::<serde_json::Value>(line).ok().filter(|message| {
-            message["reason"] == "compiler-artifact"
-                && message["target"]["name"] == suite.test
-                && message["manifest_path"]
-                    .as_str()
-                    .is_some_and(|path| path.ends_with(suite.manifest))
-        })
-    });
-    let mut program =
-        messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    program.next_back().with_context(|| format!("cargo did not build the test {}", suite.test))
 }
 
 fn report(results: &[(&str, String, boot::Outcome)]) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use clap::Args;
 
-use crate::test::test_program;
+use crate::test::end_to_end;
 use crate::uml::Way;
 use crate::{binary, host, workspace};
 use kube_proxy_testkit::kube_proxy;
@@ -65,7 +65,14 @@ fn here(mode: Option<&str>, seconds: u64, seed: u64) -> anyhow::Result<()> {
 fn in_user_mode_linux(seconds: u64, seed: u64) -> anyhow::Result<()> {
     let mut command = std::process::Command::new(std::env::current_exe()?);
     let guard = (seconds / 60 + PATIENCE).to_string();
-    command.args(["uml", "--guard", &guard, "--", &test_program("e2e")?, "ipvs/soak/"]);
+    command.args([
+        "uml",
+        "--guard",
+        &guard,
+        "--",
+        &end_to_end()?.path.display().to_string(),
+        "ipvs/soak/",
+    ]);
     run_with(command.arg("--color=never"), seconds, seed)
 }
 

@@ -1,9 +1,10 @@
 //! `cargo xtask test`: every check of this workspace, step by step.
 
-mod beside;
 mod built;
 mod ipvs;
+mod jobs;
 mod nightly;
+mod programs;
 mod report;
 mod steps;
 
@@ -12,8 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use self::beside::Beside;
-pub(crate) use self::built::test_program;
+pub(crate) use self::programs::{end_to_end, one as test_program};
 use self::steps::{Needs, Run, Step};
 use crate::host;
 use crate::uml::Way;
@@ -37,12 +37,14 @@ pub(crate) struct Arguments {
     list: bool,
 }
 
-/// How a step ended.
+/// How a step ended, and how long it took; if it consists of jobs, how long they took, one time added to the other.
 enum Ending {
     Passed(Duration),
     Failed(Duration),
     Skipped(&'static str),
 }
+
+type Endings = Vec<(&'static str, Ending)>;
 
 /// Runs the steps, all of them even when one fails, and says how each ended.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -60,17 +62,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let chosen = choose(&arguments.only, arguments.nightly)?;
     say!("the ipvs tests run {}", Way::of_this_host());
+    let start = Instant::now();
     report::begin()?;
-    let mut endings: Vec<(&str, Ending)> = Vec::new();
-    let mut beside = Beside::default();
-    for step in &chosen {
-        let ending = attempt(step, &endings, &mut beside);
-        endings.push((step.name, ending));
-        if step.name == steps::BUILD {
-            beside.start(chosen.iter().filter(|step| reason_to_skip(step, &endings).is_none()))?;
+    let mut endings = Endings::new();
+    let is_beside = |step: &Step| matches!(step.run, Run::Jobs(_));
+    for steps in chosen.chunk_by(|a, b| is_beside(a) && is_beside(b)) {
+        match steps {
+            [Step { name, run: Run::Alone(run), .. }] => {
+                let ending = begin(&steps[0], &endings).map(|()| alone(name, *run));
+                endings.push((name, ending.unwrap_or_else(|skipped| skipped)));
+            }
+            _ => beside(steps, &mut endings),
         }
     }
-    let result = summarise(&endings);
+    let result = summarise(&endings, start.elapsed());
     report::show()?;
     result
 }
@@ -98,34 +103,59 @@ fn choose(only: &[String], nightly: bool) -> anyhow::Result<Vec<Step>> {
     Ok(steps)
 }
 
-fn attempt(step: &Step, before: &[(&str, Ending)], beside: &mut Beside) -> Ending {
+/// Says what begins.
+///
+/// # Errors
+/// With the end of a step that cannot run.
+fn begin(step: &Step, before: &Endings) -> Result<(), Ending> {
     say!("\n=== {}: {}", step.name, step.what);
-    if let Some(reason) = reason_to_skip(step, before) {
-        say!("--- {}: skipped, {reason}", step.name);
-        return Ending::Skipped(reason);
+    let Some(reason) = reason_to_skip(step, before) else { return Ok(()) };
+    say!("--- {}: skipped, {reason}", step.name);
+    Err(Ending::Skipped(reason))
+}
+
+/// Runs a step by itself.
+fn alone(name: &'static str, run: fn() -> anyhow::Result<()>) -> Ending {
+    let start = Instant::now();
+    let result = run();
+    if let Err(error) = &result {
+        complain(error);
     }
-    let (result, took) = match step.run {
-        Run::InTurn(run) => {
-            let start = Instant::now();
-            (run(), start.elapsed())
+    end(name, result.is_ok(), start.elapsed())
+}
+
+/// Runs steps that consist of jobs, all at the same time.
+fn beside(steps: &[Step], endings: &mut Endings) {
+    let mut running = Vec::new();
+    for step in steps {
+        let Run::Jobs(jobs) = step.run else { continue };
+        match begin(step, endings).map(|()| jobs()) {
+            Ok(Ok(jobs)) => running.push((step.name, jobs)),
+            Ok(Err(error)) => {
+                complain(&error);
+                endings.push((step.name, end(step.name, false, Duration::ZERO)));
+            }
+            Err(skipped) => endings.push((step.name, skipped)),
         }
-        Run::Beside(_) => beside.finish(step.name),
-    };
-    match result {
-        Ok(()) => {
-            say!("--- {}: passed after {:.1} s", step.name, took.as_secs_f64());
-            Ending::Passed(took)
-        }
-        Err(error) => {
-            complain(&error);
-            say!("--- {}: failed after {:.1} s", step.name, took.as_secs_f64());
-            say!("    repeat it with: cargo xtask test --only {}", step.name);
-            Ending::Failed(took)
-        }
+    }
+    let names: Vec<_> = running.iter().map(|(name, _)| *name).collect();
+    for (name, outcome) in names.into_iter().zip(jobs::run(running)) {
+        endings.push((name, end(name, outcome.passed, outcome.took)));
     }
 }
 
-fn reason_to_skip(step: &Step, before: &[(&str, Ending)]) -> Option<&'static str> {
+/// Says how a step ended.
+fn end(name: &str, passed: bool, took: Duration) -> Ending {
+    if passed {
+        say!("--- {name}: passed after {:.1} s", took.as_secs_f64());
+        return Ending::Passed(took);
+    }
+    say!("--- {name}: failed after {:.1} s", took.as_secs_f64());
+    say!("    repeat it with: cargo xtask test --only {name}");
+    Ending::Failed(took)
+}
+
+fn reason_to_skip(step: &Step, before: &Endings) -> Option<&'static str> {
     let failed = |name: &str| {
         before.iter().any(|(other, ending)| *other == name && !matches!(ending, Ending::Passed(_)))
     };
@@ -143,8 +173,11 @@ fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|ci| ci == "true")
 }
 
-fn summarise(endings: &[(&str, Ending)]) -> anyhow::Result<()> {
-    say!("\n=== summary");
+fn summarise(endings: &Endings, took: Duration) -> anyhow::Result<()> {
+    say!(
+        "\n=== summary, after {:.1} s; of what ran beside other steps, the times of all jobs together",
+        took.as_secs_f64()
+    );
     let mut failed = Vec::new();
     for (name, ending) in endings {
         match ending {

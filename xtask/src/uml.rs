@@ -10,10 +10,10 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::time::Duration;
+use std::{env, fs};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::json;
 use tempfile::TempDir;
@@ -91,15 +91,7 @@ fn execute(arguments: &Arguments, directory: &Path) -> anyhow::Result<i32> {
     let mut child = kernel.spawn().with_context(|| {
         format!("cannot start `{USER_MODE_LINUX}` (Debian package user-mode-linux)")
     })?;
-    let start = Instant::now();
-    while child.try_wait().context("cannot wait for user-mode Linux")?.is_none() {
-        if start.elapsed() > guard {
-            let _ = child.kill();
-            let _ = child.wait();
-            bail!("user-mode Linux has not ended within {guard:?}");
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
+    workspace::wait_within(&mut child, guard).context("user-mode Linux")?;
     let status = fs::read_to_string(exchange.path().join(STATUS)).unwrap_or_default();
     let words = fs::read_to_string(exchange.path().join(WORDS)).unwrap_or_default();
     ensure!(!status.is_empty(), "user-mode Linux ended before the command did\n{}", words.trim());

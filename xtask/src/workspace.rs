@@ -1,8 +1,10 @@
 //! Where this workspace is, and running cargo in it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
@@ -17,8 +19,14 @@ pub(crate) fn root() -> PathBuf {
 
 /// A cargo command that runs in the workspace.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new("cargo");
+    let mut command = command("cargo");
     command.args(arguments).current_dir(root());
+    command
+}
+
+/// A command that is not told of this package.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     // `cargo run` describes this package to this program. Passed on, build scripts that look at
     // these variables would run again each time cargo is started from here and then by hand.
     for (name, _) in std::env::vars_os() {
@@ -94,9 +102,39 @@ pub(crate) fn metadata() -> anyhow::Result<Value> {
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let status =
         command.status().with_context(|| format!("cannot start `{}`", as_typed(command)))?;
-    if !status.success() {
-        bail!("`{}` failed: {status}", as_typed(command));
+    succeeded(command, status)
+}
+
+/// The same, which has to end within this time.
+pub(crate) fn run_within(command: &mut Command, guard: Duration) -> anyhow::Result<()> {
+    let mut child =
+        command.spawn().with_context(|| format!("cannot start `{}`", as_typed(command)))?;
+    let status = wait_within(&mut child, guard).with_context(|| as_typed(command))?;
+    succeeded(command, status)
+}
+
+/// How a program ends.
+///
+/// # Errors
+/// When it does not within this time; it is killed then.
+pub(crate) fn wait_within(child: &mut Child, guard: Duration) -> anyhow::Result<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for a program")? {
+            return Ok(status);
+        }
+        if start.elapsed() > guard {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("it has not ended within {guard:?}");
+        }
+        thread::sleep(Duration::from_millis(50));
     }
+}
+
+fn succeeded(command: &Command, status: ExitStatus) -> anyhow::Result<()> {
+    ensure!(status.success(), "`{}` failed: {status}", as_typed(command));
     Ok(())
 }
 

@@ -1,19 +1,20 @@
 //! The ipvs end-to-end tests in user-mode Linux, where this kernel cannot run them.
 
-use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
+use std::io::Write as _;
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
+use kube_proxy_testkit::harness::PART_VARIABLE;
 
-use super::built::{own_command, test_program};
+use super::built::own;
+use super::jobs::{Job, Length};
+use super::programs;
 use crate::uml::Way;
 use crate::{host, workspace};
 
-/// How many machines share the tests. Each has one processor and runs one test at a time, which waits for a good part of its time.
-const MACHINES: usize = 4;
-/// Which part of the end-to-end tests are to run; `tests/e2e/lib.rs` reads it.
-const PART_VARIABLE: &str = "TESTKIT_PART";
+/// Into how many parts the tests are divided. Each runs in a machine of its own, which has one processor, runs one test at a time and takes
+/// four seconds to start.
+const PARTS: usize = 8;
 
 /// Why the tests cannot run.
 pub(super) const MISSING: &str =
@@ -24,64 +25,40 @@ pub(super) fn has_kernel() -> bool {
     Way::of_this_host() == Way::Native || host::is_on_path(host::USER_MODE_LINUX)
 }
 
-/// Runs the tests that this kernel cannot run on one that can. All output goes to `log`.
-pub(super) fn run(mut log: &File) -> anyhow::Result<()> {
+/// Jobs that run the tests that this kernel cannot run on one that can.
+pub(super) fn jobs() -> anyhow::Result<Vec<Job>> {
     let native = Way::of_this_host() == Way::Native;
     if native && !host::is_on_path(host::USER_MODE_LINUX) {
-        writeln!(
-            log,
-            "this kernel has ip_vs: they ran natively, but for those that turn the clock"
-        )?;
-        return Ok(());
-    }
-    if native {
-        writeln!(
-            log,
-            "this kernel has ip_vs: they ran natively, and those that turn the clock follow"
-        )?;
-        return in_kernel(&[&test_program("e2e")?, "ipvs/clock/"], log);
+        let says = "this kernel has ip_vs: they ran natively, but for those that turn the clock";
+        return Ok(vec![Job::new("nothing", Length::Short, move |mut log| {
+            Ok(writeln!(log, "{says}")?)
+        })]);
     }
     if !has_kernel() {
         bail!(MISSING);
     }
-    // First what all else depends on.
-    in_kernel(&[&test_program("registers")?], log)?;
-    let tests = test_program("e2e")?;
-    // What the others say is shown after the first.
-    let logs: io::Result<Vec<File>> = (1..MACHINES).map(|_| tempfile::tempfile()).collect();
-    let mut logs = logs.context("cannot make a temporary file")?;
-    let results: Vec<anyhow::Result<()>> = std::thread::scope(|scope| {
-        let all = std::iter::once(log).chain(&logs).zip(1..);
-        let machines: Vec<_> = all
-            .map(|(log, number)| {
-                let tests = &tests;
-                scope.spawn(move || part_in_kernel(tests, number, log))
-            })
-            .collect();
-        let ends = machines.into_iter().map(std::thread::ScopedJoinHandle::join);
-        ends.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    });
-    for other in &mut logs {
-        other.rewind().and_then(|()| io::copy(other, &mut log)).context("cannot copy output")?;
+    let tests = programs::end_to_end()?.path.display().to_string();
+    if native {
+        let command = in_kernel(&[&tests, "ipvs/clock/"])?;
+        return Ok(vec![job("those that turn the clock", Length::Short, command)]);
     }
-    results.into_iter().collect()
+    // What all else depends on.
+    let registers = programs::one("xtask/uml-xstate", "registers")?.path.display().to_string();
+    let registers = job("registers", Length::Short, in_kernel(&[&registers])?);
+    let parts = (1..=PARTS).map(|number| {
+        let part = format!("{number}/{PARTS}");
+        let mut command = in_kernel(&[&tests, "ipvs/"])?;
+        command.env(PART_VARIABLE, &part);
+        Ok(job(format!("part {part}"), Length::Long, command))
+    });
+    std::iter::once(Ok(registers)).chain(parts).collect()
 }
 
-/// Runs one part of the ipvs tests, counted from 1.
-fn part_in_kernel(tests: &str, number: usize, log: &File) -> anyhow::Result<()> {
-    let mut command = kernel_command(&[tests, "ipvs/"], log)?;
-    workspace::run(command.env(PART_VARIABLE, format!("{number}/{MACHINES}")))
+fn job(name: impl Into<String>, length: Length, mut command: Command) -> Job {
+    Job::new(name, length, move |log| workspace::run(programs::to(log, &mut command)?))
 }
 
 /// Runs tests in user-mode Linux.
-fn in_kernel(command: &[&str], log: &File) -> anyhow::Result<()> {
-    workspace::run(&mut kernel_command(command, log)?)
-}
-
-/// The command for that.
-fn kernel_command(command: &[&str], log: &File) -> anyhow::Result<Command> {
-    let arguments = [&["uml", "--"], command, &["--color=never"]].concat();
-    let mut command = own_command(&arguments, true)?;
-    command.stdout(log.try_clone()?).stderr(log.try_clone()?);
-    Ok(command)
+fn in_kernel(command: &[&str]) -> anyhow::Result<Command> {
+    own(&[&["uml", "--"], command, &["--color=never"]].concat(), true)
 }

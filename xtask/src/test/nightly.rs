@@ -7,9 +7,8 @@ use std::sync::OnceLock;
 
 use anyhow::Context as _;
 
-use super::built::{own, test_program};
-use super::report;
 use super::steps::{Needs, Run, Step};
+use super::{built, programs};
 use crate::{apt, workspace};
 use kube_proxy_testkit::{kube_proxy, say};
 
@@ -36,28 +35,33 @@ pub(super) fn steps() -> Vec<Step> {
         Step {
             name: "fuzz",
             what: "libFuzzer on everything that reads bytes",
-            needs: &[Needs::Host],
-            run: Run::InTurn(|| own(&["fuzz", "--seconds", &seconds(FUZZ)], false)),
+            needs: &[Needs::Host, Needs::Build],
+            run: Run::Alone(|| own(&["fuzz", "--seconds", &seconds(FUZZ)])),
         },
         Step {
             name: "soak",
             what: "random changes in every mode, memory and descriptors watched",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::InTurn(|| own(&["soak", "--seconds", &seconds(SOAK)], true)),
+            run: Run::Alone(|| own(&["soak", "--seconds", &seconds(SOAK)])),
         },
         Step {
             name: "release",
             what: "the files of a release for x86-64 and aarch64, made twice and compared",
-            needs: &[Needs::Host],
-            run: Run::InTurn(release),
+            needs: &[Needs::Host, Needs::Build],
+            run: Run::Alone(release),
         },
         Step {
             name: "sanitizer",
             what: "the packet tests with a binary that checks each access to memory",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::InTurn(sanitizer),
+            run: Run::Alone(sanitizer),
         },
     ]
+}
+
+/// Runs another command of this program.
+fn own(arguments: &[&str]) -> anyhow::Result<()> {
+    workspace::run(&mut built::own(arguments, true)?)
 }
 
 /// The targets that a release is made for wherever rustup or Debian has a standard library of them.
@@ -67,7 +71,7 @@ fn release() -> anyhow::Result<()> {
     arguments.extend(targets);
     // Elsewhere the compiler has them, and an image is made for this kind of machine alone.
     arguments.extend(apt::has_debian().then_some("--from-debian"));
-    own(&arguments, false)
+    own(&arguments)
 }
 
 /// The end-to-end packet tests with the address sanitizer.
@@ -82,9 +86,8 @@ fn sanitizer() -> anyhow::Result<()> {
     build.arg(&target);
     build.env("CARGO_ENCODED_RUSTFLAGS", "-Zsanitizer=address").env("CARGO_INCREMENTAL", "0");
     workspace::run(&mut build)?;
-    let mut tests = Command::new(test_program("e2e")?);
+    let mut tests = programs::end_to_end()?.command()?;
     tests.arg("/packets/").env(kube_proxy::VARIABLE, target.join(host).join("debug/kube-proxy"));
-    report::set(&mut tests)?;
     workspace::run(&mut tests).context("with the address sanitizer")
 }
 

@@ -1,5 +1,6 @@
 //! Which tests failed, or passed only when they were run again, and why, after everything else.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::{fs, io};
@@ -15,15 +16,14 @@ fn path() -> anyhow::Result<PathBuf> {
     Ok(workspace::target_directory()?.join("test-report.txt"))
 }
 
-/// Removes what an earlier run left.
+/// Empties the file, to which tests in a user namespace write as another user.
 pub(super) fn begin() -> anyhow::Result<()> {
     let path = path()?;
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
+    let write = || {
+        fs::write(&path, "")?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666))
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Has the test programs that the command runs report.

@@ -3,10 +3,8 @@
 //! All of them select the whole workspace, also to run few tests of it: cargo then enables the same
 //! features in all steps and compiles nothing twice.
 
-use std::fs::File;
-
-use super::built::{own, rootless, run_tests};
-use super::ipvs;
+use super::jobs::{Job, Length};
+use super::{built, ipvs, programs};
 use crate::{public, workspace};
 use kube_proxy_testkit::iptables::Variant;
 
@@ -31,10 +29,10 @@ pub(super) struct Step {
 /// How a step is run.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Run {
-    /// In its turn, with its output as it comes.
-    InTurn(fn() -> anyhow::Result<()>),
-    /// From the end of the build on, beside other steps; its output goes to this file, and is shown in its turn.
-    Beside(fn(&File) -> anyhow::Result<()>),
+    /// By itself, with its output as it comes.
+    Alone(fn() -> anyhow::Result<()>),
+    /// As jobs, beside those of the steps before and after that have some too.
+    Jobs(fn() -> anyhow::Result<Vec<Job>>),
 }
 
 /// What a step needs.
@@ -57,19 +55,19 @@ pub(super) fn all() -> Vec<Step> {
             name: HOST,
             what: "installs what the host lacks, tries namespaces and iptables",
             needs: &[],
-            run: Run::InTurn(|| own(&["check-host"], false)),
+            run: Run::Alone(|| workspace::run(&mut built::own(&["check-host"], false)?)),
         },
         Step {
             name: "fmt",
             what: "formatting",
             needs: &[],
-            run: Run::InTurn(|| cargo(&["fmt", "--all", "--", "--check", "-l"])),
+            run: Run::Alone(|| cargo(&["fmt", "--all", "--", "--check", "-l"])),
         },
         Step {
             name: "clippy",
             what: "lints, warnings denied",
             needs: &[],
-            run: Run::InTurn(|| {
+            run: Run::Alone(|| {
                 let workspace = ["clippy", "--workspace", "--all-targets"];
                 cargo(&[&workspace[..], &["--", "--deny", "warnings"]].concat())
             }),
@@ -78,55 +76,56 @@ pub(super) fn all() -> Vec<Step> {
             name: BUILD,
             what: "the binary and all tests",
             needs: &[],
-            run: Run::InTurn(|| {
-                cargo(&["build", "--workspace", "--bins", "--tests", "--examples"])
-            }),
+            run: Run::Alone(|| cargo(&["build", "--workspace", "--bins", "--tests", "--examples"])),
         },
         Step {
             name: "test",
             what: "unit, property, golden, kernel, tidy and end-to-end tests",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::InTurn(|| run_tests(&["test", "--workspace", "--no-fail-fast"], false)),
+            run: Run::Jobs(programs::jobs),
         },
         Step {
             name: "rootless",
             what: "the end-to-end tests again, in a user namespace",
             needs: &[Needs::Host, Needs::Build, Needs::Root],
-            run: Run::InTurn(rootless),
+            run: Run::Jobs(programs::rootless),
+        },
+        Step {
+            name: "uml",
+            what: "the ipvs end-to-end tests in user-mode Linux, if this kernel has no ip_vs",
+            needs: &[Needs::Host, Needs::Build, Needs::IpVs],
+            run: Run::Jobs(ipvs::jobs),
         },
         Step {
             name: "doc",
             what: "documentation, warnings denied; what is public is what the listing says",
             needs: &[],
-            run: Run::InTurn(|| {
-                let mut command = workspace::cargo(&["doc", "--workspace", "--no-deps"]);
-                workspace::run(command.env("RUSTDOCFLAGS", "--deny warnings"))?;
-                public::check()
+            run: Run::Jobs(|| {
+                Ok(vec![Job::new("cargo doc", Length::Medium, |log| {
+                    let mut command = workspace::cargo(&["doc", "--workspace", "--no-deps"]);
+                    command.env("RUSTDOCFLAGS", "--deny warnings");
+                    workspace::run(programs::to(log, &mut command)?)?;
+                    public::check()
+                })])
             }),
         },
         Step {
             name: "e2e-local",
             what: "the checks of a cluster, with the command line and the ConfigMap of kubeadm",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::InTurn(|| own(&["e2e", "--local"], true)),
+            run: Run::Jobs(|| own(&["e2e", "--local"])),
         },
         Step {
             name: "demo-nft",
             what: "cargo xtask demo on iptables-nft",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::InTurn(|| demo(Variant::Nft)),
+            run: Run::Jobs(|| demo(Variant::Nft)),
         },
         Step {
             name: "demo-legacy",
             what: "cargo xtask demo on iptables-legacy",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::InTurn(|| demo(Variant::Legacy)),
-        },
-        Step {
-            name: "uml",
-            what: "the ipvs end-to-end tests in user-mode Linux, if this kernel has no ip_vs",
-            needs: &[Needs::Host, Needs::Build, Needs::IpVs],
-            run: Run::Beside(ipvs::run),
+            run: Run::Jobs(|| demo(Variant::Legacy)),
         },
     ]
 }
@@ -135,6 +134,13 @@ fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     workspace::run(&mut workspace::cargo(arguments))
 }
 
-fn demo(variant: Variant) -> anyhow::Result<()> {
-    own(&["demo", "--variant", variant.name()], true)
+fn demo(variant: Variant) -> anyhow::Result<Vec<Job>> {
+    own(&["demo", "--variant", variant.name()])
+}
+
+/// A job that is another command of this program.
+fn own(arguments: &[&str]) -> anyhow::Result<Vec<Job>> {
+    let mut command = built::own(arguments, true)?;
+    let run = move |log: &std::fs::File| workspace::run(programs::to(log, &mut command)?);
+    Ok(vec![Job::new(arguments.join(" "), Length::Short, run)])
 }
