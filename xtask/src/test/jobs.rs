@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _};
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,8 +14,13 @@ use anyhow::Context as _;
 use kube_proxy_testkit::output::complain;
 use kube_proxy_testkit::say;
 
-/// How many jobs run at a time.
-const LANES: usize = 4;
+/// How many jobs run at a time: two for each processor, within these.
+const LANES: RangeInclusive<usize> = 2..=8;
+
+fn lanes() -> usize {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    (2 * processors).clamp(*LANES.start(), *LANES.end())
+}
 
 /// Something that a step consists of.
 pub(super) struct Job {
@@ -69,7 +75,7 @@ pub(super) fn run(steps: Vec<(&'static str, Vec<Job>)>) -> Vec<Outcome> {
     let jobs = Mutex::new(jobs.into_iter());
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
     thread::scope(|scope| {
-        for _ in 0..LANES {
+        for _ in 0..lanes() {
             scope.spawn(|| {
                 while let Some((number, step, job)) = next() {
                     let Outcome { passed, took } = attempt(step, job);

@@ -26,25 +26,26 @@ fn each_step_ends_as_its_jobs_do() {
 
 #[test]
 fn no_more_than_the_lanes_run_at_a_time_and_long_ones_first() {
+    let lanes = lanes();
     let running = Arc::new(AtomicUsize::new(0));
     let order = Arc::new(Mutex::new(Vec::new()));
     let job = |length| {
         let (running, order) = (Arc::clone(&running), Arc::clone(&order));
         Job::new("", length, move |_| {
             order.lock().unwrap().push(length);
-            assert!(running.fetch_add(1, Ordering::SeqCst) < LANES);
+            assert!(running.fetch_add(1, Ordering::SeqCst) < lanes);
             thread::sleep(Duration::from_millis(20));
             running.fetch_sub(1, Ordering::SeqCst);
             Ok(())
         })
     };
-    let short = (0..2 * LANES).map(|_| job(Length::Short));
-    let long = (0..LANES).map(|_| job(Length::Long));
+    let short = (0..2 * lanes).map(|_| job(Length::Short));
+    let long = (0..lanes).map(|_| job(Length::Long));
     let outcomes = run(vec![("example", short.chain(long).collect())]);
     assert!(outcomes[0].passed);
     let order = order.lock().unwrap();
-    assert_eq!(order.len(), 3 * LANES);
-    assert!(order[..LANES].iter().all(|length| *length == Length::Long), "{order:?}");
+    assert_eq!(order.len(), 3 * lanes);
+    assert!(order[..lanes].iter().all(|length| *length == Length::Long), "{order:?}");
 }
 
 #[test]
