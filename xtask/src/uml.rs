@@ -4,6 +4,7 @@
 //! its first process, which mounts what has to be fresh, loads modules, runs the command and says how it ended.
 
 mod inside;
+mod package;
 mod way;
 
 use std::ffi::OsString;
@@ -19,8 +20,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 pub(crate) use self::inside::run as run_inside;
+pub(crate) use self::package::Package;
 pub(crate) use self::way::Way;
-use crate::host::USER_MODE_LINUX;
 use crate::workspace;
 
 /// Keeps a kernel that hangs from hanging us; far beyond what any test takes.
@@ -44,6 +45,9 @@ pub(crate) struct Arguments {
     /// A kernel that has not ended after so long is taken to hang, in minutes
     #[arg(long, value_name = "N", default_value_t = GUARD_MINUTES)]
     guard: u64,
+    /// The kernel of another release of Debian than the installed one, such as bullseye (5.10) or bookworm (6.1)
+    #[arg(long, value_name = "RELEASE")]
+    release: Option<String>,
     /// The command and its arguments; directory and environment are those of the caller
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
@@ -61,18 +65,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// When there is no user-mode Linux, or when it ends without telling how the command ended.
 fn execute(arguments: &Arguments, directory: &Path) -> anyhow::Result<i32> {
     let guard = Duration::from_mins(arguments.guard);
+    let package = arguments.release.as_deref().map(Package::of_release).transpose()?;
+    let package = package.unwrap_or_else(Package::installed);
     let exchange = exchange(&env::temp_dir())?;
     // A variable that is no text has no place in JSON, and no use in tests.
     let environment: Vec<(String, String)> = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let task =
-        json!({ "command": arguments.command, "directory": directory, "environment": environment });
+    let task = json!({
+        "command": arguments.command,
+        "directory": directory,
+        "environment": environment,
+        "modules": package.modules,
+    });
     fs::write(exchange.path().join(TASK), task.to_string()).context("cannot write the task")?;
     let own = env::current_exe().context("cannot find the path of this program")?;
     let init = exchange.path().join(INIT);
     std::os::unix::fs::symlink(own, &init).context("cannot make a link to this program")?;
-    let mut kernel = Command::new(USER_MODE_LINUX);
+    let mut kernel = Command::new(&package.kernel);
     kernel
         .args(["rootfstype=hostfs", "rw", "quiet", "loglevel=1", "selinux=0"])
         .args(["con0=null,fd:1", "con=null"])
@@ -89,7 +99,7 @@ fn execute(arguments: &Arguments, directory: &Path) -> anyhow::Result<i32> {
         kernel.env("LD_PRELOAD", library_file());
     }
     let mut child = kernel.spawn().with_context(|| {
-        format!("cannot start `{USER_MODE_LINUX}` (Debian package user-mode-linux)")
+        format!("cannot start `{}` (Debian package user-mode-linux)", package.kernel.display())
     })?;
     workspace::wait_within(&mut child, guard).context("user-mode Linux")?;
     let status = fs::read_to_string(exchange.path().join(STATUS)).unwrap_or_default();

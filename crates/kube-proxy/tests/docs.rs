@@ -9,7 +9,7 @@ use clap::CommandFactory as _;
 use kube_proxy_config::flags::Flags;
 
 /// Flags of other programs that documents mention on their own, not after the program's name.
-const OF_OTHERS: [&str; 28] = [
+const OF_OTHERS: [&str; 29] = [
     "twice",
     "from-debian",
     "target",
@@ -38,6 +38,7 @@ const OF_OTHERS: [&str; 28] = [
     "filter",
     "kernel",
     "suite",
+    "release",
 ];
 
 fn documents() -> Vec<PathBuf> {

@@ -9,7 +9,7 @@ use kube_proxy_testkit::harness::PART_VARIABLE;
 use super::built::own;
 use super::jobs::{Job, Length};
 use super::programs;
-use crate::uml::Way;
+use crate::uml::{Package, Way};
 use crate::{host, workspace};
 
 /// Into how many parts the tests are divided. Each runs in a machine of its own, which has one processor, runs one test at a time and takes
@@ -45,13 +45,27 @@ pub(super) fn jobs() -> anyhow::Result<Vec<Job>> {
     // What all else depends on.
     let registers = programs::one("xtask/uml-xstate", "registers")?.path.display().to_string();
     let registers = job("registers", Length::Short, in_kernel(&[&registers])?);
-    let parts = (1..=PARTS).map(|number| {
+    let parts = parts(|| in_kernel(&[&tests, "ipvs/"]));
+    std::iter::once(Ok(registers)).chain(parts).collect()
+}
+
+/// Jobs that run the tests on the kernel that another release of Debian has for user-mode Linux.
+pub(super) fn jobs_on(release: &str) -> anyhow::Result<Vec<Job>> {
+    Package::of_release(release)?;
+    let tests = programs::end_to_end()?.path.display().to_string();
+    let arguments = ["uml", "--release", release, "--", &tests, "ipvs/", "--color=never"];
+    parts(|| own(&arguments, true)).collect()
+}
+
+fn parts(
+    command: impl Fn() -> anyhow::Result<Command>,
+) -> impl Iterator<Item = anyhow::Result<Job>> {
+    (1..=PARTS).map(move |number| {
         let part = format!("{number}/{PARTS}");
-        let mut command = in_kernel(&[&tests, "ipvs/"])?;
+        let mut command = command()?;
         command.env(PART_VARIABLE, &part);
         Ok(job(format!("part {part}"), Length::Long, command))
-    });
-    std::iter::once(Ok(registers)).chain(parts).collect()
+    })
 }
 
 fn job(name: impl Into<String>, length: Length, mut command: Command) -> Job {

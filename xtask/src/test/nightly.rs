@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use anyhow::Context as _;
 
 use super::steps::{Needs, Run, Step};
-use super::{built, programs};
+use super::{built, ipvs, programs};
 use crate::{apt, workspace};
 use kube_proxy_testkit::{kube_proxy, say};
 
@@ -16,6 +16,8 @@ use kube_proxy_testkit::{kube_proxy, say};
 const FUZZ: u64 = 120;
 /// How long each mode takes random changes, in seconds; the forge gives each an hour in a job of its own.
 const SOAK: u64 = 300;
+/// The release of Debian whose user-mode Linux is 5.10.
+const OLD_RELEASE: &str = "bullseye";
 /// The time that was asked for instead of both.
 static SECONDS: OnceLock<u64> = OnceLock::new();
 
@@ -43,6 +45,12 @@ pub(super) fn steps() -> Vec<Step> {
             what: "random changes in every mode, memory and descriptors watched",
             needs: &[Needs::Host, Needs::Build],
             run: Run::Alone(|| own(&["soak", "--seconds", &seconds(SOAK)])),
+        },
+        Step {
+            name: "ipvs-5.10",
+            what: "the ipvs end-to-end tests on Linux 5.10, in user-mode Linux",
+            needs: &[Needs::Host, Needs::Build],
+            run: Run::Jobs(|| ipvs::jobs_on(OLD_RELEASE)),
         },
         Step {
             name: "release",

@@ -12,8 +12,6 @@ use serde_json::Value;
 
 use super::{STATUS, TASK};
 
-/// Where the package has its modules.
-const MODULES: &str = "/usr/lib/uml/modules";
 /// On a tmpfs, a root for `modprobe`: the host may have no /lib/modules to mount over.
 const MODULE_ROOT: &str = "/run/modules";
 /// How many files the command may have open.
@@ -60,7 +58,7 @@ const LOADED: [&str; 36] = [
 
 /// Does everything; never returns, because the first process must not end.
 pub(crate) fn run(exchange: &Path) -> ! {
-    let code = prepare().and_then(|()| execute(exchange)).unwrap_or_else(|error| {
+    let code = read(exchange).and_then(|task| execute(&task)).unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "error: in user-mode Linux: {error:#}");
         125
     });
@@ -74,14 +72,20 @@ pub(crate) fn run(exchange: &Path) -> ! {
     }
 }
 
-fn prepare() -> anyhow::Result<()> {
+fn read(exchange: &Path) -> anyhow::Result<Value> {
+    let text = fs::read_to_string(exchange.join(TASK)).context("cannot read the task")?;
+    serde_json::from_str(&text).context("cannot read the task")
+}
+
+/// Mounts and loads what the command needs. The modules of each version of the kernel are in a directory below this one.
+fn prepare(modules: &str) -> anyhow::Result<()> {
     for (kind, target) in [("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run")] {
         succeed("mount", &["-t", kind, kind, target])?;
     }
     for directory in ["/run/netns", "/run/lock", &format!("{MODULE_ROOT}/lib")] {
         fs::create_dir_all(directory).with_context(|| format!("cannot make {directory}"))?;
     }
-    std::os::unix::fs::symlink(MODULES, format!("{MODULE_ROOT}/lib/modules"))?;
+    std::os::unix::fs::symlink(modules, format!("{MODULE_ROOT}/lib/modules"))?;
     let helper = format!("{MODULE_ROOT}/modprobe");
     fs::write(&helper, format!("#!/bin/sh\nexec /sbin/modprobe -d {MODULE_ROOT} \"$@\"\n"))?;
     fs::set_permissions(&helper, fs::Permissions::from_mode(0o755))?;
@@ -91,9 +95,8 @@ fn prepare() -> anyhow::Result<()> {
     succeed("ip", &["link", "set", "lo", "up"])
 }
 
-fn execute(exchange: &Path) -> anyhow::Result<i32> {
-    let text = fs::read_to_string(exchange.join(TASK)).context("cannot read the task")?;
-    let task: Value = serde_json::from_str(&text).context("cannot read the task")?;
+fn execute(task: &Value) -> anyhow::Result<i32> {
+    prepare(task["modules"].as_str().context("the task names no modules")?)?;
     let words = |value: &Value| -> Vec<String> {
         let words = value.as_array().into_iter().flatten();
         words.filter_map(Value::as_str).map(str::to_owned).collect()
