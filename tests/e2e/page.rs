@@ -75,11 +75,11 @@ fn shows_the_node() -> anyhow::Result<()> {
     let frontend = format!("{to}/tcp");
     let both = ["default/web:p", "default/empty:p", &*frontend, "node-a, nftables mode"];
     shows(&world, "", &both, &["No answer"]);
-    let found = ["default/web:p", "2 of 6 service ports"];
+    let found = ["default/web:p", "2 of 8 service ports"];
     shows(&world, "services=&q=WEB", &found, &["default/empty:p"]);
     let by_address = format!("services=&q={to}");
-    shows(&world, &by_address, &["default/web:p", "1 of 6 service ports"], &["default/empty"]);
-    shows(&world, "services=&q=nothing-like-it", &["0 of 6 service ports"], &["<table"]);
+    shows(&world, &by_address, &["default/web:p", "1 of 8 service ports"], &["default/empty"]);
+    shows(&world, "services=&q=nothing-like-it", &["0 of 8 service ports"], &["<table"]);
     let counted = "<dt>Connections</dt><dd>1</dd>";
     let of_web = [&*local, &*remote, "ready", "node port", counted, "Recent changes", "added"];
     shows(&world, "service=default/web", &of_web, &["No endpoints"]);
