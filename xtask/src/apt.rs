@@ -51,6 +51,21 @@ impl<'a> Apt<'a> {
         packages_in(&archives)
     }
 
+    /// Downloads a package and unpacks it into a directory, of which nothing older is left.
+    pub(crate) fn unpack(&self, package: &str, to: &Path) -> anyhow::Result<()> {
+        if to.exists() {
+            fs::remove_dir_all(to).with_context(|| to.display().to_string())?;
+        }
+        self.output("apt-get", &["--quiet", "download", package])?;
+        let start = format!("{package}_");
+        let is_it = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start))
+        };
+        let downloaded = packages_in(self.directory)?.into_iter().rfind(is_it);
+        let file = downloaded.with_context(|| format!("apt did not download {package}"))?;
+        workspace::run(Command::new("dpkg-deb").arg("-x").arg(&file).arg(to))
+    }
+
     fn command(&self, program: &str) -> Command {
         let path = |name: &str| self.directory.join("apt").join(name).display().to_string();
         let mut command = Command::new(program);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 
-use crate::test::test_program;
+use crate::test::Programs;
 use crate::{host, workspace};
 use kube_proxy_testkit::say;
 
@@ -116,11 +116,13 @@ fn programs(suites: &[&Suite]) -> anyhow::Result<Vec<(PathBuf, String)>> {
     // Of the whole workspace with its tests, also here: cargo then enables the same features as elsewhere and compiles nothing twice.
     let everything = ["build", "--workspace", "--bins", "--tests", "--examples"];
     workspace::run(&mut workspace::cargo(&everything))?;
-    let mut programs = vec![(workspace::programs("dev")?.join("kube-proxy"), "kube-proxy".into())];
-    for suite in suites {
-        programs.push((test_program(suite.package, suite.test)?.path, suite.name.to_owned()));
-    }
-    Ok(programs)
+    let binary = (workspace::programs("dev")?.join("kube-proxy"), "kube-proxy".to_owned());
+    let tests = Programs::default();
+    let tests = suites.iter().map(|suite| {
+        let program = tests.one(suite.package, suite.test)?;
+        Ok((program.path.clone(), suite.name.to_owned()))
+    });
+    std::iter::once(Ok(binary)).chain(tests).collect()
 }
 
 fn report(results: &[(&str, String, boot::Outcome)]) -> anyhow::Result<()> {

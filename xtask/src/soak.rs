@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use clap::Args;
 
-use crate::test::end_to_end;
+use crate::test::Programs;
 use crate::uml::Way;
 use crate::{binary, host, workspace};
 use kube_proxy_testkit::kube_proxy;
@@ -70,7 +70,7 @@ fn in_user_mode_linux(seconds: u64, seed: u64) -> anyhow::Result<()> {
         "--guard",
         &guard,
         "--",
-        &end_to_end()?.path.display().to_string(),
+        &Programs::default().end_to_end()?.path.display().to_string(),
         "ipvs/soak/",
     ]);
     run_with(command.arg("--color=never"), seconds, seed)

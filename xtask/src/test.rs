@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-pub(crate) use self::programs::{end_to_end, one as test_program};
+pub(crate) use self::programs::Programs;
 use self::steps::{Needs, Run, Step};
 use crate::host;
 use crate::uml::Way;
@@ -65,6 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let start = Instant::now();
     report::begin()?;
     let mut endings = Endings::new();
+    let programs = Programs::default();
     let is_beside = |step: &Step| matches!(step.run, Run::Jobs(_));
     for steps in chosen.chunk_by(|a, b| is_beside(a) && is_beside(b)) {
         match steps {
@@ -72,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 let ending = begin(&steps[0], &endings).map(|()| alone(name, *run));
                 endings.push((name, ending.unwrap_or_else(|skipped| skipped)));
             }
-            _ => beside(steps, &mut endings),
+            _ => beside(steps, &programs, &mut endings),
         }
     }
     let result = summarise(&endings, start.elapsed());
@@ -125,11 +126,11 @@ fn alone(name: &'static str, run: fn() -> anyhow::Result<()>) -> Ending {
 }
 
 /// Runs steps that consist of jobs, all at the same time.
-fn beside(steps: &[Step], endings: &mut Endings) {
+fn beside(steps: &[Step], programs: &Programs, endings: &mut Endings) {
     let mut running = Vec::new();
     for step in steps {
         let Run::Jobs(jobs) = step.run else { continue };
-        match begin(step, endings).map(|()| jobs()) {
+        match begin(step, endings).map(|()| jobs(programs)) {
             Ok(Ok(jobs)) => running.push((step.name, jobs)),
             Ok(Err(error)) => {
                 complain(&error);

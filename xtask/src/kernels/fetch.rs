@@ -28,9 +28,8 @@ pub(super) fn kernel(kernel: &Kernel, directory: &Path) -> anyhow::Result<Files>
         say!("Downloading {} from Debian {} ...", kernel.package, kernel.release);
         fs::create_dir_all(directory)?;
         let unpacked = directory.join("unpacking");
-        let _ = fs::remove_dir_all(&unpacked);
-        let package = download(kernel, directory)?;
-        workspace::run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&unpacked))?;
+        let apt = Apt::new(directory, &["amd64"], kernel.release)?;
+        apt.unpack(&newest(&apt, kernel)?, &unpacked)?;
         let release = only_entry(&unpacked.join("lib/modules"))?;
         workspace::run(Command::new("depmod").arg("-b").arg(&unpacked).arg(&release))?;
         fs::rename(&unpacked, &root).context("cannot keep the unpacked kernel")?;
@@ -45,20 +44,13 @@ fn only_entry(directory: &Path) -> anyhow::Result<String> {
     Ok(entry.file_name().to_string_lossy().into_owned())
 }
 
-/// Fetches the package that a package of the newest build depends on.
-fn download(kernel: &Kernel, directory: &Path) -> anyhow::Result<PathBuf> {
-    let apt = Apt::new(directory, &["amd64"], kernel.release)?;
+/// Name of the package of the newest build, on which the named package depends.
+fn newest(apt: &Apt, kernel: &Kernel) -> anyhow::Result<String> {
     let depends = apt.output("apt-cache", &["depends", kernel.package])?;
     let package = depends
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Depends: "))
         .find(|package| package.starts_with("linux-image-"))
         .with_context(|| format!("{} depends on no kernel", kernel.package))?;
-    apt.output("apt-get", &["--quiet", "download", package])?;
-    let files = fs::read_dir(directory)?.filter_map(Result::ok).map(|entry| entry.path());
-    let start = format!("{package}_");
-    let is_it = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start))
-    };
-    files.into_iter().find(is_it).with_context(|| format!("apt did not download {package}"))
+    Ok(package.to_owned())
 }

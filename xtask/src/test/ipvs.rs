@@ -8,13 +8,13 @@ use kube_proxy_testkit::harness::PART_VARIABLE;
 
 use super::built::own;
 use super::jobs::{Job, Length};
-use super::programs;
+use super::programs::Programs;
+use crate::host;
 use crate::uml::{Package, Way};
-use crate::{host, workspace};
 
 /// Into how many parts the tests are divided. Each runs in a machine of its own, which has one processor, runs one test at a time and takes
 /// four seconds to start.
-const PARTS: usize = 8;
+const PARTS: usize = 4;
 
 /// Why the tests cannot run.
 pub(super) const MISSING: &str =
@@ -26,7 +26,7 @@ pub(super) fn has_kernel() -> bool {
 }
 
 /// Jobs that run the tests that this kernel cannot run on one that can.
-pub(super) fn jobs() -> anyhow::Result<Vec<Job>> {
+pub(super) fn jobs(programs: &Programs) -> anyhow::Result<Vec<Job>> {
     let native = Way::of_this_host() == Way::Native;
     if native && !host::is_on_path(host::USER_MODE_LINUX) {
         let says = "this kernel has ip_vs: they ran natively, but for those that turn the clock";
@@ -37,22 +37,22 @@ pub(super) fn jobs() -> anyhow::Result<Vec<Job>> {
     if !has_kernel() {
         bail!(MISSING);
     }
-    let tests = programs::end_to_end()?.path.display().to_string();
+    let tests = programs.end_to_end()?.path.display().to_string();
     if native {
         let command = in_kernel(&[&tests, "ipvs/clock/"])?;
-        return Ok(vec![job("those that turn the clock", Length::Short, command)]);
+        return Ok(vec![Job::of_command("those that turn the clock", Length::Short, command)]);
     }
     // What all else depends on.
-    let registers = programs::one("xtask/uml-xstate", "registers")?.path.display().to_string();
-    let registers = job("registers", Length::Short, in_kernel(&[&registers])?);
+    let registers = programs.one("xtask/uml-xstate", "registers")?.path.display().to_string();
+    let registers = Job::of_command("registers", Length::Short, in_kernel(&[&registers])?);
     let parts = parts(|| in_kernel(&[&tests, "ipvs/"]));
     std::iter::once(Ok(registers)).chain(parts).collect()
 }
 
 /// Jobs that run the tests on the kernel that another release of Debian has for user-mode Linux.
-pub(super) fn jobs_on(release: &str) -> anyhow::Result<Vec<Job>> {
+pub(super) fn jobs_on(programs: &Programs, release: &str) -> anyhow::Result<Vec<Job>> {
     Package::of_release(release)?;
-    let tests = programs::end_to_end()?.path.display().to_string();
+    let tests = programs.end_to_end()?.path.display().to_string();
     let arguments = ["uml", "--release", release, "--", &tests, "ipvs/", "--color=never"];
     parts(|| own(&arguments, true)).collect()
 }
@@ -64,12 +64,8 @@ fn parts(
         let part = format!("{number}/{PARTS}");
         let mut command = command()?;
         command.env(PART_VARIABLE, &part);
-        Ok(job(format!("part {part}"), Length::Long, command))
+        Ok(Job::of_command(format!("part {part}"), Length::Long, command))
     })
-}
-
-fn job(name: impl Into<String>, length: Length, mut command: Command) -> Job {
-    Job::new(name, length, move |log| workspace::run(programs::to(log, &mut command)?))
 }
 
 /// Runs tests in user-mode Linux.

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Seek as _};
 use std::ops::RangeInclusive;
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +14,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use kube_proxy_testkit::output::complain;
 use kube_proxy_testkit::say;
+
+use crate::workspace;
+
+/// Keeps a program that hangs from hanging everything; far beyond what any takes, and beyond the guard of user-mode Linux.
+const GUARD: Duration = Duration::from_mins(45);
 
 /// How many jobs run at a time: two for each processor, within these.
 const LANES: RangeInclusive<usize> = 2..=8;
@@ -52,6 +58,26 @@ impl Job {
     ) -> Self {
         Self { name: name.into(), length, run: Box::new(run) }
     }
+
+    /// Runs a command.
+    pub(super) fn of_command(
+        name: impl Into<String>,
+        length: Length,
+        mut command: Command,
+    ) -> Self {
+        Self::new(name, length, move |log| {
+            workspace::run_within(print_to(log, &mut command)?, GUARD)
+        })
+    }
+}
+
+/// Has a command print to a file.
+pub(super) fn print_to<'a>(
+    log: &File,
+    command: &'a mut Command,
+) -> anyhow::Result<&'a mut Command> {
+    let copy = || log.try_clone().context("cannot make a temporary file");
+    Ok(command.stdout(copy()?).stderr(copy()?))
 }
 
 /// What became of the jobs of one step.

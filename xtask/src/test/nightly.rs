@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 
 use anyhow::Context as _;
 
+use super::programs::Programs;
 use super::steps::{Needs, Run, Step};
-use super::{built, ipvs, programs};
+use super::{built, ipvs};
 use crate::{apt, workspace};
 use kube_proxy_testkit::{kube_proxy, say};
 
@@ -50,7 +51,7 @@ pub(super) fn steps() -> Vec<Step> {
             name: "ipvs-5.10",
             what: "the ipvs end-to-end tests on Linux 5.10, in user-mode Linux",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::Jobs(|| ipvs::jobs_on(OLD_RELEASE)),
+            run: Run::Jobs(|programs| ipvs::jobs_on(programs, OLD_RELEASE)),
         },
         Step {
             name: "release",
@@ -94,7 +95,7 @@ fn sanitizer() -> anyhow::Result<()> {
     build.arg(&target);
     build.env("CARGO_ENCODED_RUSTFLAGS", "-Zsanitizer=address").env("CARGO_INCREMENTAL", "0");
     workspace::run(&mut build)?;
-    let mut tests = programs::end_to_end()?.command()?;
+    let mut tests = Programs::default().end_to_end()?.command()?;
     tests.arg("/packets/").env(kube_proxy::VARIABLE, target.join(host).join("debug/kube-proxy"));
     workspace::run(&mut tests).context("with the address sanitizer")
 }

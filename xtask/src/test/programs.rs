@@ -1,9 +1,8 @@
 //! The test programs that cargo built, and the jobs that run them.
 
-use std::fs::File;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use kube_proxy_testkit::{kube_proxy, sandbox};
@@ -15,8 +14,6 @@ use crate::workspace;
 
 /// Directory of the package of the end-to-end tests.
 const END_TO_END: &str = "tests";
-/// Keeps a program that hangs from hanging everything; far beyond what any takes.
-const GUARD: Duration = Duration::from_mins(25);
 
 /// A test program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +28,57 @@ pub(crate) struct Program {
     is_unit: bool,
 }
 
-/// All of this workspace. What is not built yet is built.
-pub(crate) fn all() -> anyhow::Result<Vec<Program>> {
+/// All test programs of this workspace, which cargo is asked for once.
+#[derive(Debug, Default)]
+pub(crate) struct Programs {
+    listed: OnceCell<Vec<Program>>,
+}
+
+impl Programs {
+    /// All of them. What is not built yet is built.
+    fn all(&self) -> anyhow::Result<&[Program]> {
+        if let Some(listed) = self.listed.get() {
+            return Ok(listed);
+        }
+        let programs = list()?;
+        Ok(self.listed.get_or_init(|| programs))
+    }
+
+    /// The program of a target in the package of a directory, such as `e2e` in `tests`.
+    pub(crate) fn one(&self, directory: &str, target: &str) -> anyhow::Result<&Program> {
+        let is_it =
+            |program: &&Program| program.target == target && program.directory.ends_with(directory);
+        let found = self.all()?.iter().find(is_it);
+        found.with_context(|| format!("cargo built no test program {target} in {directory}"))
+    }
+
+    /// The end-to-end tests.
+    pub(crate) fn end_to_end(&self) -> anyhow::Result<&Program> {
+        self.one(END_TO_END, "e2e")
+    }
+
+    /// Jobs that run everything as this user: the programs, and the examples in documentation.
+    pub(super) fn jobs(&self) -> anyhow::Result<Vec<Job>> {
+        let programs = self.all()?.iter().map(|program| program.job(false));
+        let documentation = workspace::cargo(&["test", "--workspace", "--doc"]);
+        let documentation =
+            Job::of_command("examples in documentation", Length::Medium, documentation);
+        programs.chain([Ok(documentation)]).collect()
+    }
+
+    /// Jobs that run the end-to-end tests in their rootless form.
+    pub(super) fn rootless(&self) -> anyhow::Result<Vec<Job>> {
+        let programs = self.all()?.iter().filter(|program| program.is_end_to_end());
+        let jobs: Vec<Job> = programs.map(|program| program.job(true)).collect::<Result<_, _>>()?;
+        if jobs.is_empty() {
+            bail!("there are no end-to-end tests in {END_TO_END}");
+        }
+        Ok(jobs)
+    }
+}
+
+/// Builds all test programs and lists them.
+fn list() -> anyhow::Result<Vec<Program>> {
     let arguments =
         ["test", "--workspace", "--no-run", "--quiet", "--message-format=json-render-diagnostics"];
     let mut command = workspace::cargo(&arguments);
@@ -42,19 +88,6 @@ pub(crate) fn all() -> anyhow::Result<Vec<Program>> {
     }
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.lines().filter_map(read).collect())
-}
-
-/// The program of a target in the package of a directory, such as `e2e` in `tests`.
-pub(crate) fn one(directory: &str, target: &str) -> anyhow::Result<Program> {
-    let is_it =
-        |program: &Program| program.target == target && program.directory.ends_with(directory);
-    let found = all()?.into_iter().find(is_it);
-    found.with_context(|| format!("cargo built no test program {target} in {directory}"))
-}
-
-/// The end-to-end tests.
-pub(crate) fn end_to_end() -> anyhow::Result<Program> {
-    one(END_TO_END, "e2e")
 }
 
 /// Reads one message of cargo, if it is about a test program.
@@ -68,32 +101,12 @@ fn read(message: &str) -> Option<Program> {
     Some(Program { path, directory, target, is_unit })
 }
 
-/// Jobs that run everything as this user: the programs, and the examples in documentation.
-pub(super) fn jobs() -> anyhow::Result<Vec<Job>> {
-    let programs = all()?.into_iter().map(|program| program.job(false));
-    let documentation = Job::new("examples in documentation", Length::Medium, |log| {
-        let mut command = workspace::cargo(&["test", "--workspace", "--doc"]);
-        workspace::run_within(to(log, &mut command)?, GUARD)
-    });
-    programs.chain([Ok(documentation)]).collect()
-}
-
-/// Jobs that run the end-to-end tests in their rootless form.
-pub(super) fn rootless() -> anyhow::Result<Vec<Job>> {
-    let programs = all()?.into_iter().filter(Program::is_end_to_end);
-    let jobs: Vec<Job> = programs.map(|program| program.job(true)).collect::<Result<_, _>>()?;
-    if jobs.is_empty() {
-        bail!("there are no end-to-end tests in {END_TO_END}");
-    }
-    Ok(jobs)
-}
-
 impl Program {
     fn is_end_to_end(&self) -> bool {
         self.directory == workspace::root().join(END_TO_END)
     }
 
-    fn job(self, rootless: bool) -> anyhow::Result<Job> {
+    fn job(&self, rootless: bool) -> anyhow::Result<Job> {
         let mut command = self.command()?;
         if rootless {
             command.env(sandbox::ROOTLESS_VARIABLE, "1");
@@ -103,9 +116,7 @@ impl Program {
             true => Length::Short,
             false => Length::Medium,
         };
-        Ok(Job::new(self.name(), length, move |log| {
-            workspace::run_within(to(log, &mut command)?, GUARD)
-        }))
+        Ok(Job::of_command(self.name(), length, command))
     }
 
     /// Such as `crates/nftables: kernel`.
@@ -124,12 +135,6 @@ impl Program {
         report::set(&mut command)?;
         Ok(command)
     }
-}
-
-/// Has a command print to a file.
-pub(super) fn to<'a>(log: &File, command: &'a mut Command) -> anyhow::Result<&'a mut Command> {
-    let copy = || log.try_clone().context("cannot make a temporary file");
-    Ok(command.stdout(copy()?).stderr(copy()?))
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 //! All of them select the whole workspace, also to run few tests of it: cargo then enables the same
 //! features in all steps and compiles nothing twice.
 
-use super::jobs::{Job, Length};
-use super::{built, ipvs, programs};
+use super::jobs::{self, Job, Length};
+use super::programs::Programs;
+use super::{built, ipvs};
 use crate::{public, workspace};
 use kube_proxy_testkit::iptables::Variant;
 
@@ -32,7 +33,7 @@ pub(super) enum Run {
     /// By itself, with its output as it comes.
     Alone(fn() -> anyhow::Result<()>),
     /// As jobs, beside those of the steps before and after that have some too.
-    Jobs(fn() -> anyhow::Result<Vec<Job>>),
+    Jobs(fn(&Programs) -> anyhow::Result<Vec<Job>>),
 }
 
 /// What a step needs.
@@ -82,13 +83,13 @@ pub(super) fn all() -> Vec<Step> {
             name: "test",
             what: "unit, property, golden, kernel, tidy and end-to-end tests",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::Jobs(programs::jobs),
+            run: Run::Jobs(Programs::jobs),
         },
         Step {
             name: "rootless",
             what: "the end-to-end tests again, in a user namespace",
             needs: &[Needs::Host, Needs::Build, Needs::Root],
-            run: Run::Jobs(programs::rootless),
+            run: Run::Jobs(Programs::rootless),
         },
         Step {
             name: "uml",
@@ -100,11 +101,11 @@ pub(super) fn all() -> Vec<Step> {
             name: "doc",
             what: "documentation, warnings denied; what is public is what the listing says",
             needs: &[],
-            run: Run::Jobs(|| {
+            run: Run::Jobs(|_| {
                 Ok(vec![Job::new("cargo doc", Length::Medium, |log| {
                     let mut command = workspace::cargo(&["doc", "--workspace", "--no-deps"]);
                     command.env("RUSTDOCFLAGS", "--deny warnings");
-                    workspace::run(programs::to(log, &mut command)?)?;
+                    workspace::run(jobs::print_to(log, &mut command)?)?;
                     public::check()
                 })])
             }),
@@ -113,19 +114,19 @@ pub(super) fn all() -> Vec<Step> {
             name: "e2e-local",
             what: "the checks of a cluster, with the command line and the ConfigMap of kubeadm",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::Jobs(|| own(&["e2e", "--local"])),
+            run: Run::Jobs(|_| own(&["e2e", "--local"])),
         },
         Step {
             name: "demo-nft",
             what: "cargo xtask demo on iptables-nft",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::Jobs(|| demo(Variant::Nft)),
+            run: Run::Jobs(|_| demo(Variant::Nft)),
         },
         Step {
             name: "demo-legacy",
             what: "cargo xtask demo on iptables-legacy",
             needs: &[Needs::Host, Needs::Build],
-            run: Run::Jobs(|| demo(Variant::Legacy)),
+            run: Run::Jobs(|_| demo(Variant::Legacy)),
         },
     ]
 }
@@ -140,7 +141,6 @@ fn demo(variant: Variant) -> anyhow::Result<Vec<Job>> {
 
 /// A job that is another command of this program.
 fn own(arguments: &[&str]) -> anyhow::Result<Vec<Job>> {
-    let mut command = built::own(arguments, true)?;
-    let run = move |log: &std::fs::File| workspace::run(programs::to(log, &mut command)?);
-    Ok(vec![Job::new(arguments.join(" "), Length::Short, run)])
+    let command = built::own(arguments, true)?;
+    Ok(vec![Job::of_command(arguments.join(" "), Length::Short, command)])
 }

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context as _;
 use kube_proxy_testkit::say;
 
-use crate::apt::{Apt, packages_in};
+use crate::apt::Apt;
 use crate::host::USER_MODE_LINUX;
 use crate::workspace;
 
@@ -42,10 +41,8 @@ impl Package {
             say!("Downloading {PACKAGE} of Debian {release} ...");
             fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
             let apt = Apt::new(&directory, &["amd64"], release)?;
-            apt.output("apt-get", &["--quiet", "download", PACKAGE])?;
-            let package = packages_in(&directory)?.pop().context("apt downloaded no package")?;
             let unpacked = directory.join("unpacking");
-            workspace::run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&unpacked))?;
+            apt.unpack(PACKAGE, &unpacked)?;
             fs::rename(&unpacked, &root).context("cannot keep the unpacked package")?;
         }
         let kernel = root.join("usr/bin").join(USER_MODE_LINUX);
