@@ -8,7 +8,6 @@
 //! It accepts on a listener that the caller bound, so it lives in whatever network namespace the caller was in.
 //! [`ApiServer`] is the handle for synchronous test code; [`Faults`] makes the server misbehave at run time.
 
-mod clock;
 mod collection;
 mod count;
 mod defaults;

@@ -6,6 +6,7 @@
 mod samples;
 mod schema;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 pub use samples::{protobuf_event, protobuf_list, protobuf_object};
@@ -174,9 +175,9 @@ fn int_or_string(value: &Value) -> Vec<u8> {
 
 /// A time as seconds since 1970, from RFC 3339 in UTC; a text that is no time becomes 1970.
 fn put_time(out: &mut Vec<u8>, number: u32, text: &str) {
-    let seconds = super::clock::seconds_of(text).unwrap_or_default();
+    let seconds = text.parse().map_or(0, Timestamp::as_second);
     let mut time = Vec::new();
-    put_number(&mut time, 1, seconds.cast_signed());
+    put_number(&mut time, 1, seconds);
     put_number(&mut time, 2, 0);
     put_bytes(out, number, &time);
 }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::clock;
 use super::collection::{Change, ChangeKind, Collection, View};
 use super::error::ApiError;
 use super::object::{Object, key};
@@ -241,7 +241,7 @@ impl Store {
             return None;
         }
         if field == "creationTimestamp" {
-            return Some(clock::now().into());
+            return Some(format!("{:.0}", Timestamp::now()).into());
         }
         self.created += 1;
         Some(format!("5e11ab1e-0000-4000-8000-{:012x}", self.created).into())
