@@ -91,7 +91,7 @@ fn remove_variant(
     localhost: bool,
 ) -> Result<Cleaned, SyncError> {
     let reason = match Programs::find_or_say(family, variant) {
-        Ok(programs) => return cleanup_if_used(&programs, localhost),
+        Ok(programs) => return cleanup(&programs, localhost),
         Err(reason) => reason,
     };
     let may_have_rules = |table: Table| match variant {
@@ -108,14 +108,14 @@ fn remove_variant(
     }
 }
 
-/// Removes the rules of one variant and family from the tables that may hold any. Running it again finds nothing to do.
+/// Removes the rules of one variant and family. Running it again finds nothing to do.
+/// The variant may never have been used here: no program looks into a table that holds nothing of ours, which would bring some into being.
 /// With `localhost`, another program keeps neighbours away from loopback addresses from now on.
 ///
 /// # Errors
 /// When a table cannot be read or written; the others are cleaned all the same.
 pub(crate) fn cleanup(
     kernel: &(impl Kernel + ?Sized),
-    may_hold: impl Fn(&str) -> bool,
     localhost: bool,
 ) -> Result<Cleaned, SyncError> {
     let (mut found, mut kept) = (false, 0);
@@ -129,7 +129,7 @@ pub(crate) fn cleanup(
             kernel.restore(batch).map_err(|failure| failure.error)
         }
     };
-    for table in Table::ALL.into_iter().filter(|table| may_hold(table.name())) {
+    for table in Table::ALL.into_iter().filter(|table| kernel.may_hold_ours(table.name())) {
         let mut batch = Batch::default();
         match Actual::read(kernel, table.name()) {
             Ok(existing) => {
@@ -151,8 +151,11 @@ pub(crate) fn cleanup(
         failures.extend(write(&batch).err());
     }
     let mut batch = Batch::default();
-    let mangle =
-        if may_hold(MANGLE) { Actual::read(kernel, MANGLE) } else { Ok(Actual::default()) };
+    let mangle = if kernel.may_hold_ours(MANGLE) {
+        Actual::read(kernel, MANGLE)
+    } else {
+        Ok(Actual::default())
+    };
     match mangle {
         Ok(mangle) if !mangle.chains.is_empty() && mangle.references.is_empty() => {
             batch.mangle_canary = Some(Canary::Delete);
@@ -210,16 +213,4 @@ pub(crate) fn remove_but(
         kernel.restore(&batch).map_err(|failure| failure.error)?;
     }
     Ok(Cleaned { found, kept: 0 })
-}
-
-/// The same for a variant that may never have been used here: tables that do not exist are not made to exist by looking at them,
-/// and no program lists what is known to hold nothing of ours.
-pub(crate) fn cleanup_if_used(programs: &Programs, localhost: bool) -> Result<Cleaned, SyncError> {
-    let may_hold = |table: &str| {
-        programs.may_have_chain(table, |chain| {
-            // The rule against martians is in a chain of the kubelet.
-            is_ours(table, chain) || (table == Table::Filter.name() && chain == SHARED_FIREWALL)
-        })
-    };
-    cleanup(programs, may_hold, localhost)
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::io::ErrorKind;
 
 use kube_proxy_core::SyncError;
-use kube_proxy_xtables::{Check, Programs, RestoreError, Variant};
+use kube_proxy_xtables::{Check, Programs, RestoreError, SHARED_FIREWALL, Variant};
 
+use crate::layout::{Table, is_ours};
 use crate::restore::Batch;
 use crate::sessions::{LISTS, Ticks};
 use crate::{counters, localnet};
@@ -17,6 +18,9 @@ pub(crate) trait Kernel: Send {
 
     /// Whether a table has this chain; not if it cannot be read.
     fn has_chain(&self, table: &str, chain: &str) -> bool;
+
+    /// Whether a table may hold anything of this mode, as far as the kernel says without any program.
+    fn may_hold_ours(&self, table: &str) -> bool;
 
     /// Applies a batch without touching anything it does not name.
     fn restore(&self, batch: &Batch) -> Result<(), RestoreError>;
@@ -57,6 +61,13 @@ impl Kernel for Programs {
 
     fn has_chain(&self, table: &str, chain: &str) -> bool {
         Programs::has_chain(self, table, |name| name == chain)
+    }
+
+    fn may_hold_ours(&self, table: &str) -> bool {
+        self.may_have_chain(table, |chain| {
+            // The rule against martians is in a chain of the kubelet.
+            is_ours(table, chain) || (table == Table::Filter.name() && chain == SHARED_FIREWALL)
+        })
     }
 
     fn restore(&self, batch: &Batch) -> Result<(), RestoreError> {

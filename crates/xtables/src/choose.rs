@@ -95,8 +95,7 @@ fn of_both_families(variant: Variant) -> Vec<Programs> {
 }
 
 fn has_kubelet_chain(programs: &Programs) -> bool {
-    let is_of_kubelet = |chain: &str| KUBELET_CHAINS.contains(&chain);
-    programs.may_have_chain(MANGLE, is_of_kubelet) && programs.has_chain(MANGLE, is_of_kubelet)
+    programs.has_chain(MANGLE, |chain| KUBELET_CHAINS.contains(&chain))
 }
 
 fn count_rules(programs: &Programs) -> usize {

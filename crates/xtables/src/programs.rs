@@ -62,6 +62,9 @@ pub struct Programs {
     held: Arc<Mutex<Option<Held>>>,
 }
 
+/// A chain of ours that programs are asked for without a reason.
+const CANARY: &str = "KUBE-PROXY-CANARY";
+
 /// How long a program waits for the lock that all iptables-legacy programs share.
 const LOCK_SECONDS: &str = "5";
 
@@ -152,7 +155,7 @@ impl Programs {
     /// # Errors
     /// What the program said.
     pub fn probe(&self, table: &str) -> Result<(), SyncError> {
-        self.run(&["-t", table, "-S", "KUBE-PROXY-CANARY"]).map(|_| ())
+        self.run(&["-t", table, "-S", CANARY]).map(|_| ())
     }
 
     /// Whether rules can be written here: the program answers, and the kernel takes what it would write.
@@ -215,6 +218,10 @@ impl Programs {
         if self.variant == Variant::Nft {
             // `iptables-nft-save` of one table takes as long as all tables are large.
             return has_chain(self.family, table, is_wanted);
+        }
+        // To list a table that is not there would bring it into being.
+        if !Self::has_legacy_table(self.family, table) {
+            return false;
         }
         let mut found = false;
         let read = self.each_line(table, &mut |line| {

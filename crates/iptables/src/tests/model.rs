@@ -266,6 +266,10 @@ impl Kernel for Model {
         Ok(())
     }
 
+    fn may_hold_ours(&self, _: &str) -> bool {
+        true
+    }
+
     fn has_chain(&self, table: &str, chain: &str) -> bool {
         self.chain(table, chain).is_some()
     }

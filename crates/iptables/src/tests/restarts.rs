@@ -137,7 +137,7 @@ fn cleanup_says_what_rules_of_others_lead_to() {
         .apply("*nat\n:CRIO-HOSTPORTS-MASQ - [0:0]\n-A CRIO-HOSTPORTS-MASQ -j KUBE-MARK-MASQ\nCOMMIT\n")
         .unwrap();
     for found in [true, false] {
-        let cleaned = cleanup(&model, |_| true, false).unwrap();
+        let cleaned = cleanup(&model, false).unwrap();
         assert_eq!((cleaned.found, cleaned.kept), (found, 1));
         assert_eq!(Removed::from(cleaned), Removed::Referenced { chains: 1 });
         assert_eq!(model.chain("nat", "KUBE-MARK-MASQ"), Some(vec![]));

@@ -225,7 +225,7 @@ fn cleanup_leaves_what_is_not_ours() {
     let mut backend = backend(config, &model);
     full(&mut backend, &of(&samples(50)));
     assert!(block_on(backend.intact()).unwrap());
-    cleanup(&model, |_| true, false).unwrap();
+    cleanup(&model, false).unwrap();
     let shared = ":KUBE-FIREWALL - [0:0]\n";
     let jumps = ["-A INPUT -j KUBE-FIREWALL\n", "-A OUTPUT -j KUBE-FIREWALL\n"];
     let mut after = model.dump().replace(shared, "");
@@ -237,7 +237,7 @@ fn cleanup_leaves_what_is_not_ours() {
     assert!(!block_on(backend.intact()).unwrap());
     // Again: nothing to do.
     let inputs = model.inputs().len();
-    assert!(!cleanup(&model, |_| true, false).unwrap().found);
+    assert!(!cleanup(&model, false).unwrap().found);
     assert_eq!(model.inputs().len(), inputs);
     assert!(!model.routes_localnet());
 }
@@ -249,7 +249,7 @@ fn cleanup_of_what_a_go_kube_proxy_left() {
     let rules = "*nat\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-SVC-A - [0:0]\n:KUBE-SEP-A - [0:0]\n\
         -A KUBE-SVC-A -j KUBE-SEP-A\n-A KUBE-SEP-A -s 10.1.1.1/32 -j KUBE-MARK-MASQ\nCOMMIT\n";
     model.apply(rules).unwrap();
-    assert!(cleanup(&model, |_| true, false).unwrap().found);
+    assert!(cleanup(&model, false).unwrap().found);
     assert!(!model.dump().contains("KUBE-"), "{}", model.dump());
 }
 
@@ -262,16 +262,16 @@ fn the_rule_against_martians_stays_while_loopback_is_routed() {
     let mut backend = backend(config, &model);
     full(&mut backend, &of(&samples(5)));
     model.keep_localnet(true);
-    let error = cleanup(&model, |_| true, false).unwrap_err();
+    let error = cleanup(&model, false).unwrap_err();
     assert!(error.to_string().contains("route_localnet"), "{error}");
     assert_eq!(model.chain("filter", "KUBE-FIREWALL").unwrap().len(), 1);
     assert_eq!(model.chain("nat", "KUBE-SERVICES"), None, "the rest is removed all the same");
     model.keep_localnet(false);
-    cleanup(&model, |_| true, false).unwrap();
+    cleanup(&model, false).unwrap();
     assert_eq!(model.chain("filter", "KUBE-FIREWALL").unwrap().len(), 0);
     // Another program has such a rule: this one may go, and the setting stays.
     full(&mut backend, &of(&samples(5)));
-    assert!(cleanup(&model, |_| true, true).unwrap().found);
+    assert!(cleanup(&model, true).unwrap().found);
     assert_eq!(model.chain("filter", "KUBE-FIREWALL").unwrap().len(), 0);
     assert!(model.routes_localnet());
 }
@@ -374,6 +374,6 @@ fn a_kernel_without_mangle_serves() {
         assert!(block_on(backend.intact()).unwrap());
     }
     assert!(!model.chain("nat", "KUBE-SERVICES").unwrap().is_empty());
-    cleanup(&model, |_| true, false).unwrap();
+    cleanup(&model, false).unwrap();
     assert_eq!(model.chain("nat", "KUBE-SERVICES"), None);
 }

@@ -98,9 +98,7 @@ fn has_table(family: IpFamily) -> bool {
 
 /// Reads what one variant of iptables has. What cannot be read says nothing.
 fn read(programs: &Programs, facts: &mut Facts) {
-    let is_services = |chain: &str| chain == "KUBE-SERVICES";
-    facts.iptables_rules |=
-        programs.may_have_chain("nat", is_services) && programs.has_chain("nat", is_services);
+    facts.iptables_rules |= programs.has_chain("nat", |chain| chain == "KUBE-SERVICES");
     let mut forward = Forward::default();
     if !programs.is_unused("filter") {
         let _ = programs.each_line("filter", &mut |line| forward.line(line));

@@ -1,17 +1,19 @@
 //! Whether what must be there is there.
 //!
-//! The legacy programs copy the whole table for every question, so that all questions are asked at once. The nft variant needs a program
-//! for each, so that none is asked again as long as the kernel says that nothing has changed.
+//! All questions are asked at once, by one program. A restore ends at the first rule that it does not find, and says at which line.
 
 use std::sync::PoisonError;
 
 use kube_proxy_core::SyncError;
 
 use super::parse::parse_line;
-use super::{Programs, failure, unlisted};
+use super::{CANARY, Programs, failure, unlisted};
 use crate::check::Check;
 use crate::variant::Variant;
 use crate::words::split_words;
+
+/// A rule that is nowhere.
+const NOWHERE: &str = "-m comment --comment \"nowhere\" -j RETURN";
 
 /// What was there in a generation of the ruleset.
 #[derive(Debug)]
@@ -21,14 +23,14 @@ pub(super) struct Held {
 }
 
 impl Programs {
-    /// Whether all of these are there. No program is asked for what was there before if the kernel says that nothing of `nf_tables` in
-    /// this network namespace has changed since, for the nft variant needs one for each of them.
+    /// Whether all of these are there. Of the nft variant, no program is asked for what was there before if the kernel says that nothing
+    /// of `nf_tables` in this network namespace has changed since.
     ///
     /// # Errors
     /// When the programs cannot be run.
     pub fn hold(&self, checks: &[Check]) -> Result<bool, SyncError> {
         if self.variant == Variant::Legacy {
-            return self.hold_all_at_once(checks);
+            return self.hold_in_copies(checks);
         }
         // Read before the programs look: a change beside them counts as one after them.
         self.hold_in(unlisted::generation(self.family), checks)
@@ -45,10 +47,28 @@ impl Programs {
         if held.as_ref().is_some_and(is_known) {
             return Ok(true);
         }
-        let all = self.hold_each(checks)?;
+        let all = match self.hold_together(checks)? {
+            Some(all) => all,
+            None => self.hold_each(checks)?,
+        };
         let generation = generation.filter(|_| all);
         *held = generation.map(|generation| Held { generation, checks: checks.to_vec() });
         Ok(all)
+    }
+
+    /// Asks one program of the nft variant for all of them; `None` if its answer does not say.
+    ///
+    /// It would take the questions for changes without `--test`, and does not ask them with it. So they are followed by one whose answer is
+    /// known, in a table of its own, as versions before 1.8.8 name the end of the table instead of the line: only a program that gets so
+    /// far, and finds nothing there, has found everything before.
+    fn hold_together(&self, checks: &[Check]) -> Result<Option<bool>, SyncError> {
+        let Some(last) = checks.last() else { return Ok(Some(true)) };
+        let mut input = questions(checks);
+        let before = input.lines().count();
+        input.extend(["*", last.table(), "\n-C ", CANARY, " ", NOWHERE, "\nCOMMIT\n"]);
+        let (status, text) = self.feed(&self.helper("restore"), &["--noflush"], &[&input])?;
+        let line = parse_line(&text).filter(|_| status.code() == Some(1));
+        Ok(line.map(|line| line > before))
     }
 
     /// Asks a program for each.
@@ -70,22 +90,10 @@ impl Programs {
         Ok(true)
     }
 
-    /// Asks all questions at once.
-    fn hold_all_at_once(&self, checks: &[Check]) -> Result<bool, SyncError> {
-        let mut input = String::new();
-        for checks in checks.chunk_by(|a, b| a.table() == b.table()) {
-            input.extend(["*", checks[0].table(), "\n"]);
-            for check in checks {
-                match check {
-                    Check::Chain { chain, .. } => input.extend(["-S ", *chain, "\n"]),
-                    Check::Rule { chain, rule, .. } => {
-                        input.extend(["-C ", *chain, " ", rule.as_str(), "\n"]);
-                    }
-                }
-            }
-            input.push_str("COMMIT\n");
-        }
+    /// Asks one program of the legacy variant, which acts on copies of the tables.
+    fn hold_in_copies(&self, checks: &[Check]) -> Result<bool, SyncError> {
         let program = self.helper("restore");
+        let input = questions(checks);
         let (status, text) = self.feed(&program, &["--noflush", "--test"], &[&input])?;
         match status.code() {
             Some(0) => Ok(true),
@@ -93,4 +101,22 @@ impl Programs {
             _ => Err(failure(&program, status, &text)),
         }
     }
+}
+
+/// The input of a restore that only asks.
+fn questions(checks: &[Check]) -> String {
+    let mut input = String::new();
+    for checks in checks.chunk_by(|a, b| a.table() == b.table()) {
+        input.extend(["*", checks[0].table(), "\n"]);
+        for check in checks {
+            match check {
+                Check::Chain { chain, .. } => input.extend(["-S ", *chain, "\n"]),
+                Check::Rule { chain, rule, .. } => {
+                    input.extend(["-C ", *chain, " ", rule.as_str(), "\n"]);
+                }
+            }
+        }
+        input.push_str("COMMIT\n");
+    }
+    input
 }

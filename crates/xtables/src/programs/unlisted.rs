@@ -1,9 +1,9 @@
 //! Tables of iptables-nft, read over netlink.
 //!
 //! For what chains there are, and how many rules, no program is needed: `iptables-nft-save` of one table takes as long as all are large.
-//! And there are tables that it does not list. One rule that another program wrote with `nft` is enough: `iptables-nft-save` then says that the table is incompatible, prints nothing of it and
-//! ends well. Restores, and questions for a rule, still work. So what is there is read over netlink, in the words of `iptables-save`
-//! as far as they matter: every chain, and of every rule where it leads to.
+//! And there are tables that it does not list. One rule that another program wrote with `nft` is enough: `iptables-nft-save` then says
+//! that the table is incompatible, prints nothing of it and ends well. Restores, and questions for a rule, still work. So what is there
+//! is read over netlink, in the words of `iptables-save` as far as they matter: every chain, and of every rule where it leads to.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -43,9 +43,8 @@ pub(super) fn each_line(
 
 /// Whether a table has a chain like that, where there is no iptables-nft to ask.
 pub fn has_chain(family: IpFamily, table: &str, is_wanted: impl Fn(&str) -> bool) -> bool {
-    let chains = NfTables::open(protocol(family)).and_then(|mut nf| nf.chains(table));
     // A kernel without `nf_tables` has none.
-    chains.is_ok_and(|chains| chains.iter().any(|chain| is_wanted(&chain.name)))
+    find_chain(family, table, is_wanted).unwrap_or(false)
 }
 
 /// Whether a table is known not to have a chain, which the kernel looks up by its name.
@@ -60,10 +59,16 @@ pub(super) fn may_have_chain(
     table: &str,
     is_wanted: impl Fn(&str) -> bool,
 ) -> bool {
-    match NfTables::open(protocol(family)).and_then(|mut nf| nf.chains(table)) {
-        Ok(chains) => chains.iter().any(|chain| is_wanted(&chain.name)),
-        Err(error) => !is_missing(error.errno()),
-    }
+    find_chain(family, table, is_wanted).unwrap_or_else(|error| !is_missing(error.errno()))
+}
+
+fn find_chain(
+    family: IpFamily,
+    table: &str,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<bool, kube_proxy_netlink::Error> {
+    let chains = NfTables::open(protocol(family))?.chains(table)?;
+    Ok(chains.iter().any(|chain| is_wanted(&chain.name)))
 }
 
 /// The number of the ruleset's generation, which every transaction changes; `None` if the kernel does not say.
