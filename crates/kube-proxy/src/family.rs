@@ -15,5 +15,6 @@ pub mod udp_flows;
 
 mod knock;
 mod mailbox;
+mod pace;
 mod report;
 mod worker;

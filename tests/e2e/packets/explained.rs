@@ -69,7 +69,8 @@ fn ask(world: &World, flow: Flow, family: IpFamily) -> anyhow::Result<Value> {
     };
     let protocol = if flow.to.is_udp() { "udp" } else { "tcp" };
     let to = flow.to.address(family, world);
-    let path = format!("/debug/explain?from={from}&to={to}/{protocol}&onNode=none");
+    let only = "onNode=none&connections=none";
+    let path = format!("/debug/explain?from={from}&to={to}/{protocol}&{only}");
     let response = world.probe(From::Node).http_get(METRICS, &path)?;
     ensure!(response.status == 200, "{path}: {} {}", response.status, response.body);
     serde_json::from_str(&response.body).with_context(|| format!("{path}: {}", response.body))

@@ -82,7 +82,7 @@ pub struct Path {
     /// What is near the destination, where no service port has it; the nearest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nearest: Vec<Nearest>,
-    /// Where tracked connections to the destination lead now; absent where they could not be read.
+    /// Where tracked connections to the destination lead now; absent where they could not be read, or were not asked for (`connections=none`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<Vec<Connections>>,
     /// What the node holds for the frontend; absent without a service port, and where no proxy was asked.

@@ -150,9 +150,12 @@ impl DebugPages {
             similar: Vec::new(),
             warnings: self.silence_warning().into_iter().collect(),
         };
-        let look_up = match all_or_none(asked, "onNode") {
-            Ok(look_up) => look_up,
-            Err(error) => return Answer::error(StatusCode::BAD_REQUEST, error).into(),
+        let wanted = (all_or_none(asked, "onNode"), all_or_none(asked, "connections"));
+        let (look_up, connections) = match wanted {
+            (Ok(look_up), Ok(connections)) => (look_up, connections),
+            (Err(error), _) | (_, Err(error)) => {
+                return Answer::error(StatusCode::BAD_REQUEST, error).into();
+            }
         };
         let (clients, facts) = (self.clients(), self.facts.clone());
         let looking_up = self.looking_up.clone();
@@ -198,7 +201,9 @@ impl DebugPages {
                 add(&mut answer, explained);
             }
             tasks::blocking("debug page", move || {
-                explain::add_connections(&mut answer.paths, translated);
+                if connections {
+                    explain::add_connections(&mut answer.paths, translated);
+                }
                 json(&answer)
             })
             .await

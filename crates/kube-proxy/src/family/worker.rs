@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::knock::Knocks;
 use super::mailbox::{Message, Replacement, waker};
+use super::pace::Pace;
 use super::report::{NoLocalEndpoints, kind, log_repair, log_sync};
 use super::setup::Setup;
 use crate::family::check::{FamilyCheck, Repair};
@@ -39,6 +40,8 @@ pub(super) struct Worker {
     no_local: NoLocalEndpoints,
     /// Clients of endpoints that left.
     knocks: Knocks,
+    /// Of looks at tracked connections.
+    flow_pace: Pace,
     /// Who waits for the traffic to be read.
     traffic_wanted: Vec<oneshot::Sender<()>>,
     /// Who waits for a comparison.
@@ -69,6 +72,7 @@ impl Worker {
             reported: ChangeCounts::default(),
             no_local: NoLocalEndpoints::default(),
             knocks: Knocks::default(),
+            flow_pace: Pace::default(),
             traffic_wanted: Vec::new(),
             comparisons: Vec::new(),
             sessions_asked: Vec::new(),
@@ -88,7 +92,8 @@ impl Worker {
         self.setup.proxy.read_ahead().await;
         loop {
             let proxy = &self.setup.proxy;
-            let dues = [proxy.due(), proxy.dead_check_due(), self.knocks.due()];
+            let dues =
+                [proxy.due(), proxy.dead_check_due(), self.knocks.due(), self.flow_pace.due()];
             let dues = dues.into_iter().flatten();
             let due = dues.fold(self.next_check, Instant::min);
             let wait = due.saturating_duration_since(Instant::now());
@@ -119,6 +124,7 @@ impl Worker {
             if self.setup.proxy.due().is_some_and(|due| due <= now) {
                 self.sync().await;
             }
+            self.check_flows_put_off(now);
             self.check_dead_flows();
             if self.next_check <= now {
                 self.check().await;

@@ -1,6 +1,6 @@
 //! Connections that the kernel tracks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use kube_proxy_core::Protocol;
@@ -13,18 +13,19 @@ use crate::debug::explanation::{Connections, Path};
 ///
 /// `translated` says that rules of this mode translate to endpoints, so that connections which lead elsewhere are out of date.
 pub(in crate::debug) fn add_connections(paths: &mut [Path], translated: bool) {
-    let Ok(mut conntrack) = Conntrack::open() else { return };
+    let Ok(counts) = read(paths) else { return };
     for path in paths {
-        let Ok(counts) = read(&mut conntrack, path) else { continue };
+        let counts = counts.get(&key(path)).into_iter().flatten();
         let used = |to: &SocketAddr| {
             path.endpoints
                 .iter()
                 .any(|endpoint| endpoint.address == *to && endpoint.unused.is_none())
         };
         let unused = |to: &SocketAddr| translated && path.service_port.is_some() && !used(to);
-        let all = counts.into_iter().map(|(endpoint, count)| {
-            let unused = unused(&endpoint);
-            Connections { endpoint, count, unused }
+        let all = counts.map(|(endpoint, count)| Connections {
+            endpoint: *endpoint,
+            count: *count,
+            unused: unused(endpoint),
         });
         path.connections = Some(all.collect());
         let stale = path.connections.iter().flatten().filter(|connections| connections.unused);
@@ -41,21 +42,39 @@ pub(in crate::debug) fn add_connections(paths: &mut [Path], translated: bool) {
     }
 }
 
-/// How many flows to the destination of a path lead to each place.
-fn read(conntrack: &mut Conntrack, path: &Path) -> Result<BTreeMap<SocketAddr, usize>, Error> {
-    let family = if path.destination.is_ipv4() { Family::V4 } else { Family::V6 };
-    let protocol: Protocol = path.protocol.parse().unwrap_or(Protocol::Tcp);
-    let original = TupleFilter {
-        destination: Some(path.destination.ip()),
-        destination_port: Some(path.destination.port()),
-        ..TupleFilter::default()
-    };
-    let filter = Filter { original, ..Filter::protocol(family, protocol.number()) };
-    let mut counts = BTreeMap::new();
-    let _ = conntrack.dump(&filter, |flow| {
-        if let Some(from) = flow.reply.source_socket() {
-            *counts.entry(from).or_default() += 1;
-        }
-    })?;
+/// What connections of a path have in common.
+type Key = (Protocol, SocketAddr);
+
+fn key(path: &Path) -> Key {
+    (path.protocol.parse().unwrap_or(Protocol::Tcp), path.destination)
+}
+
+/// How many flows to the destination of each path lead to each place. The table is read once for each family and protocol.
+fn read(paths: &[Path]) -> Result<HashMap<Key, BTreeMap<SocketAddr, usize>>, Error> {
+    let mut kinds: HashMap<(bool, Protocol), Vec<SocketAddr>> = HashMap::new();
+    for (protocol, destination) in paths.iter().map(key) {
+        kinds.entry((destination.is_ipv4(), protocol)).or_default().push(destination);
+    }
+    let mut counts: HashMap<Key, BTreeMap<SocketAddr, usize>> = HashMap::new();
+    let mut conntrack = Conntrack::open()?;
+    for ((is_v4, protocol), destinations) in kinds {
+        let family = if is_v4 { Family::V4 } else { Family::V6 };
+        let original = match destinations[..] {
+            [only] => TupleFilter {
+                destination: Some(only.ip()),
+                destination_port: Some(only.port()),
+                ..TupleFilter::default()
+            },
+            _ => TupleFilter::default(),
+        };
+        let filter = Filter { original, ..Filter::protocol(family, protocol.number()) };
+        let wanted: HashSet<SocketAddr> = destinations.into_iter().collect();
+        let _ = conntrack.dump(&filter, |flow| {
+            let to = flow.original.destination_socket().filter(|to| wanted.contains(to));
+            if let (Some(to), Some(from)) = (to, flow.reply.source_socket()) {
+                *counts.entry((protocol, to)).or_default().entry(from).or_default() += 1;
+            }
+        })?;
+    }
     Ok(counts)
 }

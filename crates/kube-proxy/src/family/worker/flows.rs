@@ -29,10 +29,21 @@ impl Worker {
         }
     }
 
-    /// Deletes the flows that the new rules made wrong.
+    /// Deletes the flows that the new rules made wrong; at once, unless a moment ago some were looked for.
     pub(super) fn check_flows(&mut self) {
-        self.check_udp_flows();
-        self.check_early_flows();
+        let begin = Instant::now();
+        if self.flow_pace.may_begin(begin) {
+            self.check_udp_flows();
+            self.check_early_flows();
+            self.flow_pace.ended(begin, Instant::now());
+        }
+    }
+
+    /// Does what was put off, if it is time.
+    pub(super) fn check_flows_put_off(&mut self, now: Instant) {
+        if self.flow_pace.due().is_some_and(|due| due <= now) {
+            self.check_flows();
+        }
     }
 
     /// Deletes the UDP flows that the new rules made wrong. A failure is retried with the next check of the rules.
