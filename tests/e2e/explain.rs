@@ -7,8 +7,10 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use kube_proxy_core::IpFamily;
 use kube_proxy_testkit::cluster::plan;
+use kube_proxy_testkit::kube_proxy::METRICS;
+use serde_json::{Value, json};
 
-use crate::objects::{Svc, external_ip, vip};
+use crate::objects::{NAMESPACE, Svc, external_ip, vip};
 use crate::world::{From, Mode, TARGET, World, binary, cluster_address};
 use crate::{Once, PerMode};
 
@@ -139,7 +141,7 @@ fn changes(mode: Mode) -> anyhow::Result<()> {
         .node(0)
         .probe()
         .http_get("127.0.0.1:10249".parse()?, "/debug/changes?namespace=default&name=web")?;
-    let page: serde_json::Value = serde_json::from_str(&page.body)?;
+    let page: Value = serde_json::from_str(&page.body)?;
     let all = page["changes"].as_array().context("changes")?;
     for family in IpFamily::BOTH {
         let of_family = all.iter().filter(|change| change["family"] == family.to_string());
@@ -223,7 +225,8 @@ fn seconds_left(out: &str, before: &str) -> anyhow::Result<u64> {
 /// A connection whose endpoint was replaced continues to the old one, and the answer says so.
 fn open_connection(mode: Mode) -> anyhow::Result<()> {
     let world = World::new(mode)?;
-    let service = Svc::new("moved", 1);
+    let ports = json!([{ "name": "p", "port": 80 }, { "name": "idle", "port": 81 }]);
+    let service = Svc::new("moved", 1).with("/spec/ports", ports);
     world.serve(&service, &["local-1"])?;
     world.settle()?;
     let to = cluster_address(1, IpFamily::V4);
@@ -231,11 +234,34 @@ fn open_connection(mode: Mode) -> anyhow::Result<()> {
     let old = SocketAddr::new(world.pod("local-1").ip(IpFamily::V4), TARGET);
     let lead = format!("1 to {old}");
     named(&world, &format!("explain {to}"), &["Connections", &lead, "goes to endpoint"])?;
+    connections_of_all_ports(&world, to, old)?;
     world.serve(&service, &["remote-1"])?;
     world.settle()?;
     let stale = format!("1 to {old}, which takes no new ones");
     named(&world, &format!("explain {to}"), &[&stale, "clients must connect again"])?;
     drop(connection);
+    Ok(())
+}
+
+/// Of the four paths to the Service, two ports in two families, one connection leads along one.
+fn connections_of_all_ports(world: &World, to: SocketAddr, pod: SocketAddr) -> anyhow::Result<()> {
+    let ask = |more: &str| -> anyhow::Result<Vec<Value>> {
+        let path = format!("/debug/explain?to={NAMESPACE}/moved&onNode=none{more}");
+        let response = world.probe(From::Node).http_get(METRICS, &path)?;
+        let answer: Value = serde_json::from_str(&response.body)?;
+        answer["paths"].as_array().cloned().with_context(|| format!("{path}: {answer}"))
+    };
+    let paths = ask("")?;
+    ensure!(paths.len() == 4, "not four paths: {paths:?}");
+    for path in paths {
+        let one = json!([{ "endpoint": pod.to_string(), "count": 1, "unused": false }]);
+        let expected = if path["destination"] == to.to_string() { one } else { json!([]) };
+        ensure!(path["connections"] == expected, "not {expected}: {path}");
+    }
+    let silent = ask("&connections=none")?;
+    ensure!(silent.iter().all(|path| path["connections"].is_null()), "{silent:?}");
+    let wrong = world.probe(From::Node).http_get(METRICS, "/debug/explain?to=a/b&connections=x")?;
+    ensure!(wrong.status == 400 && wrong.body.contains("connections must be"), "{}", wrong.body);
     Ok(())
 }
 

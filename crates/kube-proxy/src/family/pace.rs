@@ -1,14 +1,16 @@
 //! How often something may be done that takes its time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Of so many parts of the time, what is paced takes at most one.
 const PARTS: u32 = 5;
+/// The longest pause: what it finds harms clients meanwhile.
+const LONGEST: Duration = Duration::from_secs(1);
 
-/// Lets something be done at once after a pause, and in a busy time no more often than that it takes a fifth of the time.
+/// Lets something be done at once after a pause, and in a busy time no more often than that it takes a fifth of the time, but each second.
 ///
-/// A look at tracked connections takes as long as the kernel's hash table is large, some milliseconds for each of 262,144 buckets,
-/// however little has changed. What is put off is done together with what comes meanwhile.
+/// A look at tracked connections takes as long as the kernel's hash table is large, some milliseconds with 262,144 buckets, however little
+/// has changed. What is put off is done together with what comes meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     earliest: Option<Instant>,
@@ -24,7 +26,8 @@ impl Pace {
 
     /// It was done in this time.
     pub(super) fn ended(&mut self, begin: Instant, end: Instant) {
-        self.earliest = Some(end + end.saturating_duration_since(begin) * (PARTS - 1));
+        let took = end.saturating_duration_since(begin);
+        self.earliest = Some(end + took.saturating_mul(PARTS - 1).min(LONGEST));
     }
 
     /// When that has to be done which was put off.
@@ -35,8 +38,6 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const UNIT: Duration = Duration::from_millis(10);
@@ -59,6 +60,15 @@ mod tests {
         assert_eq!(pace.due(), Some(begin + 5 * UNIT));
         assert!(pace.may_begin(begin + 5 * UNIT));
         assert_eq!(pace.due(), None);
+    }
+
+    #[test]
+    fn no_pause_is_long() {
+        let (mut pace, begin) = (Pace::default(), Instant::now());
+        let end = begin + Duration::from_mins(1);
+        pace.ended(begin, end);
+        assert!(!pace.may_begin(end));
+        assert_eq!(pace.due(), Some(end + LONGEST));
     }
 
     #[test]

@@ -88,6 +88,12 @@ impl Worker {
     }
 
     pub(super) async fn run(mut self, mut receiver: UnboundedReceiver<Message>) {
+        self.work(&mut receiver).await;
+        // The next process does not know what this one has put off.
+        self.check_flows_left();
+    }
+
+    async fn work(&mut self, receiver: &mut UnboundedReceiver<Message>) {
         // The first lists are on their way; their events wait.
         self.setup.proxy.read_ahead().await;
         loop {

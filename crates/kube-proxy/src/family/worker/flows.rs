@@ -31,11 +31,8 @@ impl Worker {
 
     /// Deletes the flows that the new rules made wrong; at once, unless a moment ago some were looked for.
     pub(super) fn check_flows(&mut self) {
-        let begin = Instant::now();
-        if self.flow_pace.may_begin(begin) {
-            self.check_udp_flows();
-            self.check_early_flows();
-            self.flow_pace.ended(begin, Instant::now());
+        if self.flow_pace.may_begin(Instant::now()) {
+            self.check_flows_now();
         }
     }
 
@@ -44,6 +41,20 @@ impl Worker {
         if self.flow_pace.due().is_some_and(|due| due <= now) {
             self.check_flows();
         }
+    }
+
+    /// Does what was put off, at the end.
+    pub(super) fn check_flows_left(&mut self) {
+        if self.flow_pace.due().is_some() {
+            self.check_flows_now();
+        }
+    }
+
+    fn check_flows_now(&mut self) {
+        let begin = Instant::now();
+        self.check_udp_flows();
+        self.check_early_flows();
+        self.flow_pace.ended(begin, Instant::now());
     }
 
     /// Deletes the UDP flows that the new rules made wrong. A failure is retried with the next check of the rules.
