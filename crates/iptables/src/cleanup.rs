@@ -109,7 +109,7 @@ fn remove_variant(
 }
 
 /// Removes the rules of one variant and family. Running it again finds nothing to do.
-/// The variant may never have been used here: no program looks into a table that holds nothing of ours, which would bring some into being.
+/// The variant may never have been used here: no program looks into a table that holds nothing of ours, as that would create legacy tables.
 /// With `localhost`, another program keeps neighbours away from loopback addresses from now on.
 ///
 /// # Errors

@@ -23,6 +23,7 @@ mod version;
 
 use held::Held;
 use listing::{End, Listing};
+use look_up::{INCOMPATIBLE, NO_RULE, is_missing};
 pub use parse::Version;
 use parse::parse_line;
 pub use unlisted::has_chain;
@@ -62,7 +63,7 @@ pub struct Programs {
     held: Arc<Mutex<Option<Held>>>,
 }
 
-/// A chain of ours that programs are asked for without a reason.
+/// A chain that programs are asked for where any will do.
 const CANARY: &str = "KUBE-PROXY-CANARY";
 
 /// How long a program waits for the lock that all iptables-legacy programs share.
@@ -294,20 +295,12 @@ impl Programs {
     /// Runs the main program. `false` is its way to say that what was asked for is not there.
     fn run(&self, arguments: &[&str]) -> Result<bool, SyncError> {
         let (status, text) = self.feed(&self.main, arguments, &[])?;
-        // 1 means "no such chain or rule" but also "no such table": only the text shows which.
-        let missing = [
-            "No chain/target/match by that name",
-            "does not exist",
-            "does a matching rule exist",
-            "incompatible",
-        ];
+        // 1 means "no such chain or rule" but also "no such table", and 2 that the chain is not there which the rule leads to: only the text
+        // shows which.
+        let is_incompatible = || status.code() == Some(1) && text.contains(INCOMPATIBLE);
         match status.code() {
             Some(0) => Ok(true),
-            Some(1)
-                if missing.iter().any(|words| text.contains(words)) && !text.contains(NO_TABLE) =>
-            {
-                Ok(false)
-            }
+            _ if is_missing(status, &text, &NO_RULE) || is_incompatible() => Ok(false),
             _ => Err(failure(&self.main, status, &text)),
         }
     }

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kube_proxy_core::SyncError;
-use kube_proxy_xtables::{Check, RestoreError, split_words};
+use kube_proxy_xtables::{Check, RestoreError, SHARED_FIREWALL, split_words};
 
 use crate::kernel::Kernel;
+use crate::layout::is_ours;
 use crate::restore::Batch;
 use crate::sessions::Ticks;
 
@@ -266,8 +267,10 @@ impl Kernel for Model {
         Ok(())
     }
 
-    fn may_hold_ours(&self, _: &str) -> bool {
-        true
+    fn may_hold_ours(&self, table: &str) -> bool {
+        let inner = self.0.lock().unwrap();
+        let is_ours = |chain: &String| is_ours(table, chain) || chain == SHARED_FIREWALL;
+        inner.tables.get(table).is_some_and(|chains| chains.keys().any(is_ours))
     }
 
     fn has_chain(&self, table: &str, chain: &str) -> bool {

@@ -1,11 +1,14 @@
 //! Whether what must be there is there.
 //!
-//! All questions are asked at once, by one program. A restore ends at the first rule that it does not find, and says at which line.
+//! All questions are asked at once, by one program: a restore ends at the first rule that it does not find, and says at which line.
+//! Where its answer does not say, there is a program for each question.
 
+use std::process::ExitStatus;
 use std::sync::PoisonError;
 
 use kube_proxy_core::SyncError;
 
+use super::look_up::{NO_RULE, is_missing};
 use super::parse::parse_line;
 use super::{CANARY, Programs, failure, unlisted};
 use crate::check::Check;
@@ -58,21 +61,21 @@ impl Programs {
 
     /// Asks one program of the nft variant for all of them; `None` if its answer does not say.
     ///
-    /// It would take the questions for changes without `--test`, and does not ask them with it. So they are followed by one whose answer is
-    /// known, in a table of its own, as versions before 1.8.8 name the end of the table instead of the line: only a program that gets so
-    /// far, and finds nothing there, has found everything before.
+    /// With `--test` it would not look, so this is a restore like any other, of an input without changes. That such a restore ends well
+    /// proves nothing, as not every version may look. So a last question is for a rule that is nowhere: a program that does not find
+    /// that one has looked for, and found, all before it. It has a section of its own, for versions before 1.8.8 name the line at
+    /// which the section ends.
     fn hold_together(&self, checks: &[Check]) -> Result<Option<bool>, SyncError> {
         let Some(last) = checks.last() else { return Ok(Some(true)) };
         let mut input = questions(checks);
         let before = input.lines().count();
         input.extend(["*", last.table(), "\n-C ", CANARY, " ", NOWHERE, "\nCOMMIT\n"]);
         let (status, text) = self.feed(&self.helper("restore"), &["--noflush"], &[&input])?;
-        let line = parse_line(&text).filter(|_| status.code() == Some(1));
-        Ok(line.map(|line| line > before))
+        Ok(missing_line(status, &text).map(|line| line > before))
     }
 
     /// Asks a program for each.
-    fn hold_each(&self, checks: &[Check]) -> Result<bool, SyncError> {
+    pub(super) fn hold_each(&self, checks: &[Check]) -> Result<bool, SyncError> {
         for check in checks {
             let there = match check {
                 Check::Chain { table, chain } => self.run(&["-t", table, "-S", chain])?,
@@ -101,6 +104,16 @@ impl Programs {
             _ => Err(failure(&program, status, &text)),
         }
     }
+}
+
+/// The line of the question whose answer is no. Versions before 1.8.8 give no reason; any other reason is no answer.
+fn missing_line(status: ExitStatus, text: &str) -> Option<usize> {
+    if status.code() == Some(1)
+        && let Some(line) = text.lines().find_map(|line| line.trim_end().strip_suffix(" failed"))
+    {
+        return parse_line(line);
+    }
+    if is_missing(status, text, &NO_RULE) { parse_line(text) } else { None }
 }
 
 /// The input of a restore that only asks.

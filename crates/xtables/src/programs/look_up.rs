@@ -16,11 +16,11 @@ use crate::words::split_words;
 const NO_CHAIN: [&str; 2] = ["No chain/target/match by that name", "does not exist"];
 
 /// How they say that a rule is not there, or cannot be: the chain that it leads to is not.
-const NO_RULE: [&str; 4] =
+pub(super) const NO_RULE: [&str; 4] =
     [NO_CHAIN[0], NO_CHAIN[1], "does a matching rule exist", "Couldn't load target"];
 
 /// What the nft variant says of what it has no words for.
-const INCOMPATIBLE: &str = "incompatible";
+pub(super) const INCOMPATIBLE: &str = "incompatible";
 
 impl Programs {
     /// The rules of each of these chains as `iptables -S` prints them, without `-A` and the chain; `None` for a chain that is not there.
@@ -133,7 +133,7 @@ impl Programs {
 }
 
 /// Whether a program ended because something is not there. A table that cannot be read is another matter.
-fn is_missing(status: ExitStatus, text: &str, words: &[&str]) -> bool {
+pub(super) fn is_missing(status: ExitStatus, text: &str, words: &[&str]) -> bool {
     matches!(status.code(), Some(1 | 2))
         && words.iter().any(|words| text.contains(words))
         && !text.contains(NO_TABLE)

@@ -81,6 +81,7 @@ fn where_one_program_does_not_say_each_is_asked_for() {
     let unclear = [
         "exit 0",
         "echo table nat is incompatible, use nft tool >&2; exit 1",
+        "echo iptables-nft-restore: line 9 failed: Permission denied >&2; exit 1",
         "echo Error occurred at line: 2 >&2; exit 2",
     ];
     for restore in unclear {
@@ -92,4 +93,14 @@ fn where_one_program_does_not_say_each_is_asked_for() {
         assert!(!scripts.programs().hold_in(None, &CHAINS).unwrap(), "{restore}");
         assert_eq!(scripts.runs(), (1, 1), "{restore}");
     }
+}
+
+#[test]
+fn a_rule_that_leads_to_a_chain_that_is_gone_is_missing() {
+    let say = "echo \"Chain 'KUBE-SERVICES' does not exist\" >&2; \
+        echo Error occurred at line: 2 >&2; exit 2";
+    let scripts = Scripts::new(say, &format!("cat > /dev/null; {say}"));
+    assert!(!scripts.programs().hold_in(None, &CHAINS).unwrap());
+    assert_eq!(scripts.runs(), (1, 0));
+    assert!(!scripts.programs().hold_each(&CHAINS).unwrap());
 }
