@@ -56,13 +56,12 @@ impl<'a> Apt<'a> {
         if to.exists() {
             fs::remove_dir_all(to).with_context(|| to.display().to_string())?;
         }
-        self.output("apt-get", &["--quiet", "download", package])?;
-        let start = format!("{package}_");
-        let is_it = |path: &PathBuf| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start))
-        };
-        let downloaded = packages_in(self.directory)?.into_iter().rfind(is_it);
-        let file = downloaded.with_context(|| format!("apt did not download {package}"))?;
+        let scratch = tempfile::tempdir_in(self.directory)?;
+        let mut download = self.command("apt-get");
+        download.args(["--quiet", "download", package]).current_dir(scratch.path());
+        workspace::output(&mut download)?;
+        let file = packages_in(scratch.path())?.pop();
+        let file = file.with_context(|| format!("apt did not download {package}"))?;
         workspace::run(Command::new("dpkg-deb").arg("-x").arg(&file).arg(to))
     }
 

@@ -8,6 +8,7 @@ mod programs;
 mod report;
 mod steps;
 
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -64,21 +65,37 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     say!("the ipvs tests run {}", Way::of_this_host());
     let start = Instant::now();
     report::begin()?;
-    let mut endings = Endings::new();
-    let programs = Programs::default();
-    let is_beside = |step: &Step| matches!(step.run, Run::Jobs(_));
-    for steps in chosen.chunk_by(|a, b| is_beside(a) && is_beside(b)) {
-        match steps {
-            [Step { name, run: Run::Alone(run), .. }] => {
-                let ending = begin(&steps[0], &endings).map(|()| alone(name, *run));
-                endings.push((name, ending.unwrap_or_else(|skipped| skipped)));
-            }
-            _ => beside(steps, &programs, &mut endings),
-        }
-    }
+    let endings = run_steps(&chosen);
     let result = summarise(&endings, start.elapsed());
     report::show()?;
     result
+}
+
+/// Runs the steps; how they ended.
+fn run_steps(chosen: &[Step]) -> Endings {
+    let (mut endings, programs) = (Endings::new(), Programs::default());
+    let is_jobs = |step: &Step| matches!(step.run, Run::Jobs(_));
+    thread::scope(|scope| {
+        let mut asides = Vec::new();
+        for steps in chosen.chunk_by(|a, b| is_jobs(a) && is_jobs(b)) {
+            // The build replaces the program that runs aside.
+            if steps.iter().any(|step| step.name == steps::BUILD || !step.needs.is_empty()) {
+                endings.extend(asides.drain(..).flat_map(ended));
+            }
+            match steps {
+                [Step { name, run: Run::Alone(run), .. }] => {
+                    let ending = begin(&steps[0], &endings).map(|()| alone(name, *run));
+                    endings.push((name, ending.unwrap_or_else(|skipped| skipped)));
+                }
+                [Step { run: Run::Aside(_), .. }] => {
+                    asides.push(scope.spawn(|| beside(steps, &Programs::default(), &[])));
+                }
+                _ => endings.extend(beside(steps, &programs, &endings)),
+            }
+        }
+        endings.extend(asides.into_iter().flat_map(ended));
+    });
+    endings
 }
 
 /// The steps to run, in their order, with the build where one needs it.
@@ -108,7 +125,7 @@ fn choose(only: &[String], nightly: bool) -> anyhow::Result<Vec<Step>> {
 ///
 /// # Errors
 /// With the end of a step that cannot run.
-fn begin(step: &Step, before: &Endings) -> Result<(), Ending> {
+fn begin(step: &Step, before: &[(&'static str, Ending)]) -> Result<(), Ending> {
     say!("\n=== {}: {}", step.name, step.what);
     let Some(reason) = reason_to_skip(step, before) else { return Ok(()) };
     say!("--- {}: skipped, {reason}", step.name);
@@ -125,12 +142,13 @@ fn alone(name: &'static str, run: fn() -> anyhow::Result<()>) -> Ending {
     end(name, result.is_ok(), start.elapsed())
 }
 
-/// Runs steps that consist of jobs, all at the same time.
-fn beside(steps: &[Step], programs: &Programs, endings: &mut Endings) {
+/// Runs steps that consist of jobs, all at the same time; how they ended, after those before.
+fn beside(steps: &[Step], programs: &Programs, before: &[(&'static str, Ending)]) -> Endings {
+    let mut endings = Endings::new();
     let mut running = Vec::new();
     for step in steps {
-        let Run::Jobs(jobs) = step.run else { continue };
-        match begin(step, endings).map(|()| jobs(programs)) {
+        let (Run::Jobs(jobs) | Run::Aside(jobs)) = step.run else { continue };
+        match begin(step, before).map(|()| jobs(programs)) {
             Ok(Ok(jobs)) => running.push((step.name, jobs)),
             Ok(Err(error)) => {
                 complain(&error);
@@ -143,6 +161,13 @@ fn beside(steps: &[Step], programs: &Programs, endings: &mut Endings) {
     for (name, outcome) in names.into_iter().zip(jobs::run(running)) {
         endings.push((name, end(name, outcome.passed, outcome.took)));
     }
+    endings
+}
+
+/// Waits for steps that run aside.
+fn ended(aside: ScopedJoinHandle<'_, Endings>) -> Endings {
+    // What panics there panics here.
+    aside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Says how a step ended.
@@ -156,7 +181,7 @@ fn end(name: &str, passed: bool, took: Duration) -> Ending {
     Ending::Failed(took)
 }
 
-fn reason_to_skip(step: &Step, before: &Endings) -> Option<&'static str> {
+fn reason_to_skip(step: &Step, before: &[(&'static str, Ending)]) -> Option<&'static str> {
     let failed = |name: &str| {
         before.iter().any(|(other, ending)| *other == name && !matches!(ending, Ending::Passed(_)))
     };
@@ -198,3 +223,6 @@ fn summarise(endings: &Endings, took: Duration) -> anyhow::Result<()> {
     }
     bail!("{} of {} steps failed: {}", failed.len(), endings.len(), failed.join(", "))
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,7 +100,7 @@ fn execute(arguments: &Arguments, directory: &Path) -> anyhow::Result<i32> {
         kernel.env("LD_LIBRARY_PATH", library_path(&library()?)?);
         kernel.env("LD_PRELOAD", library_file());
     }
-    // Elsewhere it is as fast as it is.
+    // If that fails it is slower.
     let _ = stay_on_this_processor();
     let mut child = kernel.spawn().with_context(|| {
         format!("cannot start `{}` (Debian package user-mode-linux)", package.kernel.display())

@@ -7,14 +7,10 @@ use anyhow::bail;
 use kube_proxy_testkit::harness::PART_VARIABLE;
 
 use super::built::own;
-use super::jobs::{Job, Length};
+use super::jobs::{Job, Length, lanes};
 use super::programs::Programs;
 use crate::host;
 use crate::uml::{Package, Way};
-
-/// Into how many parts the tests are divided. Each runs in a machine of its own, which has one processor, runs one test at a time and takes
-/// four seconds to start.
-const PARTS: usize = 4;
 
 /// Why the tests cannot run.
 pub(super) const MISSING: &str =
@@ -57,11 +53,14 @@ pub(super) fn jobs_on(programs: &Programs, release: &str) -> anyhow::Result<Vec<
     parts(|| own(&arguments, true)).collect()
 }
 
+/// The tests in as many parts as run at a time. Each runs in a machine of its own, which has one processor, runs one test at a time and takes
+/// two seconds to start.
 fn parts(
     command: impl Fn() -> anyhow::Result<Command>,
 ) -> impl Iterator<Item = anyhow::Result<Job>> {
-    (1..=PARTS).map(move |number| {
-        let part = format!("{number}/{PARTS}");
+    let parts = lanes();
+    (1..=parts).map(move |number| {
+        let part = format!("{number}/{parts}");
         let mut command = command()?;
         command.env(PART_VARIABLE, &part);
         Ok(Job::of_command(format!("part {part}"), Length::Long, command))

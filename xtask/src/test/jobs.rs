@@ -23,7 +23,8 @@ const GUARD: Duration = Duration::from_mins(45);
 /// How many jobs run at a time: two for each processor, within these.
 const LANES: RangeInclusive<usize> = 2..=8;
 
-fn lanes() -> usize {
+/// How many run at a time here.
+pub(super) fn lanes() -> usize {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     (2 * processors).clamp(*LANES.start(), *LANES.end())
 }

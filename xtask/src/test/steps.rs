@@ -30,11 +30,16 @@ pub(super) struct Step {
 /// How a step is run.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Run {
-    /// By itself, with its output as it comes.
+    /// By itself but for what runs aside, with its output as it comes.
     Alone(fn() -> anyhow::Result<()>),
     /// As jobs, beside those of the steps before and after that have some too.
-    Jobs(fn(&Programs) -> anyhow::Result<Vec<Job>>),
+    Jobs(MakeJobs),
+    /// As jobs, beside all steps that follow up to the build, or the first that needs something. It may need nothing itself.
+    Aside(MakeJobs),
 }
+
+/// Makes the jobs of a step.
+pub(super) type MakeJobs = fn(&Programs) -> anyhow::Result<Vec<Job>>;
 
 /// What a step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +61,10 @@ pub(super) fn all() -> Vec<Step> {
             name: HOST,
             what: "installs what the host lacks, tries namespaces and iptables",
             needs: &[],
-            run: Run::Alone(|| workspace::run(&mut built::own(&["check-host"], false)?)),
+            run: Run::Aside(|_| {
+                let command = built::own(&["check-host"], false)?;
+                Ok(vec![Job::of_command("check-host", Length::Medium, command)])
+            }),
         },
         Step {
             name: "fmt",
