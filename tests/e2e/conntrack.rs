@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[PerMode] = &[
     ("conntrack/same-port-elsewhere-stays", elsewhere),
     ("conntrack/target-port-changed", target_port_changed),
     ("conntrack/terminating-keeps-flows", terminating),
+    ("conntrack/many-changes-in-a-row", many_changes),
 ];
 
 const CLIENT: From = From::Pod("client");
@@ -35,6 +36,21 @@ fn begin(mode: Mode, pods: &[&str]) -> anyhow::Result<(World, Svc)> {
     world.serve(&service, pods)?;
     world.settle()?;
     Ok((world, service))
+}
+
+/// The look for flows after the last of many syncs is made too, although no sync and no check of the rules follows.
+fn many_changes(mode: Mode) -> anyhow::Result<()> {
+    let world = World::with_flags(mode, &["--iptables-sync-period=1h", "--ipvs-sync-period=1h"])?;
+    let service = Svc::new("dns", 1).udp().load_balancer().external_ips();
+    world.serve(&service, &["local-1"])?;
+    world.settle()?;
+    let mut flows = flows(&world, 1)?;
+    are_at(&mut flows, "local-1")?;
+    for pod in ["local-2", "local-1", "local-2", "local-1", "local-2"] {
+        world.serve(&service, &[pod])?;
+    }
+    move_to(&mut flows, "local-2");
+    Ok(())
 }
 
 /// A pod that terminates and still answers keeps its flows; new ones go elsewhere, and the old ones follow when it is gone.
