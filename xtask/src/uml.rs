@@ -16,7 +16,7 @@ use std::{env, fs};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 use serde_json::json;
 use tempfile::TempDir;
@@ -47,6 +47,10 @@ pub(crate) struct Arguments {
     /// A kernel that has not ended after so long is taken to hang, in minutes
     #[arg(long, value_name = "N", default_value_t = GUARD_MINUTES)]
     guard: u64,
+    /// The processor of the host that it stays on: the Nth, counted from 0 and from the start again, of those that this program may use;
+    /// by default the one on which this program is
+    #[arg(long, value_name = "N")]
+    processor: Option<usize>,
     /// The kernel of another release of Debian than the installed one, such as bullseye (5.10) or bookworm (6.1)
     #[arg(long, value_name = "RELEASE")]
     release: Option<String>,
@@ -101,7 +105,7 @@ fn execute(arguments: &Arguments, directory: &Path) -> anyhow::Result<i32> {
         kernel.env("LD_PRELOAD", library_file());
     }
     // If that fails it is slower.
-    let _ = stay_on_this_processor();
+    let _ = stay_on_one_processor(arguments.processor);
     let mut child = kernel.spawn().with_context(|| {
         format!("cannot start `{}` (Debian package user-mode-linux)", package.kernel.display())
     })?;
@@ -112,14 +116,22 @@ fn execute(arguments: &Arguments, directory: &Path) -> anyhow::Result<i32> {
     status.trim().parse().context("the exit code is no number")
 }
 
-/// Keeps this thread, and so the kernel that it starts, on the processor on which the scheduler has put it.
+/// Keeps this thread, and so the kernel that it starts, on one processor.
 ///
 /// The kernel and each of its processes are processes of the host that wait for each other in turns, at each system call and page
 /// fault. On two processors every turn would wake the other one up, which costs more than all that the tests do.
-fn stay_on_this_processor() -> nix::Result<()> {
+fn stay_on_one_processor(wanted: Option<usize>) -> nix::Result<()> {
+    let this_thread = Pid::from_raw(0);
+    let usable = sched_getaffinity(this_thread)?;
+    let usable: Vec<usize> =
+        (0..CpuSet::count()).filter(|number| usable.is_set(*number) == Ok(true)).collect();
+    let chosen = match wanted {
+        Some(wanted) if !usable.is_empty() => usable[wanted % usable.len()],
+        _ => sched_getcpu()?,
+    };
     let mut only = CpuSet::new();
-    only.set(sched_getcpu()?)?;
-    sched_setaffinity(Pid::from_raw(0), &only)
+    only.set(chosen)?;
+    sched_setaffinity(this_thread, &only)
 }
 
 /// A directory for what goes in and out.

@@ -41,7 +41,7 @@ pub(super) fn jobs(programs: &Programs) -> anyhow::Result<Vec<Job>> {
     // What all else depends on.
     let registers = programs.one("xtask/uml-xstate", "registers")?.path.display().to_string();
     let registers = Job::of_command("registers", Length::Short, in_kernel(&[&registers])?);
-    let parts = parts(|| in_kernel(&[&tests, "ipvs/"]));
+    let parts = parts(&[], &tests);
     std::iter::once(Ok(registers)).chain(parts).collect()
 }
 
@@ -49,19 +49,18 @@ pub(super) fn jobs(programs: &Programs) -> anyhow::Result<Vec<Job>> {
 pub(super) fn jobs_on(programs: &Programs, release: &str) -> anyhow::Result<Vec<Job>> {
     Package::of_release(release)?;
     let tests = programs.end_to_end()?.path.display().to_string();
-    let arguments = ["uml", "--release", release, "--", &tests, "ipvs/", "--color=never"];
-    parts(|| own(&arguments, true)).collect()
+    parts(&["--release", release], &tests).collect()
 }
 
 /// The tests in as many parts as run at a time. Each runs in a machine of its own, which has one processor, runs one test at a time and takes
 /// two seconds to start.
-fn parts(
-    command: impl Fn() -> anyhow::Result<Command>,
-) -> impl Iterator<Item = anyhow::Result<Job>> {
+fn parts(options: &[&str], tests: &str) -> impl Iterator<Item = anyhow::Result<Job>> {
     let parts = lanes();
-    (1..=parts).map(move |number| {
-        let part = format!("{number}/{parts}");
-        let mut command = command()?;
+    (0..parts).map(move |number| {
+        let part = format!("{}/{parts}", number + 1);
+        let processor = number.to_string();
+        let beside = [&["--processor", &processor], options].concat();
+        let mut command = in_kernel_with(&beside, &[tests, "ipvs/"])?;
         command.env(PART_VARIABLE, &part);
         Ok(Job::of_command(format!("part {part}"), Length::Long, command))
     })
@@ -69,5 +68,10 @@ fn parts(
 
 /// Runs tests in user-mode Linux.
 fn in_kernel(command: &[&str]) -> anyhow::Result<Command> {
-    own(&[&["uml", "--"], command, &["--color=never"]].concat(), true)
+    in_kernel_with(&[], command)
+}
+
+/// The same with options of that command.
+fn in_kernel_with(options: &[&str], command: &[&str]) -> anyhow::Result<Command> {
+    own(&[&["uml"], options, &["--"], command, &["--color=never"]].concat(), true)
 }

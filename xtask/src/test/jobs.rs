@@ -42,9 +42,11 @@ type Run = dyn FnOnce(&File) -> anyhow::Result<()> + Send;
 /// How long a job takes, roughly. Longer ones are started first, so that none is left over at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Length {
+    /// Many minutes.
+    Longest,
     /// Minutes.
     Long,
-    /// About a minute.
+    /// Less than a minute.
     Medium,
     /// Seconds.
     Short,

@@ -12,6 +12,8 @@ use super::jobs::{Job, Length};
 use super::{built, report};
 use crate::workspace;
 
+/// Name of the tests of a crate that use the kernel, and wait for it.
+const KERNEL: &str = "kernel";
 /// Directory of the package of the end-to-end tests.
 const END_TO_END: &str = "tests";
 
@@ -112,7 +114,8 @@ impl Program {
             command.env(sandbox::ROOTLESS_VARIABLE, "1");
         }
         let length = match self.is_unit {
-            _ if self.is_end_to_end() => Length::Long,
+            _ if self.is_end_to_end() => Length::Longest,
+            _ if self.target == KERNEL => Length::Long,
             true => Length::Short,
             false => Length::Medium,
         };
