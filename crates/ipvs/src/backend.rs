@@ -17,6 +17,7 @@ use crate::drain::Drains;
 use crate::kernel::{Kernel, Node};
 use crate::marks::Marks;
 use crate::needed::Needed;
+use crate::plan::Context;
 use crate::rebuild::Rebuild;
 use crate::scheduler::{self, ALGORITHMS, SCHEDULER, of_algorithm};
 use crate::state::State;
@@ -38,6 +39,8 @@ pub struct IpvsBackend {
     pub(crate) unknown_schedulers: Vec<String>,
     /// The external IPs and VIPs that the log says are refused.
     pub(crate) refused: BTreeMap<ServicePortName, BTreeSet<IpAddr>>,
+    /// Addresses of endpoints that the kernel took for those of no host; all are offered to it again by a full sync.
+    pub(crate) unfit: BTreeSet<IpAddr>,
     known_schedulers: Vec<String>,
     /// Algorithms that turned out to be schedulers that this kernel does not have.
     lacking: BTreeSet<Algorithm>,
@@ -97,6 +100,7 @@ impl IpvsBackend {
             drains: Drains::default(),
             unknown_schedulers: Vec::new(),
             refused: BTreeMap::new(),
+            unfit: BTreeSet::new(),
             known_schedulers: Vec::new(),
             lacking: BTreeSet::new(),
             alarm: None,
@@ -139,6 +143,24 @@ impl IpvsBackend {
             }
         }
         Ok(())
+    }
+
+    /// What plans depend on.
+    pub(crate) fn context<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        node_addresses: &'a [IpAddr],
+        needed: &'a Needed,
+    ) -> Context<'a> {
+        Context {
+            config: &self.config,
+            snapshot,
+            node_addresses,
+            needed,
+            unfit: &self.unfit,
+            unknown_schedulers: &self.unknown_schedulers,
+            marks: &self.marks,
+        }
     }
 
     pub(crate) fn set_alarm(&self) {

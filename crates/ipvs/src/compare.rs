@@ -9,7 +9,7 @@ use crate::DEVICE;
 use crate::actual::Actual;
 use crate::backend::IpvsBackend;
 use crate::layout::{self, SETS, Set, hook_rule};
-use crate::plan::{Context, Item};
+use crate::plan::Item;
 use crate::rebuild::Rebuild;
 use crate::state::State;
 
@@ -24,14 +24,7 @@ impl IpvsBackend {
         let existing = Actual::read(&mut *self.kernel, family, device)?;
         let needed = self.read_needed(snapshot, &existing.addresses.node)?;
         let mut state = State::default();
-        let context = Context {
-            config: &self.config,
-            snapshot,
-            node_addresses: &existing.addresses.node,
-            needed: &needed,
-            unknown_schedulers: &self.unknown_schedulers,
-            marks: &self.marks,
-        };
+        let context = self.context(snapshot, &existing.addresses.node, &needed);
         let wanted = state.update(snapshot.services.keys(), &context).added;
         let mut differences = Vec::new();
         if device.is_none() {

@@ -43,6 +43,8 @@ pub(crate) struct FakeState {
     pub(crate) refused_servers: BTreeMap<ServerKey, usize>,
     /// Schedulers that this kernel does not have.
     pub(crate) missing_schedulers: BTreeSet<&'static str>,
+    /// Addresses that are those of no host.
+    pub(crate) unfit: BTreeSet<IpAddr>,
     /// Sets that take no entries.
     pub(crate) stuck_sets: BTreeSet<String>,
 }
@@ -222,7 +224,7 @@ impl Kernel for Fake {
         Ok(self.lock().0.templates.iter().find(is_asked).map(|template| template.session))
     }
 
-    fn change(&mut self, changes: &[Change]) -> Result<(), SyncError> {
+    fn change(&mut self, changes: &[Change]) -> Result<BTreeSet<IpAddr>, SyncError> {
         let (held, told) = &mut *self.lock();
         told.changes += changes.len();
         let is_refused = |change: &&Change| {
@@ -232,8 +234,19 @@ impl Kernel for Fake {
         if let Some(change) = changes.iter().find(is_refused) {
             return refuse_object("virtual server", change.key());
         }
-        let refused = changes.iter().find(|change| !apply(held, change));
-        refused.map_or(Ok(()), |change| refuse_object("virtual server", change.key()))
+        let mut unfit = BTreeSet::new();
+        for change in changes {
+            match change {
+                Change::AddDestination(_, to, _) if held.unfit.contains(&to.ip()) => {
+                    unfit.insert(to.ip());
+                }
+                _ if !apply(held, change) => {
+                    return refuse_object("virtual server", change.key());
+                }
+                _ => {}
+            }
+        }
+        Ok(unfit)
     }
 
     fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError> {

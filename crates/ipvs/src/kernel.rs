@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube_proxy_core::{IpFamily, Session, SyncError};
 use kube_proxy_netlink::ipset::{Entry, Header, Ipset, SetType};
@@ -27,8 +28,9 @@ pub(crate) trait Kernel: Send {
     fn connections(&mut self) -> Result<Vec<Connection>, SyncError>;
     /// What session affinity remembers of a client at a virtual server.
     fn session(&mut self, key: ServerKey, client: IpAddr) -> Result<Option<Session>, SyncError>;
-    /// Carries out all changes that it can; an error names one of the others.
-    fn change(&mut self, changes: &[Change]) -> Result<(), SyncError>;
+    /// Carries out all changes that it can; an error names one of the others. Addresses of new destinations that this kernel takes for
+    /// those of no host are no error, and are returned.
+    fn change(&mut self, changes: &[Change]) -> Result<BTreeSet<IpAddr>, SyncError>;
     /// Whether there is a scheduler with this name; tried with a virtual server that nothing sends to.
     fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError>;
     /// The index of the interface for services, if it is there.
@@ -159,6 +161,14 @@ impl Node {
     }
 }
 
+/// Held while all virtual servers are listed, and while some are changed. The kernel's list begins each of its messages after so and so many
+/// virtual servers, those of the other family among them: one that is deleted in between hides another (`ip_vs_genl_dump_services`).
+static TABLE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    TABLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// An error of netlink as one of a sync.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn sync_error(error: Error) -> SyncError {
@@ -196,6 +206,7 @@ fn unread(error: std::io::Error) -> SyncError {
 impl Kernel for Node {
     fn servers(&mut self) -> Result<Vec<Found>, SyncError> {
         let Some(ipvs) = &mut self.ipvs else { return Ok(Vec::new()) };
+        let _alone = alone();
         let mut found = ipvs.servers().map_err(sync_error)?;
         let v6 = self.family == IpFamily::V6;
         found.retain(|found| found.key.is_ipv6() == v6);
@@ -227,26 +238,40 @@ impl Kernel for Node {
         Ok(None)
     }
 
-    fn change(&mut self, changes: &[Change]) -> Result<(), SyncError> {
+    fn change(&mut self, changes: &[Change]) -> Result<BTreeSet<IpAddr>, SyncError> {
+        let mut unfit = BTreeSet::new();
         if changes.is_empty() {
-            return Ok(());
+            return Ok(unfit);
         }
-        refused(&self.ipvs()?.change(changes).map_err(sync_error)?)
+        let _alone = alone();
+        let mut others = Vec::new();
+        for (change, refusal) in self.ipvs()?.change(changes).map_err(sync_error)? {
+            match change {
+                // `ip_vs_new_dest` in the kernel.
+                Change::AddDestination(_, to, _) if refusal.errno == Errno::EINVAL => {
+                    unfit.insert(to.ip());
+                }
+                _ => others.push(refusal),
+            }
+        }
+        refused(&others).map(|()| unfit)
     }
 
     fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError> {
         let probe = sysctls::probe_server(self.family, name);
         let key = sysctls::probe_key(self.family);
+        let alone = alone();
         // One that a killed process left.
         let _ = self.ipvs()?.change(&[Change::Delete(key)]);
         let refusals = self.ipvs()?.change(&[probe]).map_err(sync_error)?;
-        match refusals.first() {
+        drop(alone);
+        match refusals.into_iter().next() {
             None => {
                 self.change(&[Change::Delete(key)])?;
                 Ok(true)
             }
-            Some(refusal) if refusal.errno == Errno::ENOENT => Ok(false),
-            Some(_) => refused(&refusals).map(|()| true),
+            Some((_, refusal)) if refusal.errno == Errno::ENOENT => Ok(false),
+            Some((_, refusal)) => refused(&[refusal]).map(|()| true),
         }
     }
 

@@ -49,7 +49,10 @@ impl IpvsBackend {
         }
         self.drains.looked(now);
         self.set_alarm();
-        if changes.is_empty() { Ok(()) } else { self.kernel.change(&changes) }
+        if !changes.is_empty() {
+            self.kernel.change(&changes)?;
+        }
+        Ok(())
     }
 
     /// Whether everything is there; destinations of some virtual servers only, of others the next time.

@@ -10,7 +10,7 @@ use crate::backend::IpvsBackend;
 use crate::layout::{self, Set};
 use crate::marks::Bits;
 use crate::needed::Needed;
-use crate::plan::{Context, Item};
+use crate::plan::Item;
 use crate::rebuild::Rebuild;
 use crate::state::State;
 use crate::sync::{Hooks, room};
@@ -45,14 +45,7 @@ impl IpvsBackend {
         needed: &Needed,
     ) -> (State, BTreeSet<Item>) {
         let mut state = State::default();
-        let context = Context {
-            config: &self.config,
-            snapshot,
-            node_addresses: &existing.addresses.node,
-            needed,
-            unknown_schedulers: &self.unknown_schedulers,
-            marks: &self.marks,
-        };
+        let context = self.context(snapshot, &existing.addresses.node, needed);
         let wanted = state.update(snapshot.services.keys(), &context).added;
         (state, wanted)
     }

@@ -1,5 +1,6 @@
 //! From one service port to its virtual servers, addresses and set entries.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_core::{
@@ -80,6 +81,8 @@ pub(crate) struct Context<'a> {
     pub(crate) node_addresses: &'a [IpAddr],
     /// External IPs and VIPs that this node must not take.
     pub(crate) needed: &'a Needed,
+    /// Addresses of endpoints that this kernel takes for those of no host.
+    pub(crate) unfit: &'a BTreeSet<IpAddr>,
     /// Schedulers that this kernel turned out not to have.
     pub(crate) unknown_schedulers: &'a [String],
     /// The marks of service ports, by which clients on this node reach every endpoint.
@@ -236,7 +239,8 @@ impl Planner<'_> {
             choice.endpoints.iter().filter(ready).map(|e| (e.socket_address(), self.weight(e)));
         let drain = choice.all.iter().filter(|endpoint| self.only_keeps(endpoint, choice));
         let drain = drain.map(|endpoint| (endpoint.socket_address(), 0));
-        let endpoints = chosen.chain(drain).collect();
+        let is_fit = |(to, _): &(SocketAddr, u32)| !self.context.unfit.contains(&to.ip());
+        let endpoints = chosen.chain(drain).filter(is_fit).collect();
         Desired::new(self.server.clone(), self.port.protocol, endpoints)
     }
 

@@ -12,7 +12,7 @@ use kube_proxy_netlink::ipvs::Change;
 use crate::actual::Actual;
 use crate::backend::{Applied, IpvsBackend};
 use crate::layout::{self, HOOKS, Hook, OWN_CHAINS, SETS, Set, TABLES};
-use crate::plan::{Context, Item};
+use crate::plan::Item;
 use crate::rebuild::Rebuild;
 use crate::state::{Delta, State};
 use crate::{DEVICE, cleanup};
@@ -30,6 +30,7 @@ impl IpvsBackend {
         snapshot: &Snapshot,
         rebuild: &Rebuild,
     ) -> Result<SyncReport, SyncError> {
+        let unfit_before = std::mem::take(&mut self.unfit);
         self.unknown_schedulers.clear();
         self.try_schedulers(snapshot, snapshot.services.keys())?;
         if self.kernel.device()?.is_none() {
@@ -55,7 +56,7 @@ impl IpvsBackend {
         let names = told.iter().chain(snapshot.services.keys());
         let refused = self.tell_refused(snapshot, &needed, names);
         let found = self.look_at_hooks()?;
-        let (state, wanted) = self.plan_all(snapshot, &existing, &needed, (&found, rebuild))?;
+        let (mut state, wanted) = self.plan_all(snapshot, &existing, &needed, (&found, rebuild))?;
         let added = wanted.difference(&existing.items).copied().collect();
         let keeps = |item: &&Item| match item {
             Item::Address(ip) => !self.config.excludes(ip),
@@ -73,7 +74,7 @@ impl IpvsBackend {
             self.kernel.prepare(&self.config)?;
         }
         self.add(&delta.added, Some(device), false)?;
-        self.kernel.change(&changes)?;
+        let unfit = self.kernel.change(&changes)?;
         self.write_rules(&found.missing, last)?;
         if !self.prepared {
             self.prepared = true;
@@ -85,6 +86,12 @@ impl IpvsBackend {
         }
         let written = changes.len();
         let node_addresses = existing.addresses.node;
+        if !unfit.is_empty() {
+            tell_unfit(unfit.difference(&unfit_before));
+            self.unfit = unfit;
+            let context = self.context(snapshot, &node_addresses, &needed);
+            state.update(snapshot.services.keys(), &context);
+        }
         let applied = Applied { state, device, node_addresses, needed, marking, cursor: None };
         let report = report(&applied, written, &delta);
         let removed_udp = removed_udp(&changes, &delta.removed);
@@ -113,14 +120,7 @@ impl IpvsBackend {
         let refused = self.tell_refused(snapshot, &applied.needed, names.iter().copied());
         self.try_schedulers(snapshot, names.iter().copied())?;
         self.assign_marks(snapshot, names.iter().copied());
-        let context = Context {
-            config: &self.config,
-            snapshot,
-            node_addresses: &applied.node_addresses,
-            needed: &applied.needed,
-            unknown_schedulers: &self.unknown_schedulers,
-            marks: &self.marks,
-        };
+        let context = self.context(snapshot, &applied.node_addresses, &applied.needed);
         let delta = applied.state.update(names.iter().copied(), &context);
         let marking = applied.state.entries(Set::Mark) > 0;
         if marking && !applied.marking {
@@ -135,10 +135,14 @@ impl IpvsBackend {
         }
         self.add(&delta.added, Some(applied.device), true)?;
         self.add(&delta.added, Some(applied.device), false)?;
-        if !changes.is_empty() {
-            self.kernel.change(&changes)?;
-        }
+        let unfit = self.kernel.change(&changes)?;
         self.remove(&delta.removed, applied.device)?;
+        if !unfit.is_empty() {
+            tell_unfit(unfit.iter());
+            self.unfit.extend(unfit);
+            let context = self.context(snapshot, &applied.node_addresses, &applied.needed);
+            applied.state.update(names.iter().copied(), &context);
+        }
         if applied.marking && !marking {
             let found = self.look_at_hooks()?;
             self.remove_marking(true, &found)?;
@@ -282,6 +286,13 @@ pub(crate) struct Hooks {
 pub(crate) fn room(entries: usize) -> u32 {
     let needed = u32::try_from(entries).unwrap_or(u32::MAX);
     MAX_ENTRIES.max(needed.saturating_mul(2).next_power_of_two())
+}
+
+/// Says which endpoints are left out.
+fn tell_unfit<'a>(addresses: impl Iterator<Item = &'a IpAddr>) {
+    for address in addresses {
+        tracing::warn!(%address, "endpoint left out: the kernel takes its address for that of no host, such as the broadcast address of a network");
+    }
 }
 
 /// The UDP frontends whose virtual servers or node ports were found and are removed.

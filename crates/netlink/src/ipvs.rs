@@ -283,15 +283,17 @@ impl Ipvs {
         }
     }
 
-    /// Carries out changes in their order, many in one datagram. Each stands for itself; those that were refused are returned.
-    pub fn change(&mut self, changes: &[Change]) -> Result<Vec<Refusal>, Error> {
+    /// Carries out changes in their order, many in one datagram. Each stands for itself; those that were refused are returned, with why.
+    pub fn change(&mut self, changes: &[Change]) -> Result<Vec<(Change, Refusal)>, Error> {
         let request = Request { kind: self.family, flags: 0, object: &"IPVS" };
         let mut refused = Vec::new();
         self.socket.pipeline(
             request,
             changes,
             |change, writer| write_change(writer, change),
-            |change, refusal| refused.extend(refusal.map(|refusal| change.refused(refusal))),
+            |change, refusal| {
+                refused.extend(refusal.map(|refusal| (change.clone(), change.refused(refusal))));
+            },
         )?;
         Ok(refused)
     }

@@ -93,6 +93,7 @@ fn endpoints(world: &World) -> Vec<Attack> {
             with(json!({ "addresses": ["10.244.0.7 "] }))
         ]),
         json!([
+            with(json!({ "addresses": ["10.244.0.255"] })),
             with(json!({ "addresses": ["255.255.255.255"] })),
             with(json!({ "addresses": ["240.0.0.1"] }))
         ]),

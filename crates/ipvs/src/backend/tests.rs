@@ -25,6 +25,7 @@ mod levels;
 mod look_up;
 mod marked;
 mod rebuilds;
+mod unfit;
 mod weights;
 
 fn config() -> Config {
