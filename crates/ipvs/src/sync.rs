@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use kube_proxy_core::{
-    Changes, Frontend, ObjectCount, Protocol, ServicePortName, Snapshot, SyncError, SyncReport,
+    Changes, Frontend, ObjectCount, Protocol, ServiceEntry, ServicePortName, Snapshot, SyncError,
+    SyncReport,
 };
 use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::Change;
@@ -87,7 +88,7 @@ impl IpvsBackend {
         let written = changes.len();
         let node_addresses = existing.addresses.node;
         if !unfit.is_empty() {
-            tell_unfit(unfit.difference(&unfit_before));
+            tell_unfit(snapshot, unfit.difference(&unfit_before));
             self.unfit = unfit;
             let context = self.context(snapshot, &node_addresses, &needed);
             state.update(snapshot.services.keys(), &context);
@@ -138,7 +139,7 @@ impl IpvsBackend {
         let unfit = self.kernel.change(&changes)?;
         self.remove(&delta.removed, applied.device)?;
         if !unfit.is_empty() {
-            tell_unfit(unfit.iter());
+            tell_unfit(snapshot, unfit.iter());
             self.unfit.extend(unfit);
             let context = self.context(snapshot, &applied.node_addresses, &applied.needed);
             applied.state.update(names.iter().copied(), &context);
@@ -288,10 +289,13 @@ pub(crate) fn room(entries: usize) -> u32 {
     MAX_ENTRIES.max(needed.saturating_mul(2).next_power_of_two())
 }
 
-/// Says which endpoints are left out.
-fn tell_unfit<'a>(addresses: impl Iterator<Item = &'a IpAddr>) {
+/// Says which endpoints are left out, each with one of the service ports that have it.
+fn tell_unfit<'a>(snapshot: &Snapshot, addresses: impl Iterator<Item = &'a IpAddr>) {
     for address in addresses {
-        tracing::warn!(%address, "endpoint left out: the kernel takes its address for that of no host, such as the broadcast address of a network");
+        let has = |entry: &ServiceEntry| entry.endpoints.iter().any(|one| one.ip == *address);
+        let of = snapshot.services.iter().find(|(_, entry)| has(entry));
+        let service = of.map(|(name, _)| name.to_string()).unwrap_or_default();
+        tracing::warn!(%service, %address, "endpoint left out: the kernel takes its address for that of no host, such as the broadcast address of a network");
     }
 }
 
