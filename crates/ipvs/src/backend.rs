@@ -14,7 +14,7 @@ use kube_proxy_xtables::Variant;
 
 use crate::Config;
 use crate::drain::Drains;
-use crate::kernel::{Kernel, Node};
+use crate::kernel::{Kernel, Node, Unfit};
 use crate::marks::Marks;
 use crate::needed::Needed;
 use crate::plan::Context;
@@ -39,8 +39,8 @@ pub struct IpvsBackend {
     pub(crate) unknown_schedulers: Vec<String>,
     /// The external IPs and VIPs that the log says are refused.
     pub(crate) refused: BTreeMap<ServicePortName, BTreeSet<IpAddr>>,
-    /// Addresses of endpoints that the kernel took for those of no host; all are offered to it again by a full sync.
-    pub(crate) unfit: BTreeSet<IpAddr>,
+    /// Destinations that the kernel did not take, as their addresses are those of no host; a full sync offers all of them again.
+    pub(crate) unfit: Unfit,
     known_schedulers: Vec<String>,
     /// Algorithms that turned out to be schedulers that this kernel does not have.
     lacking: BTreeSet<Algorithm>,
@@ -100,7 +100,7 @@ impl IpvsBackend {
             drains: Drains::default(),
             unknown_schedulers: Vec::new(),
             refused: BTreeMap::new(),
-            unfit: BTreeSet::new(),
+            unfit: Unfit::new(),
             known_schedulers: Vec::new(),
             lacking: BTreeSet::new(),
             alarm: None,
@@ -204,6 +204,10 @@ impl ProxyBackend for IpvsBackend {
         }
         if self.watch.as_ref().is_some_and(AddressWatch::take_changed) {
             tracing::debug!("addresses of this node changed");
+            // With them, what is the address of a host.
+            if !self.unfit.is_empty() {
+                return Ok(false);
+            }
         }
         let Some(mut applied) = self.applied.take() else { return Ok(true) };
         self.last_look = Instant::now();

@@ -12,7 +12,7 @@ use kube_proxy_xtables::Check;
 
 use crate::Config;
 use crate::connections::{Connection, Template};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Unfit};
 
 /// The index of the interface.
 const DEVICE: u32 = 7;
@@ -224,7 +224,7 @@ impl Kernel for Fake {
         Ok(self.lock().0.templates.iter().find(is_asked).map(|template| template.session))
     }
 
-    fn change(&mut self, changes: &[Change]) -> Result<BTreeSet<IpAddr>, SyncError> {
+    fn change(&mut self, changes: &[Change]) -> Result<Unfit, SyncError> {
         let (held, told) = &mut *self.lock();
         told.changes += changes.len();
         let is_refused = |change: &&Change| {
@@ -234,11 +234,11 @@ impl Kernel for Fake {
         if let Some(change) = changes.iter().find(is_refused) {
             return refuse_object("virtual server", change.key());
         }
-        let mut unfit = BTreeSet::new();
+        let mut unfit = Unfit::new();
         for change in changes {
             match change {
-                Change::AddDestination(_, to, _) if held.unfit.contains(&to.ip()) => {
-                    unfit.insert(to.ip());
+                Change::AddDestination(key, to, _) if held.unfit.contains(&to.ip()) => {
+                    unfit.insert((*key, *to));
                 }
                 _ if !apply(held, change) => {
                     return refuse_object("virtual server", change.key());

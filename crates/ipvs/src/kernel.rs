@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +17,9 @@ use kube_proxy_xtables::{Check, Programs, Variant};
 use crate::connections::{self, Connection, Template};
 use crate::{Config, DEVICE, sysctls};
 
+/// Destinations that the kernel did not take, with their virtual servers.
+pub(crate) type Unfit = BTreeSet<(ServerKey, SocketAddr)>;
+
 /// What the backend needs of the kernel, of one family.
 pub(crate) trait Kernel: Send {
     /// Virtual servers of the family, whosever they are.
@@ -28,9 +31,9 @@ pub(crate) trait Kernel: Send {
     fn connections(&mut self) -> Result<Vec<Connection>, SyncError>;
     /// What session affinity remembers of a client at a virtual server.
     fn session(&mut self, key: ServerKey, client: IpAddr) -> Result<Option<Session>, SyncError>;
-    /// Carries out all changes that it can; an error names one of the others. Addresses of new destinations that this kernel takes for
-    /// those of no host are no error, and are returned.
-    fn change(&mut self, changes: &[Change]) -> Result<BTreeSet<IpAddr>, SyncError>;
+    /// Carries out all changes that it can; an error names one of the others. New destinations whose addresses this kernel
+    /// takes for those of no host are no error, and are returned with their virtual servers.
+    fn change(&mut self, changes: &[Change]) -> Result<Unfit, SyncError>;
     /// Whether there is a scheduler with this name; tried with a virtual server that nothing sends to.
     fn knows_scheduler(&mut self, name: &str) -> Result<bool, SyncError>;
     /// The index of the interface for services, if it is there.
@@ -161,8 +164,9 @@ impl Node {
     }
 }
 
-/// Held while all virtual servers are listed, and while some are changed. The kernel's list begins each of its messages after so and so many
-/// virtual servers, those of the other family among them: one that is deleted in between hides another (`ip_vs_genl_dump_services`).
+/// Held while all virtual servers are listed, and while this process changes some. The kernel's list begins each of its messages after so
+/// and so many virtual servers, those of the other family among them: one that is deleted in between hides another
+/// (`ip_vs_genl_dump_services`).
 static TABLE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -238,8 +242,8 @@ impl Kernel for Node {
         Ok(None)
     }
 
-    fn change(&mut self, changes: &[Change]) -> Result<BTreeSet<IpAddr>, SyncError> {
-        let mut unfit = BTreeSet::new();
+    fn change(&mut self, changes: &[Change]) -> Result<Unfit, SyncError> {
+        let mut unfit = Unfit::new();
         if changes.is_empty() {
             return Ok(unfit);
         }
@@ -248,8 +252,8 @@ impl Kernel for Node {
         for (change, refusal) in self.ipvs()?.change(changes).map_err(sync_error)? {
             match change {
                 // `ip_vs_new_dest` in the kernel.
-                Change::AddDestination(_, to, _) if refusal.errno == Errno::EINVAL => {
-                    unfit.insert(to.ip());
+                Change::AddDestination(key, to, _) if refusal.errno == Errno::EINVAL => {
+                    unfit.insert((key, to));
                 }
                 _ => others.push(refusal),
             }

@@ -1,6 +1,5 @@
 //! From one service port to its virtual servers, addresses and set entries.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use kube_proxy_core::{
@@ -11,6 +10,7 @@ use kube_proxy_netlink::ipset::Entry;
 use kube_proxy_netlink::ipvs::{HASH_FALLBACK, HASH_PORT, PERSISTENT, Server, ServerKey};
 
 use crate::Config;
+use crate::kernel::Unfit;
 use crate::layout::Set;
 use crate::marks::Marks;
 use crate::needed::{Needed, outer};
@@ -81,8 +81,8 @@ pub(crate) struct Context<'a> {
     pub(crate) node_addresses: &'a [IpAddr],
     /// External IPs and VIPs that this node must not take.
     pub(crate) needed: &'a Needed,
-    /// Addresses of endpoints that this kernel takes for those of no host.
-    pub(crate) unfit: &'a BTreeSet<IpAddr>,
+    /// Destinations that this kernel did not take.
+    pub(crate) unfit: &'a Unfit,
     /// Schedulers that this kernel turned out not to have.
     pub(crate) unknown_schedulers: &'a [String],
     /// The marks of service ports, by which clients on this node reach every endpoint.
@@ -215,7 +215,7 @@ impl Planner<'_> {
             );
             self.entry(Set::LoopBack, Entry::IpPortIp(ip, protocol, port, ip));
         }
-        let desired = self.desired(choice);
+        let desired = self.desired(key, choice);
         self.planned.servers.push((key, desired));
     }
 
@@ -226,20 +226,22 @@ impl Planner<'_> {
             return;
         };
         let (endpoints, all) = (&entry.choice.cluster[..], &entry.endpoints[..]);
-        let desired = self.desired(&Choice { endpoints, all, bar: None, short_circuit: true });
+        let choice = Choice { endpoints, all, bar: None, short_circuit: true };
         let v6 = self.context.config.family == IpFamily::V6;
         for mark in self.context.marks.of_packets(mark) {
-            self.planned.servers.push((ServerKey::Mark { v6, mark }, desired.clone()));
+            let key = ServerKey::Mark { v6, mark };
+            let desired = self.desired(key, &choice);
+            self.planned.servers.push((key, desired));
         }
     }
 
-    fn desired(&self, choice: &Choice<'_>) -> Desired {
+    fn desired(&self, key: ServerKey, choice: &Choice<'_>) -> Desired {
         let ready = |endpoint: &&Endpoint| endpoint.is_ready() || endpoint.is_serving_terminating();
         let chosen =
             choice.endpoints.iter().filter(ready).map(|e| (e.socket_address(), self.weight(e)));
         let drain = choice.all.iter().filter(|endpoint| self.only_keeps(endpoint, choice));
         let drain = drain.map(|endpoint| (endpoint.socket_address(), 0));
-        let is_fit = |(to, _): &(SocketAddr, u32)| !self.context.unfit.contains(&to.ip());
+        let is_fit = |(to, _): &(SocketAddr, u32)| !self.context.unfit.contains(&(key, *to));
         let endpoints = chosen.chain(drain).filter(is_fit).collect();
         Desired::new(self.server.clone(), self.port.protocol, endpoints)
     }

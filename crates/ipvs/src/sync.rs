@@ -12,6 +12,7 @@ use kube_proxy_netlink::ipvs::Change;
 
 use crate::actual::Actual;
 use crate::backend::{Applied, IpvsBackend};
+use crate::kernel::Unfit;
 use crate::layout::{self, HOOKS, Hook, OWN_CHAINS, SETS, Set, TABLES};
 use crate::plan::Item;
 use crate::rebuild::Rebuild;
@@ -88,7 +89,7 @@ impl IpvsBackend {
         let written = changes.len();
         let node_addresses = existing.addresses.node;
         if !unfit.is_empty() {
-            tell_unfit(snapshot, unfit.difference(&unfit_before));
+            tell_unfit(snapshot, &unfit, &unfit_before);
             self.unfit = unfit;
             let context = self.context(snapshot, &node_addresses, &needed);
             state.update(snapshot.services.keys(), &context);
@@ -139,7 +140,7 @@ impl IpvsBackend {
         let unfit = self.kernel.change(&changes)?;
         self.remove(&delta.removed, applied.device)?;
         if !unfit.is_empty() {
-            tell_unfit(snapshot, unfit.iter());
+            tell_unfit(snapshot, &unfit, &self.unfit);
             self.unfit.extend(unfit);
             let context = self.context(snapshot, &applied.node_addresses, &applied.needed);
             applied.state.update(names.iter().copied(), &context);
@@ -289,12 +290,14 @@ pub(crate) fn room(entries: usize) -> u32 {
     MAX_ENTRIES.max(needed.saturating_mul(2).next_power_of_two())
 }
 
-/// Says which endpoints are left out, each with one of the service ports that have it.
-fn tell_unfit<'a>(snapshot: &Snapshot, addresses: impl Iterator<Item = &'a IpAddr>) {
-    for address in addresses {
+/// Says which endpoints are left out, each once and with one of the service ports that have it.
+fn tell_unfit(snapshot: &Snapshot, unfit: &Unfit, before: &Unfit) {
+    let addresses =
+        |unfit: &Unfit| -> BTreeSet<IpAddr> { unfit.iter().map(|(_, to)| to.ip()).collect() };
+    for address in addresses(unfit).difference(&addresses(before)) {
         let has = |entry: &ServiceEntry| entry.endpoints.iter().any(|one| one.ip == *address);
         let of = snapshot.services.iter().find(|(_, entry)| has(entry));
-        let service = of.map(|(name, _)| name.to_string()).unwrap_or_default();
+        let Some((service, _)) = of else { continue };
         tracing::warn!(%service, %address, "endpoint left out: the kernel takes its address for that of no host, such as the broadcast address of a network");
     }
 }

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-/// Of so many parts of the time, what is paced takes at most one.
+/// Of so many parts of the time, what is paced takes one at most.
 const PARTS: u32 = 5;
 /// The longest pause: what it finds harms clients meanwhile.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Lets something be done at once after a pause, and in a busy time no more often than that it takes a fifth of the time, but each second.
+/// Lets something be done at once after a pause, and in a busy time no more often than that it takes a fifth of the time; if it takes more
+/// than 250 ms, with pauses of a second.
 ///
 /// A look at tracked connections takes as long as the kernel's hash table is large, some milliseconds with 262,144 buckets, however little
 /// has changed. What is put off is done together with what comes meanwhile.

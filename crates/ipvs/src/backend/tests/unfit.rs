@@ -62,3 +62,19 @@ fn a_partial_sync_writes_the_others_and_forgets_them_without_a_change() {
     assert_eq!(world.fake.take_sent().changes, 0, "it was never there");
     assert!(world.is_intact());
 }
+
+/// The kernel looks at addresses of new destinations alone: one that was there before stays.
+#[test]
+fn one_that_another_virtual_server_has_stays_there() {
+    let mut world = World::new();
+    world.service(service(0, Protocol::Tcp));
+    world.endpoints(0, Protocol::Tcp, &[(1, false), BROADCAST]);
+    world.full();
+    world.fake.lock().0.unfit.insert(IpAddr::from([10, 244, 1, BROADCAST.0]));
+    world.service(service(1, Protocol::Tcp));
+    world.endpoints(1, Protocol::Tcp, &[(1, false), BROADCAST]);
+    world.full();
+    assert_eq!(world.hosts(), [1, BROADCAST.0]);
+    assert!(world.is_intact());
+    assert_eq!(world.different_destinations(), 0);
+}
